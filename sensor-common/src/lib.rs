@@ -1,0 +1,2 @@
+//! What crosses.
+#![no_std]

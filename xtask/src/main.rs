@@ -1,0 +1,2 @@
+//! What is done often.
+fn main() {}
