@@ -1,0 +1,476 @@
+//! The dictionary: every field that a record can carry, one row each.
+//!
+//! A row is: variant, name, type, where the name comes from (`ecs`: the Elastic Common Schema has
+//! it; `own`: it is ours, under `sensor.`), path in OCSF or `none`, and a sentence. The order of
+//! the rows is the order in which formats write: the fields of one object stand together, at
+//! every level, so that nested JSON can be written in one pass.
+//!
+//! Variants are the name in camel case, but for the members of the objects in an array, which
+//! carry the singular: `RunnerPid` is `sensor.runners.pid`.
+
+/// What a field holds, and so how a format writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A text, from the host or from a fixed list of words.
+    Keyword,
+    /// Several texts: an array, also of one.
+    Keywords,
+    /// A 64-bit identifier: a decimal string, since JSON readers round large numbers.
+    Id,
+    /// A whole number.
+    Long,
+    /// True or false.
+    Boolean,
+    /// A moment: RFC 3339, UTC, nanoseconds.
+    Date,
+    /// An array of objects, whose members are the rows below this one.
+    Objects,
+    /// What formats add by themselves; a value that is set is not written.
+    Raw,
+}
+
+impl Kind {
+    /// The type's name in the Elastic Common Schema; arrays have the type of their elements.
+    pub const fn ecs_type(self) -> &'static str {
+        match self {
+            Kind::Keyword | Kind::Keywords | Kind::Id => "keyword",
+            Kind::Long => "long",
+            Kind::Boolean => "boolean",
+            Kind::Date => "date",
+            Kind::Objects | Kind::Raw => "object",
+        }
+    }
+
+    /// Whether the field holds an array.
+    pub const fn is_array(self) -> bool {
+        matches!(self, Kind::Keywords | Kind::Objects)
+    }
+}
+
+/// One row of the dictionary.
+struct Row {
+    name: &'static str,
+    kind: Kind,
+    ecs: bool,
+    ocsf: Option<&'static str>,
+    sentence: &'static str,
+}
+
+macro_rules! path {
+    (none) => {
+        None
+    };
+    ($path:literal) => {
+        Some($path)
+    };
+}
+
+macro_rules! is_ecs {
+    (ecs) => {
+        true
+    };
+    (own) => {
+        false
+    };
+}
+
+macro_rules! fields {
+    ($($variant:ident => $name:literal, $kind:ident, $origin:ident, $ocsf:tt, $sentence:literal;)+) => {
+        /// A field that a record can carry.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u16)]
+        pub enum Field {
+            $(#[doc = concat!("`", $name, "`: ", $sentence)] $variant,)+
+        }
+
+        impl Field {
+            /// Every field, in the order of the table.
+            pub const ALL: &[Field] = &[$(Field::$variant),+];
+        }
+
+        static ROWS: [Row; Field::ALL.len()] = [
+            $(Row {
+                name: $name,
+                kind: Kind::$kind,
+                ecs: is_ecs!($origin),
+                ocsf: path!($ocsf),
+                sentence: $sentence,
+            }),+
+        ];
+    };
+}
+
+fields! {
+    Timestamp => "@timestamp", Date, ecs, "time",
+        "When it happened, by the kernel's clock.";
+    EcsVersion => "ecs.version", Keyword, ecs, none,
+        "Version of the Elastic Common Schema that the event follows.";
+
+    EventKind => "event.kind", Keyword, ecs, none,
+        "What sort of record this is: `event`, `alert`, `metric` or `state`.";
+    EventCategory => "event.category", Keywords, ecs, none,
+        "What the event is about, in the standard's words, such as `process` or `file`.";
+    EventType => "event.type", Keywords, ecs, none,
+        "What happened to it, in the standard's words, such as `start` or `deletion`.";
+    EventAction => "event.action", Keyword, ecs, "metadata.event_code",
+        "What happened, in the sensor's own words, such as `exec`.";
+    EventSequence => "event.sequence", Long, ecs, "metadata.sequence",
+        "Number of the event in this run of the sensor; rises by one and never skips.";
+    EventId => "event.id", Keyword, ecs, "metadata.uid",
+        "Identifier of the event, the same in every format and on a retry.";
+    EventSeverity => "event.severity", Long, ecs, none,
+        "How odd an alert is: 21 low, 47 medium, 73 high, 99 critical.";
+
+    HostName => "host.name", Keyword, ecs, "device.hostname",
+        "Name of the host.";
+    HostId => "host.id", Keyword, ecs, "device.uid",
+        "The host's machine id, 32 hexadecimal digits.";
+    HostBootId => "host.boot.id", Keyword, ecs, "device.boot_uid",
+        "Identifier that the kernel drew at this boot, a UUID.";
+
+    ProcessPid => "process.pid", Long, ecs, "actor.process.pid",
+        "Process id in the host's pid namespace.";
+    ProcessEntityId => "process.entity_id", Keyword, ecs, "actor.process.uid",
+        "Identifier of the process that is not reused with its pid.";
+    ProcessStart => "process.start", Date, ecs, "actor.process.created_time",
+        "When the process was born.";
+    ProcessEnd => "process.end", Date, ecs, "actor.process.terminated_time",
+        "When the process ended.";
+    ProcessExecutable => "process.executable", Keyword, ecs, "actor.process.file.path",
+        "Path of the file that the process executes; for a script, of its interpreter.";
+    ProcessName => "process.name", Keyword, ecs, "actor.process.name",
+        "The process's name for itself, at most 15 bytes (comm).";
+    ProcessArgs => "process.args", Keywords, ecs, none,
+        "The arguments with which the image was executed, the zeroth first.";
+    ProcessArgsCount => "process.args_count", Long, ecs, none,
+        "How many arguments there were, also those that were not read.";
+    ProcessWorkingDirectory => "process.working_directory", Keyword, ecs,
+        "actor.process.working_directory",
+        "The directory from which the process resolves relative paths.";
+    ProcessInteractive => "process.interactive", Boolean, ecs, none,
+        "Whether the process has a controlling terminal.";
+    ProcessExitCode => "process.exit_code", Long, ecs, "exit_code",
+        "Status with which the process ended by itself, 0 to 255.";
+    ProcessThreadId => "process.thread.id", Long, ecs, none,
+        "Id of the thread that acted, in the host's pid namespace.";
+    ProcessThreadCapabilitiesEffective => "process.thread.capabilities.effective", Keywords, ecs, none,
+        "Capabilities in force, such as `CAP_SYS_ADMIN`.";
+    ProcessThreadCapabilitiesPermitted => "process.thread.capabilities.permitted", Keywords, ecs, none,
+        "Capabilities that the thread may put in force.";
+    ProcessTtyCharDeviceMajor => "process.tty.char_device.major", Long, ecs, none,
+        "Major number of the controlling terminal.";
+    ProcessTtyCharDeviceMinor => "process.tty.char_device.minor", Long, ecs, none,
+        "Minor number of the controlling terminal.";
+    ProcessUserId => "process.user.id", Keyword, ecs, "actor.process.user.uid",
+        "Effective user id.";
+    ProcessUserName => "process.user.name", Keyword, ecs, "actor.process.user.name",
+        "Name of the effective user.";
+    ProcessRealUserId => "process.real_user.id", Keyword, ecs, none,
+        "Real user id.";
+    ProcessRealUserName => "process.real_user.name", Keyword, ecs, none,
+        "Name of the real user.";
+    ProcessSavedUserId => "process.saved_user.id", Keyword, ecs, none,
+        "Saved set-user-id.";
+    ProcessGroupId => "process.group.id", Keyword, ecs, none,
+        "Effective group id.";
+    ProcessRealGroupId => "process.real_group.id", Keyword, ecs, none,
+        "Real group id.";
+    ProcessSessionLeaderPid => "process.session_leader.pid", Long, ecs, none,
+        "Process id of the leader of the session.";
+    ProcessParentPid => "process.parent.pid", Long, ecs, "actor.process.parent_process.pid",
+        "Process id of the parent.";
+    ProcessParentEntityId => "process.parent.entity_id", Keyword, ecs, "actor.process.parent_process.uid",
+        "Identifier of the parent that is not reused with its pid.";
+    ProcessParentStart => "process.parent.start", Date, ecs, "actor.process.parent_process.created_time",
+        "When the parent was born.";
+    ProcessParentExecutable => "process.parent.executable", Keyword, ecs,
+        "actor.process.parent_process.file.path",
+        "Path of the file that the parent executes.";
+    ProcessParentName => "process.parent.name", Keyword, ecs, "actor.process.parent_process.name",
+        "The parent's name for itself, at most 15 bytes (comm).";
+    ProcessParentArgs => "process.parent.args", Keywords, ecs, none,
+        "The parent's arguments.";
+    ProcessPreviousExecutable => "process.previous.executable", Keyword, ecs, none,
+        "Path of the file that the process executed before.";
+
+    UserId => "user.id", Keyword, ecs, "actor.user.uid",
+        "Effective user id of the process that acted.";
+    UserName => "user.name", Keyword, ecs, "actor.user.name",
+        "Name of the effective user of the process that acted.";
+
+    ContainerId => "container.id", Keyword, ecs, "actor.process.container.uid",
+        "Identifier of the container in which the process runs.";
+
+    FilePath => "file.path", Keyword, ecs, "file.path",
+        "Path of the file, in the mount namespace of the process.";
+    FileName => "file.name", Keyword, ecs, "file.name",
+        "Last component of the file's path.";
+    FileDirectory => "file.directory", Keyword, ecs, "file.parent_folder",
+        "The file's path without its last component.";
+    FileInode => "file.inode", Id, ecs, none,
+        "Inode number of the file.";
+    FileDevice => "file.device", Id, ecs, none,
+        "Number of the device that holds the file.";
+
+    SensorVersion => "sensor.version", Keyword, own, "metadata.product.version",
+        "Version of the sensor.";
+    SensorMethod => "sensor.method", Keyword, own, none,
+        "How it was done or noticed, such as `unlink`, `rename`, `replace` or `sweep`.";
+    SensorReason => "sensor.reason", Keyword, own, "message",
+        "Why an alert has its severity, in a sentence.";
+    SensorSelf => "sensor.self", Boolean, own, none,
+        "Whether the process that acted executes the file itself.";
+    SensorArgsTruncated => "sensor.args_truncated", Boolean, own, none,
+        "True when the kernel held more of the arguments than was read.";
+    SensorArgsBytes => "sensor.args_bytes", Long, own, none,
+        "True size of all arguments, in bytes, each with its closing zero.";
+    SensorTty => "sensor.tty", Keyword, own, "actor.process.tty",
+        "Name of the controlling terminal, such as `pts/0`.";
+    SensorSignal => "sensor.signal", Long, own, none,
+        "Number of the signal that ended the process.";
+    SensorSignalName => "sensor.signal_name", Keyword, own, none,
+        "Name of the signal that ended the process, such as `SIGKILL`.";
+    SensorCoreDumped => "sensor.core_dumped", Boolean, own, none,
+        "Whether the process left a core dump.";
+    SensorNoNewPrivs => "sensor.no_new_privs", Boolean, own, none,
+        "Whether an exec can give the process no more privileges (no_new_privs).";
+    SensorSecureExec => "sensor.secure_exec", Boolean, own, none,
+        "Whether the exec raised privileges, so that the loader distrusts the environment (AT_SECURE).";
+    SensorLoginUid => "sensor.login.uid", Keyword, own, "actor.process.auid",
+        "User id of the login, which su and sudo don't change; absent when unset.";
+    SensorLoginName => "sensor.login.name", Keyword, own, none,
+        "Name of the user who logged in.";
+    SensorLoginSession => "sensor.login.session", Keyword, own, "actor.session.uid",
+        "Number that the kernel's audit gave to the login session.";
+    SensorExeDevice => "sensor.exe.device", Id, own, none,
+        "Number of the device that holds the executable.";
+    SensorExeInode => "sensor.exe.inode", Id, own, none,
+        "Inode number of the executable.";
+    SensorExeNlink => "sensor.exe.nlink", Long, own, none,
+        "How many names the executable's inode has.";
+    SensorExeState => "sensor.exe.state", Keyword, own, none,
+        "What became of the executable: `present`, `deleted`, `memfd`, `replaced` or `unreachable`.";
+    SensorScriptPath => "sensor.script.path", Keyword, own, none,
+        "Path of the script that was executed, when the executable is its interpreter.";
+    SensorInterpreterPath => "sensor.interpreter.path", Keyword, own, none,
+        "The interpreter that the script names in its first line.";
+    SensorRenameTo => "sensor.rename.to", Keyword, own, none,
+        "Path that the file has after a rename.";
+    SensorUsageDiskReadBytes => "sensor.usage.disk.read_bytes", Long, own, none,
+        "Bytes read from the block layer.";
+    SensorUsageDiskWriteBytes => "sensor.usage.disk.write_bytes", Long, own, none,
+        "Bytes written towards the block layer.";
+    SensorUsageDiskCancelledWriteBytes => "sensor.usage.disk.cancelled_write_bytes", Long, own, none,
+        "Bytes that were to be written and, by truncation, never were.";
+    SensorUsageFileReadBytes => "sensor.usage.file.read_bytes", Long, own, none,
+        "Bytes that the process got from read calls of any kind.";
+    SensorUsageFileWriteBytes => "sensor.usage.file.write_bytes", Long, own, none,
+        "Bytes that the process gave to write calls of any kind.";
+    SensorUsageFileReadCalls => "sensor.usage.file.read_calls", Long, own, none,
+        "How many read calls were made.";
+    SensorUsageFileWriteCalls => "sensor.usage.file.write_calls", Long, own, none,
+        "How many write calls were made.";
+    SensorUsageCpuNs => "sensor.usage.cpu_ns", Long, own, none,
+        "Time on a processor, user and system, in nanoseconds.";
+    SensorUsageMaxRssBytes => "sensor.usage.max_rss_bytes", Long, own, none,
+        "The most memory that was resident at once, in bytes.";
+    SensorCapabilitiesGained => "sensor.capabilities.gained", Keywords, own, none,
+        "Permitted capabilities that the process had not before this exec.";
+    SensorNamespaceCgroup => "sensor.namespace.cgroup", Id, own, none,
+        "Inode number of the cgroup namespace.";
+    SensorNamespaceIpc => "sensor.namespace.ipc", Id, own, none,
+        "Inode number of the IPC namespace.";
+    SensorNamespaceMnt => "sensor.namespace.mnt", Id, own, none,
+        "Inode number of the mount namespace.";
+    SensorNamespaceNet => "sensor.namespace.net", Id, own, none,
+        "Inode number of the network namespace.";
+    SensorNamespacePid => "sensor.namespace.pid", Id, own, none,
+        "Inode number of the pid namespace.";
+    SensorNamespaceUser => "sensor.namespace.user", Id, own, none,
+        "Inode number of the user namespace.";
+    SensorNamespaceUts => "sensor.namespace.uts", Id, own, none,
+        "Inode number of the UTS namespace.";
+    SensorCgroupId => "sensor.cgroup.id", Id, own, none,
+        "Number of the process's cgroup in the unified hierarchy.";
+    SensorCgroupPath => "sensor.cgroup.path", Keyword, own, none,
+        "Path of the process's cgroup in the unified hierarchy.";
+    SensorRunners => "sensor.runners", Objects, own, none,
+        "The processes that execute the file.";
+    RunnerPid => "sensor.runners.pid", Long, own, none,
+        "Process id in the host's pid namespace.";
+    RunnerEntityId => "sensor.runners.entity_id", Keyword, own, none,
+        "Identifier of the process that is not reused with its pid.";
+    RunnerExecutable => "sensor.runners.executable", Keyword, own, none,
+        "Path of the file that the process executes.";
+    RunnerArgs => "sensor.runners.args", Keywords, own, none,
+        "The process's arguments.";
+    SensorLost => "sensor.lost", Objects, own, none,
+        "What was not seen or not delivered since the last such event.";
+    LostStage => "sensor.lost.stage", Keyword, own, none,
+        "Where it was lost, such as `ring` or `output`.";
+    LostAction => "sensor.lost.action", Keyword, own, none,
+        "The `event.action` of what was lost.";
+    LostReason => "sensor.lost.reason", Keyword, own, none,
+        "Why it was lost, such as `ring_full`.";
+    LostCount => "sensor.lost.count", Long, own, none,
+        "How many were lost.";
+    SensorCoverage => "sensor.coverage", Objects, own, none,
+        "What the sensor can see on this kernel, an object for each thing to see.";
+    CoverageAction => "sensor.coverage.action", Keyword, own, none,
+        "The `event.action` that is served.";
+    CoverageHook => "sensor.coverage.hook", Keyword, own, none,
+        "The hook that serves it.";
+    CoverageState => "sensor.coverage.state", Keyword, own, none,
+        "Whether it is seen: wholly, in part or not at all.";
+    CoverageRefused => "sensor.coverage.refused", Keywords, own, none,
+        "Better hooks that this kernel refused.";
+    CoverageReason => "sensor.coverage.reason", Keyword, own, none,
+        "Why a hook was refused or something is not seen.";
+    CoverageRemedy => "sensor.coverage.remedy", Keyword, own, none,
+        "What would make it better.";
+    SensorRaw => "sensor.raw", Raw, own, none,
+        "For each text that is not UTF-8, under the name of its field: its exact bytes in base64.";
+}
+
+impl Field {
+    /// The field's name, with dots between the objects that it stands in.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// What the field holds.
+    pub fn kind(self) -> Kind {
+        self.row().kind
+    }
+
+    /// What the field means, in a sentence.
+    pub fn sentence(self) -> &'static str {
+        self.row().sentence
+    }
+
+    /// Where the field goes in the Open Cybersecurity Schema Framework, for a process that acts;
+    /// none if it has no place there or is computed together with others.
+    pub fn ocsf(self) -> Option<&'static str> {
+        self.row().ocsf
+    }
+
+    /// Whether the Elastic Common Schema has the field; else it is ours, under `sensor.`.
+    pub fn ecs(self) -> bool {
+        self.row().ecs
+    }
+
+    /// The last part of the name: what the field is called inside its object.
+    pub fn short(self) -> &'static str {
+        let name = self.name();
+        name.rsplit_once('.').map_or(name, |(_, last)| last)
+    }
+
+    /// The field of that name.
+    pub fn named(name: &str) -> Option<Field> {
+        Field::ALL
+            .iter()
+            .copied()
+            .find(|field| field.name() == name)
+    }
+
+    fn row(self) -> &'static Row {
+        &ROWS[self as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn parents(name: &str) -> impl Iterator<Item = &str> {
+        name.match_indices('.').map(|(at, _)| &name[..at])
+    }
+
+    #[test]
+    fn fields_of_one_object_stand_together() {
+        let mut closed = HashSet::new();
+        let mut open: Vec<&str> = Vec::new();
+        for field in Field::ALL {
+            let now: Vec<_> = parents(field.name()).collect();
+            closed.extend(open.iter().filter(|object| !now.contains(object)).copied());
+            for object in &now {
+                assert!(
+                    !closed.contains(object),
+                    "{} reopens {object}",
+                    field.name()
+                );
+            }
+            open = now;
+        }
+    }
+
+    #[test]
+    fn own_fields_come_last_and_raw_closes() {
+        let own = Field::ALL.iter().skip_while(|field| field.ecs());
+        assert!(
+            own.clone()
+                .all(|field| field.name().starts_with("sensor.") && !field.ecs())
+        );
+        assert_eq!(own.last(), Some(&Field::SensorRaw));
+    }
+
+    #[test]
+    fn names_are_unique_and_plain() {
+        let names: HashSet<_> = Field::ALL.iter().map(|field| field.name()).collect();
+        assert_eq!(names.len(), Field::ALL.len());
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._@".contains(&b);
+        assert!(names.iter().all(|name| name.bytes().all(plain)));
+    }
+
+    #[test]
+    fn a_name_is_an_object_or_a_value() {
+        for field in Field::ALL {
+            for parent in parents(field.name()).filter_map(Field::named) {
+                assert_eq!(parent.kind(), Kind::Objects, "{}", field.name());
+            }
+        }
+    }
+
+    #[test]
+    fn variants_are_names_in_camel_case() {
+        let camel = |name: &str| -> String {
+            let parts = name.split(['.', '_', '@']).filter(|part| !part.is_empty());
+            parts
+                .map(|part| part[..1].to_uppercase() + &part[1..])
+                .collect()
+        };
+        for field in Field::ALL {
+            let (name, variant) = (field.name(), format!("{field:?}"));
+            let object = parents(name).filter_map(Field::named).last();
+            let wanted = match object {
+                Some(object) => {
+                    camel(object.short()).trim_end_matches('s').to_owned() + &camel(field.short())
+                }
+                None => camel(name),
+            };
+            assert_eq!(variant, wanted);
+        }
+    }
+
+    #[test]
+    fn names_lead_back_to_fields() {
+        assert!(
+            Field::ALL
+                .iter()
+                .all(|field| Field::named(field.name()) == Some(*field))
+        );
+        assert_eq!(Field::named("process"), None);
+        assert_eq!(Field::ProcessThreadId.short(), "id");
+        assert_eq!(Field::Timestamp.short(), "@timestamp");
+    }
+
+    #[test]
+    fn sentences_are_sentences() {
+        assert!(
+            Field::ALL
+                .iter()
+                .all(|field| field.sentence().ends_with('.'))
+        );
+    }
+}

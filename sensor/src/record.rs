@@ -1,0 +1,356 @@
+//! What an event is after it was understood: a list of (field, value), in the order of the
+//! dictionary. No stage that works on records knows kinds of events.
+
+use crate::field::{Field, Kind};
+use bytes::Bytes;
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+/// Bytes from the host that are meant as text: file names, arguments. Who wrote them may be an
+/// attacker: any byte can be there, also such as are not UTF-8. A clone shares the bytes.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Text(Bytes);
+
+impl Text {
+    /// A copy of the bytes.
+    pub fn copy_from(bytes: &[u8]) -> Self {
+        Text(Bytes::copy_from_slice(bytes))
+    }
+
+    /// The exact bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The text with U+FFFD in place of what is not UTF-8.
+    pub fn to_str_lossy(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
+    }
+
+    /// Whether all of it is UTF-8.
+    pub fn is_utf8(&self) -> bool {
+        std::str::from_utf8(&self.0).is_ok()
+    }
+
+    /// Whether there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Escaped, so that a debug line is safe to show.
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl From<&'static str> for Text {
+    fn from(text: &'static str) -> Self {
+        Text(Bytes::from_static(text.as_bytes()))
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Text(Bytes::from(text))
+    }
+}
+
+impl From<Vec<u8>> for Text {
+    fn from(bytes: Vec<u8>) -> Self {
+        Text(Bytes::from(bytes))
+    }
+}
+
+impl From<Bytes> for Text {
+    fn from(bytes: Bytes) -> Self {
+        Text(bytes)
+    }
+}
+
+/// A moment, in nanoseconds since the epoch (1970, UTC); good for the years 1677 to 2262.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(pub i64);
+
+/// What a field holds in one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A whole number.
+    U64(u64),
+    /// A whole number that may be negative.
+    I64(i64),
+    /// True or false.
+    Bool(bool),
+    /// A 64-bit identifier; a decimal string in JSON, whose readers round large numbers.
+    Id(u64),
+    /// A text from the host.
+    Text(Text),
+    /// Texts from the host, shared by the records that carry them.
+    Texts(Arc<[Text]>),
+    /// A word of ours.
+    Word(&'static str),
+    /// Words of ours.
+    Words(Vec<&'static str>),
+    /// A moment.
+    Time(Time),
+    /// An array of objects.
+    Records(Vec<Record>),
+}
+
+impl Value {
+    /// Whether a field of this kind is meant to hold this sort of value. Formats write any value
+    /// under any field; a value that doesn't fit is a mistake of the code that set it.
+    pub fn fits(&self, kind: Kind) -> bool {
+        match self {
+            Value::U64(_) | Value::I64(_) => kind == Kind::Long,
+            Value::Bool(_) => kind == Kind::Boolean,
+            Value::Id(_) => matches!(kind, Kind::Id | Kind::Keyword),
+            Value::Text(_) | Value::Word(_) => matches!(kind, Kind::Id | Kind::Keyword),
+            Value::Texts(_) | Value::Words(_) => kind == Kind::Keywords,
+            Value::Time(_) => kind == Kind::Date,
+            Value::Records(_) => kind == Kind::Objects,
+        }
+    }
+}
+
+macro_rules! value_from {
+    ($($from:ty => $variant:ident($how:expr);)+) => {
+        $(impl From<$from> for Value {
+            fn from(value: $from) -> Self {
+                Value::$variant($how(value))
+            }
+        })+
+    };
+}
+
+value_from! {
+    u64 => U64(u64::from);
+    u32 => U64(u64::from);
+    u16 => U64(u64::from);
+    u8 => U64(u64::from);
+    i64 => I64(i64::from);
+    i32 => I64(i64::from);
+    bool => Bool(bool::from);
+    Text => Text(Text::from);
+    String => Text(Text::from);
+    Vec<u8> => Text(Text::from);
+    Bytes => Text(Text::from);
+    Arc<[Text]> => Texts(Arc::from);
+    Vec<Text> => Texts(Arc::from);
+    &'static str => Word(<&'static str>::from);
+    Vec<&'static str> => Words(Vec::from);
+    Time => Time(Time::from);
+    Vec<Record> => Records(Vec::from);
+}
+
+const WORDS: usize = Field::ALL.len().div_ceil(64);
+
+/// An ordered list of (field, value): each field at most once, in the order of the dictionary
+/// whatever the order in which they were set. Setting in the dictionary's order is cheapest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    fields: Vec<(Field, Value)>,
+    /// A bit for each field that is there: where a field stands is the number of bits below its
+    /// own.
+    present: [u64; WORDS],
+}
+
+impl Record {
+    /// A record without fields.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A record without fields that has room for this many.
+    pub fn with_capacity(fields: usize) -> Self {
+        Record {
+            fields: Vec::with_capacity(fields),
+            ..Self::default()
+        }
+    }
+
+    /// Gives the field this value; one that it had is replaced.
+    pub fn set(&mut self, field: Field, value: impl Into<Value>) {
+        self.put(field, value.into());
+    }
+
+    fn put(&mut self, field: Field, value: Value) {
+        let at = self.position(field);
+        if self.has(field) {
+            if let Some(slot) = self.fields.get_mut(at) {
+                slot.1 = value;
+            }
+        } else if at >= self.fields.len() {
+            self.fields.push((field, value));
+        } else {
+            self.fields.insert(at, (field, value));
+        }
+        self.present[field as usize / 64] |= 1 << (field as usize % 64);
+    }
+
+    /// The field's value, if it has one.
+    pub fn get(&self, field: Field) -> Option<&Value> {
+        if !self.has(field) {
+            return None;
+        }
+        self.fields
+            .get(self.position(field))
+            .map(|(_, value)| value)
+    }
+
+    /// Whether the field has a value.
+    pub fn has(&self, field: Field) -> bool {
+        self.present[field as usize / 64] & (1 << (field as usize % 64)) != 0
+    }
+
+    /// Fields and values, in the order of the dictionary.
+    pub fn iter(&self) -> impl Iterator<Item = (Field, &Value)> {
+        self.fields.iter().map(|(field, value)| (*field, value))
+    }
+
+    /// How many fields have a value.
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Whether no field has a value.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// Sets all fields of the other record, which wins where both have one.
+    pub fn extend(&mut self, other: Record) {
+        for (field, value) in other.fields {
+            self.put(field, value);
+        }
+    }
+
+    /// Fields whose value is not of the dictionary's kind, here and in inner records: none,
+    /// unless the code is wrong. For tests.
+    pub fn misfits(&self) -> Vec<Field> {
+        let mut found = Vec::new();
+        for (field, value) in self.iter() {
+            if !value.fits(field.kind()) {
+                found.push(field);
+            }
+            if let Value::Records(records) = value {
+                found.extend(records.iter().flat_map(Record::misfits));
+            }
+        }
+        found
+    }
+
+    /// The number of fields present that come before this one.
+    fn position(&self, field: Field) -> usize {
+        let (word, bit) = (field as usize / 64, field as usize % 64);
+        let whole: u32 = self.present[..word]
+            .iter()
+            .map(|bits| bits.count_ones())
+            .sum();
+        let below = self.present[word] & ((1 << bit) - 1);
+        (whole + below.count_ones()) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(record: &Record) -> Vec<Field> {
+        record.iter().map(|(field, _)| field).collect()
+    }
+
+    #[test]
+    fn fields_come_in_the_order_of_the_dictionary() {
+        let mut record = Record::new();
+        for field in Field::ALL.iter().rev() {
+            record.set(*field, field.name());
+        }
+        assert_eq!(fields(&record), Field::ALL);
+        assert!(
+            Field::ALL
+                .iter()
+                .all(|f| record.get(*f) == Some(&Value::Word(f.name())))
+        );
+    }
+
+    #[test]
+    fn any_order_of_setting_gives_the_same_record() {
+        let (mut state, mut record, mut sorted) =
+            (1_u64, Record::new(), std::collections::BTreeMap::new());
+        for n in 0..2000_u64 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let field = Field::ALL[(state >> 33) as usize % Field::ALL.len()];
+            record.set(field, n);
+            sorted.insert(field, Value::U64(n));
+            assert_eq!(record.len(), sorted.len());
+        }
+        assert!(
+            record
+                .iter()
+                .eq(sorted.iter().map(|(field, value)| (*field, value)))
+        );
+    }
+
+    #[test]
+    fn a_second_value_replaces_the_first() {
+        let mut record = Record::with_capacity(2);
+        record.set(Field::ProcessPid, 1_u32);
+        record.set(Field::EventAction, "exec");
+        record.set(Field::ProcessPid, 2_u32);
+        assert_eq!(record.get(Field::ProcessPid), Some(&Value::U64(2)));
+        assert_eq!(fields(&record), [Field::EventAction, Field::ProcessPid]);
+        assert_eq!(record.get(Field::UserId), None);
+    }
+
+    #[test]
+    fn extend_merges_and_the_other_wins() {
+        let (mut one, mut two) = (Record::new(), Record::new());
+        one.set(Field::ProcessPid, 1_u32);
+        one.set(Field::UserId, Value::Id(0));
+        two.set(Field::ProcessPid, 2_u32);
+        two.set(Field::EventKind, "event");
+        one.extend(two);
+        assert_eq!(
+            fields(&one),
+            [Field::EventKind, Field::ProcessPid, Field::UserId]
+        );
+        assert_eq!(one.get(Field::ProcessPid), Some(&Value::U64(2)));
+    }
+
+    #[test]
+    fn misfits_are_found_also_inside() {
+        let (mut record, mut inner) = (Record::new(), Record::new());
+        inner.set(Field::RunnerPid, "one");
+        record.set(Field::SensorRunners, vec![inner]);
+        record.set(Field::ProcessPid, 1_u32);
+        record.set(Field::UserId, Value::Id(1));
+        record.set(Field::Timestamp, 5_u64);
+        assert_eq!(record.misfits(), [Field::Timestamp, Field::RunnerPid]);
+    }
+
+    #[test]
+    fn text_keeps_its_bytes() {
+        let text = Text::copy_from(b"a\xffb");
+        assert_eq!(text.as_bytes(), b"a\xffb");
+        assert_eq!(text.to_str_lossy(), "a\u{fffd}b");
+        assert!(!text.is_utf8());
+        assert_eq!(Text::from("x"), Text::from(String::from("x")));
+        assert!(Text::from(vec![]).is_empty());
+    }
+
+    #[test]
+    fn debug_text_is_safe_to_show() {
+        let shown = format!("{:?}", Text::copy_from(b"\x1b[31m\xff\xe2\x80\xae"));
+        assert!(shown.bytes().all(|b| (0x20..0x7f).contains(&b)), "{shown}");
+    }
+}
