@@ -1,1 +1,36 @@
-//! Helpers of the promise tests.
+//! Helpers of the promise tests: they start the real sensor and real programs, and wait for states with deadlines.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper that can't go on fails the test, there is nobody else to tell"
+)]
+
+pub mod base64;
+pub mod event;
+pub mod fields;
+pub mod find;
+pub mod lock;
+pub mod place;
+pub mod program;
+pub mod sensor;
+pub mod skip;
+
+pub use event::Event;
+pub use find::Find;
+pub use place::Folder;
+pub use program::Running;
+pub use sensor::{End, Sensor};
+
+use std::time::Duration;
+
+/// How long a state may take before a test fails: generous, since two cores run several tests at once.
+pub const DEADLINE: Duration = Duration::from_secs(15);
+
+/// Words of a command line, from anything that is a name: `words!["unlink", &path, "wait"]`.
+#[macro_export]
+macro_rules! words {
+    ($($word:expr),* $(,)?) => {
+        vec![$(std::ffi::OsString::from(std::convert::AsRef::<std::ffi::OsStr>::as_ref(&$word))),*]
+    };
+}

@@ -1,0 +1,199 @@
+//! The field names that the contract knows, and what a value of each looks like. Nothing else may stand in an event.
+
+use serde_json::Value;
+
+/// What a value looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A text that says something.
+    Text,
+    /// A text which may be empty.
+    Any,
+    /// A 64-bit identifier: digits in a string, so that no reader rounds it.
+    Id,
+    /// RFC 3339, UTC, nanoseconds.
+    Time,
+    /// A number that isn't negative.
+    Number,
+    /// true or false.
+    Truth,
+    /// An array of texts.
+    Texts,
+    /// Not fixed: a number or a text.
+    Free,
+}
+use Shape::{Any, Free, Id, Number, Text, Texts, Time, Truth};
+
+/// On every event.
+pub const COMMON: &[&str] = &[
+    "@timestamp",
+    "ecs.version",
+    "event.kind",
+    "event.category",
+    "event.type",
+    "event.action",
+    "event.sequence",
+    "event.id",
+    "host.name",
+    "host.id",
+    "host.boot.id",
+    "sensor.version",
+];
+
+/// All names. In arrays of objects `[]` stands between the array and the names in it.
+pub const KNOWN: &[(&str, Shape)] = &[
+    ("@timestamp", Time),
+    ("ecs.version", Text),
+    ("event.action", Text),
+    ("event.category", Texts),
+    ("event.id", Text),
+    ("event.kind", Text),
+    ("event.outcome", Text),
+    ("event.sequence", Number),
+    ("event.severity", Number),
+    ("event.type", Texts),
+    ("file.device", Id),
+    ("file.inode", Id),
+    ("file.name", Text),
+    ("file.path", Text),
+    ("group.id", Text),
+    ("host.boot.id", Text),
+    ("host.id", Text),
+    ("host.name", Text),
+    ("process.args", Texts),
+    ("process.args_count", Number),
+    ("process.end", Time),
+    ("process.entity_id", Text),
+    ("process.executable", Text),
+    ("process.exit_code", Number),
+    ("process.group.id", Text),
+    ("process.interactive", Truth),
+    ("process.name", Any),
+    ("process.parent.args", Texts),
+    ("process.parent.entity_id", Text),
+    ("process.parent.executable", Text),
+    ("process.parent.name", Any),
+    ("process.parent.pid", Number),
+    ("process.pid", Number),
+    ("process.previous.executable", Text),
+    ("process.real_user.id", Text),
+    ("process.real_user.name", Text),
+    ("process.session_leader.pid", Number),
+    ("process.start", Time),
+    ("process.thread.id", Number),
+    ("process.tty.char_device.major", Number),
+    ("process.tty.char_device.minor", Number),
+    ("process.user.id", Text),
+    ("process.user.name", Text),
+    ("process.working_directory", Text),
+    ("container.id", Text),
+    ("user.id", Text),
+    ("user.name", Text),
+    ("sensor.args_bytes", Number),
+    ("sensor.args_truncated", Truth),
+    ("sensor.capabilities.gained", Texts),
+    ("sensor.cgroup.id", Id),
+    ("sensor.cgroup.path", Text),
+    ("sensor.exe.device", Id),
+    ("sensor.exe.inode", Id),
+    ("sensor.exe.nlink", Number),
+    ("sensor.exe.state", Text),
+    ("sensor.login.name", Text),
+    ("sensor.login.session", Number),
+    ("sensor.login.uid", Free),
+    ("sensor.lost[].action", Text),
+    ("sensor.lost[].count", Number),
+    ("sensor.lost[].reason", Text),
+    ("sensor.lost[].stage", Text),
+    ("sensor.method", Text),
+    ("sensor.no_new_privs", Truth),
+    ("sensor.reason", Text),
+    ("sensor.runners[].args", Texts),
+    ("sensor.runners[].entity_id", Text),
+    ("sensor.runners[].executable", Text),
+    ("sensor.runners[].pid", Number),
+    ("sensor.script.path", Text),
+    ("sensor.self", Truth),
+    ("sensor.signal", Free),
+    ("sensor.usage.cpu_ns", Number),
+    ("sensor.usage.disk.cancelled_write_bytes", Number),
+    ("sensor.usage.disk.read_bytes", Number),
+    ("sensor.usage.disk.write_bytes", Number),
+    ("sensor.usage.file.read_bytes", Number),
+    ("sensor.usage.file.read_calls", Number),
+    ("sensor.usage.file.write_bytes", Number),
+    ("sensor.usage.file.write_calls", Number),
+    ("sensor.usage.max_rss_bytes", Number),
+    ("sensor.version", Text),
+];
+
+/// Names of which only the beginning is fixed.
+pub const FAMILIES: &[&str] = &["sensor.coverage", "sensor.namespaces.", "sensor.raw."];
+
+/// The values of `sensor.exe.state`.
+pub const STATES: &[&str] = &["present", "deleted", "memfd", "replaced", "unreachable"];
+
+/// What is wrong with a leaf of an event, if anything is.
+#[must_use]
+pub fn wrong(name: &str, value: &Value) -> Option<String> {
+    if FAMILIES.iter().any(|family| name.starts_with(family)) {
+        return None;
+    }
+    let Some((_, shape)) = KNOWN.iter().find(|(known, _)| *known == name) else {
+        return Some(format!("{name}: no such field (value {value})"));
+    };
+    let text = value.as_str();
+    let right = match shape {
+        Text => text.is_some_and(|text| !text.is_empty()),
+        Any => text.is_some(),
+        Id => text
+            .is_some_and(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())),
+        Time => text.is_some_and(is_time),
+        Number => value.is_u64(),
+        Truth => value.is_boolean(),
+        Texts => value
+            .as_array()
+            .is_some_and(|items| items.iter().all(Value::is_string)),
+        Free => value.is_string() || value.is_u64(),
+    };
+    (!right).then(|| format!("{name}: {value} isn't of shape {shape:?}"))
+}
+
+/// `2026-11-25T04:52:59.123456789Z`.
+#[must_use]
+pub fn is_time(text: &str) -> bool {
+    const LIKE: &[u8] = b"0000-00-00T00:00:00.000000000Z";
+    text.len() == LIKE.len()
+        && text.bytes().zip(LIKE).all(|(byte, like)| {
+            if *like == b'0' {
+                byte.is_ascii_digit()
+            } else {
+                byte == *like
+            }
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{COMMON, KNOWN, is_time, wrong};
+    use serde_json::json;
+
+    #[test]
+    fn common_fields_are_known() {
+        for name in COMMON {
+            assert!(KNOWN.iter().any(|(known, _)| known == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn shapes_are_told_apart() {
+        assert!(is_time("2026-11-25T04:52:59.123456789Z"));
+        assert!(!is_time("2026-11-25T04:52:59.123456Z"));
+        assert!(!is_time("2026-11-25T04:52:59.123456789+00:00"));
+        assert_eq!(wrong("file.inode", &json!("12")), None);
+        assert!(wrong("file.inode", &json!(12)).is_some());
+        assert!(wrong("process.pid", &json!("12")).is_some());
+        assert!(wrong("process.pip", &json!(12)).is_some());
+        assert_eq!(wrong("sensor.raw.process.args", &json!(["/w=="])), None);
+    }
+}

@@ -1,0 +1,190 @@
+//! Looking for events: by action and fields, with a deadline, and with a useful answer when they don't come.
+
+use crate::event::as_text;
+use crate::sensor::{End, Seen};
+use crate::{DEADLINE, Event};
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+type Check<'a> = Box<dyn Fn(&Event) -> bool + 'a>;
+
+/// What to look for, and where.
+pub struct Find<'a> {
+    seen: &'a Seen,
+    action: String,
+    fields: Vec<(&'static str, String)>,
+    checks: Vec<(&'static str, Check<'a>)>,
+    deadline: Duration,
+}
+
+impl<'a> Find<'a> {
+    pub(crate) fn new(seen: &'a Seen, action: &str) -> Self {
+        Self {
+            seen,
+            action: action.to_owned(),
+            fields: Vec::new(),
+            checks: Vec::new(),
+            deadline: DEADLINE,
+        }
+    }
+
+    /// Events with that value in that field, whatever its type.
+    #[must_use]
+    pub fn with(mut self, field: &'static str, value: impl Into<Value>) -> Self {
+        self.fields.push((field, as_text(&value.into())));
+        self
+    }
+
+    /// Events of that process.
+    #[must_use]
+    pub fn pid(self, pid: u32) -> Self {
+        self.with("process.pid", pid)
+    }
+
+    /// Events of a process that runs this file.
+    #[must_use]
+    pub fn exe(self, path: impl AsRef<Path>) -> Self {
+        self.with("process.executable", path.as_ref().to_string_lossy())
+    }
+
+    /// Events about this file.
+    #[must_use]
+    pub fn file(self, path: impl AsRef<Path>) -> Self {
+        self.with("file.path", path.as_ref().to_string_lossy())
+    }
+
+    /// Events for which this holds too; `what` is said when none comes.
+    #[must_use]
+    pub fn such(mut self, what: &'static str, check: impl Fn(&Event) -> bool + 'a) -> Self {
+        self.checks.push((what, Box::new(check)));
+        self
+    }
+
+    /// Events with this among the arguments.
+    #[must_use]
+    pub fn arg(self, word: impl AsRef<OsStr>) -> Self {
+        let word = word.as_ref().to_string_lossy().into_owned();
+        self.such("an argument", move |event| {
+            event
+                .get("process.args")
+                .and_then(|args| args.as_array())
+                .is_some_and(|args| args.iter().any(|arg| *arg == word))
+        })
+    }
+
+    /// Waits longer, or shorter, than usual.
+    #[must_use]
+    pub fn within(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Waits for the first, which must be whole.
+    pub fn wait(&self) -> Event {
+        self.look(self.deadline)
+            .unwrap_or_else(|| panic!("{}", self.story("it doesn't come")))
+    }
+
+    /// The first, if it comes before the deadline.
+    pub fn look(&self, deadline: Duration) -> Option<Event> {
+        let found = self
+            .seen
+            .wait(Instant::now() + deadline, |event| self.fits(event))?;
+        found.whole();
+        Some(found)
+    }
+
+    /// All that came so far.
+    #[must_use]
+    pub fn all(&self) -> Vec<Event> {
+        self.seen
+            .so_far()
+            .into_iter()
+            .filter(|event| self.fits(event))
+            .collect()
+    }
+
+    /// Checks that none came so far.
+    pub fn none(&self) {
+        assert!(self.all().is_empty(), "{}", self.story("yet it came"));
+    }
+
+    /// The only one so far, which must be whole.
+    pub fn one(&self) -> Event {
+        let mut all = self.all();
+        assert!(
+            all.len() == 1,
+            "{}",
+            self.story(&format!("{} of them instead of one", all.len()))
+        );
+        let event = all.remove(0);
+        event.whole();
+        event
+    }
+
+    fn fits(&self, event: &Event) -> bool {
+        event.action() == self.action
+            && self
+                .fields
+                .iter()
+                .all(|(field, value)| event.text(field).as_ref() == Some(value))
+            && self.checks.iter().all(|(_, check)| check(event))
+    }
+
+    /// What was looked for, and what came instead: first the events that have most of it.
+    fn story(&self, what: &str) -> String {
+        let mut story = format!("looked for {}", self.action);
+        for (field, value) in &self.fields {
+            let _ = write!(story, ", {field} = {value:?}");
+        }
+        for (check, _) in &self.checks {
+            let _ = write!(story, ", {check}");
+        }
+        let all = self.seen.so_far();
+        let score = |event: &Event| {
+            let near = |(field, value): &&(&'static str, String)| {
+                event.text(field).as_ref() == Some(value)
+                    || !value.is_empty()
+                        && value.len() > 6
+                        && event.to_string().contains(value.as_str())
+            };
+            2 * self.fields.iter().filter(near).count() + usize::from(event.action() == self.action)
+        };
+        let mut near: Vec<(usize, &Event)> = all
+            .iter()
+            .map(|event| (score(event), event))
+            .filter(|(score, _)| *score > 1)
+            .collect();
+        near.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
+        let _ = write!(
+            story,
+            ": {what}; {} events in all, {} related:",
+            all.len(),
+            near.len()
+        );
+        for (_, event) in near.iter().take(8) {
+            let _ = write!(story, "\n  {event}");
+        }
+        story
+    }
+}
+
+/// Where events can be looked for.
+pub trait Source {
+    /// The events.
+    fn seen(&self) -> &Seen;
+
+    /// Looks for events of that action.
+    fn find(&self, action: &str) -> Find<'_> {
+        Find::new(self.seen(), action)
+    }
+}
+
+impl Source for End {
+    fn seen(&self) -> &Seen {
+        &self.seen
+    }
+}

@@ -1,0 +1,165 @@
+//! Where things happen: folders that go away by themselves, and mounts nobody else sees.
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A new folder that everybody may enter, removed with all in it at the end.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// A new one in the machine's folder for temporary files.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::inside(&std::env::temp_dir())
+    }
+
+    /// A new one in another folder.
+    #[must_use]
+    pub fn inside(parent: &Path) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "sensor-tests-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = parent.join(name);
+        fs::create_dir(&path).expect("make a folder");
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("open the folder to all");
+        // Events tell real paths: the test compares with those.
+        Self(path.canonicalize().expect("canonical folder"))
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The path of a name in it.
+    pub fn at(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// A new folder in it.
+    pub fn folder(&self, name: impl AsRef<Path>) -> PathBuf {
+        let path = self.at(name);
+        fs::create_dir(&path).expect("make a folder");
+        path
+    }
+}
+
+impl Default for Folder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl AsRef<Path> for Folder {
+    fn as_ref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(why) = fs::remove_dir_all(&self.0) {
+            eprintln!("{} stays: {why}", self.0.display());
+        }
+    }
+}
+
+/// Runs `what` in a thread whose mounts, and those of the programs it starts, nobody else sees; they end with it.
+pub fn private_mounts<T: Send>(what: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace of our own");
+            mount(
+                None::<&str>,
+                "/",
+                None::<&str>,
+                MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+                None::<&str>,
+            )
+            .expect("make all mounts private");
+            what()
+        });
+        inside
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Mounts a tmpfs of that many bytes (in the words of its `size=` option) on a folder.
+pub fn mount_tmpfs(on: &Path, size: &str) {
+    let options = format!("size={size},mode=755");
+    mount(
+        Some("tmpfs"),
+        on,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some(options.as_str()),
+    )
+    .expect("mount a tmpfs");
+}
+
+/// Shows one folder at another place too.
+pub fn mount_bind(from: &Path, on: &Path) {
+    mount(Some(from), on, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("bind mount");
+}
+
+/// Mounts an overlay of two folders; `work` must lie on the file system of `upper`.
+pub fn mount_overlay(lower: &Path, upper: &Path, work: &Path, on: &Path) -> nix::Result<()> {
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        lower.display(),
+        upper.display(),
+        work.display()
+    );
+    mount(
+        Some("overlay"),
+        on,
+        Some("overlay"),
+        MsFlags::empty(),
+        Some(options.as_str()),
+    )
+}
+
+/// Takes away whatever is mounted there, if anything is.
+pub fn unmount(from: &str) {
+    while umount2(from, MntFlags::MNT_DETACH).is_ok() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Folder, mount_tmpfs, private_mounts};
+    use std::fs;
+
+    #[test]
+    fn folder_goes_away() {
+        let folder = Folder::new();
+        let path = folder.path().to_owned();
+        fs::write(folder.at("file"), "").unwrap();
+        drop(folder);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn mounts_stay_private() {
+        if crate::skip::skip() {
+            return;
+        }
+        let folder = Folder::new();
+        let file = folder.at("file");
+        private_mounts(|| {
+            mount_tmpfs(folder.path(), "1m");
+            fs::write(&file, "").unwrap();
+            assert!(file.exists());
+        });
+        assert!(!file.exists());
+    }
+}

@@ -1,0 +1,297 @@
+//! The test programs: compiled once from `programs/*.c`, copied to where a test wants them, run step by step.
+
+use crate::DEADLINE;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// `actor`: does what its words say, step by step.
+#[must_use]
+pub fn actor() -> PathBuf {
+    program("actor", &["-O1", "-static", "-s"], &["-lutil"])
+}
+
+/// `threads`: what threads do to their process.
+#[must_use]
+pub fn threads() -> PathBuf {
+    program("threads", &["-O1", "-static", "-s"], &["-lpthread"])
+}
+
+/// `storm`: many short processes.
+#[must_use]
+pub fn storm() -> PathBuf {
+    program("storm", &["-O1", "-static", "-s"], &[])
+}
+
+/// `tiny`: exits at once.
+#[must_use]
+pub fn tiny() -> PathBuf {
+    program("tiny", &["-O1", "-static", "-nostdlib", "-s"], &[])
+}
+
+/// `tiny32`: a true 32-bit program, where the compiler can make one.
+#[must_use]
+pub fn tiny32() -> Option<PathBuf> {
+    let flags = [
+        "-m32",
+        "-O1",
+        "-static",
+        "-nostdlib",
+        "-fno-pie",
+        "-no-pie",
+        "-fno-stack-protector",
+        "-s",
+    ];
+    compiled("tiny32", &flags, &[]).ok()
+}
+
+fn program(name: &str, flags: &[&str], libraries: &[&str]) -> PathBuf {
+    compiled(name, flags, libraries).unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// Compiles a program unless this very source was compiled before; they lie beside the test's own executable.
+fn compiled(name: &str, flags: &[&str], libraries: &[&str]) -> Result<PathBuf, String> {
+    static DONE: OnceLock<Mutex<HashMap<String, PathBuf>>> = OnceLock::new();
+    let mut done = DONE.get_or_init(Mutex::default).lock().unwrap();
+    if let Some(path) = done.get(name) {
+        return Ok(path.clone());
+    }
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("programs")
+        .join(format!("{name}.c"));
+    let mut hash = DefaultHasher::new();
+    (
+        fs::read(&source).map_err(|why| format!("{}: {why}", source.display()))?,
+        flags,
+    )
+        .hash(&mut hash);
+    let folder = std::env::current_exe()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .join("programs");
+    fs::create_dir_all(&folder).unwrap();
+    let folder = folder.canonicalize().unwrap();
+    let path = folder.join(format!("{name}-{:016x}", hash.finish()));
+    if !path.exists() {
+        let half = folder.join(format!("{name}-{}", std::process::id()));
+        let out = Command::new("cc")
+            .args(flags)
+            .arg("-o")
+            .arg(&half)
+            .arg(&source)
+            .args(libraries)
+            .output();
+        let out = out.map_err(|why| {
+            format!(
+                "cc, the C compiler of the test programs (apt-get install gcc libc6-dev): {why}"
+            )
+        })?;
+        if !out.status.success() {
+            return Err(format!(
+                "{}: {}",
+                source.display(),
+                String::from_utf8_lossy(&out.stderr)
+            ));
+        }
+        fs::rename(&half, &path).unwrap();
+    }
+    done.insert(name.to_owned(), path.clone());
+    Ok(path)
+}
+
+/// Copies a file. Another process does it: a descriptor open for writing here would reach the programs that other threads
+/// start just then, and "text file busy" would be the answer to an exec of the copy.
+pub fn copy(from: &Path, to: &Path) {
+    done(&actor(), crate::words!["copy", from, to]);
+}
+
+/// A copy of `actor` under that path.
+pub fn actor_at(path: impl AsRef<Path>) -> PathBuf {
+    let path = path.as_ref();
+    copy(&actor(), path);
+    path.to_owned()
+}
+
+/// A step with words of its own: `nest("fork", words![...])`.
+#[must_use]
+pub fn nest(step: &str, inner: Vec<OsString>) -> Vec<OsString> {
+    let mut all: Vec<OsString> = step.split(' ').map(OsString::from).collect();
+    all.push(inner.len().to_string().into());
+    all.extend(inner);
+    all
+}
+
+/// Several runs of words as one.
+#[must_use]
+pub fn join(parts: impl IntoIterator<Item = Vec<OsString>>) -> Vec<OsString> {
+    parts.into_iter().flatten().collect()
+}
+
+/// Runs a program to its end, which must be a good one; returns what it wrote.
+pub fn done(program: &Path, words: Vec<OsString>) -> String {
+    let mut running = Running::start(Command::new(program).args(words));
+    running.close();
+    let status = running.wait();
+    assert!(
+        status.success(),
+        "{}: {status}: {}",
+        program.display(),
+        running.rest()
+    );
+    running.rest()
+}
+
+/// A program that runs; it is killed when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    input: Option<ChildStdin>,
+    lines: Receiver<String>,
+}
+
+impl Running {
+    /// Starts a command with pipes to both ends.
+    pub fn start(command: &mut Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|why| panic!("{command:?}: {why}"));
+        let (input, output) = (child.stdin.take(), child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).split(b'\n') {
+                let Ok(line) = line else { break };
+                if sender
+                    .send(String::from_utf8_lossy(&line).trim_end().to_owned())
+                    .is_err()
+                {
+                    break;
+                }
+            }
+        });
+        Self {
+            child,
+            input,
+            lines,
+        }
+    }
+
+    /// Starts a program with these words.
+    pub fn of(program: impl AsRef<OsStr>, words: Vec<OsString>) -> Self {
+        Self::start(Command::new(program).args(words))
+    }
+
+    /// Its pid.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line it writes.
+    pub fn line(&self) -> String {
+        self.lines
+            .recv_timeout(DEADLINE)
+            .unwrap_or_else(|why| panic!("no line from pid {}: {why}", self.child.id()))
+    }
+
+    /// Waits until it wrote this line; returns the lines before.
+    pub fn until(&self, wanted: &str) -> Vec<String> {
+        let mut before = Vec::new();
+        loop {
+            let line = self.line();
+            if line == wanted {
+                return before;
+            }
+            before.push(line);
+        }
+    }
+
+    /// What it wrote and nobody read yet; call it when it has ended.
+    pub fn rest(&mut self) -> String {
+        let mut text = String::new();
+        while let Ok(line) = self.lines.recv_timeout(DEADLINE) {
+            let _ = writeln!(text, "{line}");
+        }
+        text
+    }
+
+    /// Sends it a line: its step `wait` goes on.
+    pub fn go(&mut self) {
+        self.input
+            .as_mut()
+            .expect("its input is open")
+            .write_all(b"\n")
+            .expect("write a line to it");
+    }
+
+    /// Closes its standard input: every `wait` goes on.
+    pub fn close(&mut self) {
+        self.input = None;
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait(&mut self.child, DEADLINE)
+            .unwrap_or_else(|| panic!("pid {} doesn't end", self.child.id()))
+    }
+
+    /// As [`Self::wait`], with a deadline of its own.
+    pub fn wait_for(&mut self, deadline: Duration) -> ExitStatus {
+        wait(&mut self.child, deadline)
+            .unwrap_or_else(|| panic!("pid {} doesn't end", self.child.id()))
+    }
+
+    /// Closes its input and waits for its end.
+    pub fn end(&mut self) -> ExitStatus {
+        self.close();
+        self.wait()
+    }
+
+    /// One number of its `/proc/PID/io`.
+    #[must_use]
+    pub fn io(&self, name: &str) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/io", self.pid())).expect("its io");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        line.and_then(|number| number.trim().parse().ok())
+            .unwrap_or_else(|| panic!("no {name} in {text}"))
+    }
+
+    /// A link of its `/proc/PID`, as text.
+    #[must_use]
+    pub fn link(&self, name: &str) -> String {
+        let path = fs::read_link(format!("/proc/{}/{name}", self.pid())).expect("a link of its");
+        path.to_string_lossy().into_owned()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for the end of a child.
+pub fn wait(child: &mut Child, deadline: Duration) -> Option<ExitStatus> {
+    let end = Instant::now() + deadline;
+    loop {
+        if let Some(status) = child.try_wait().expect("wait for a child") {
+            return Some(status);
+        }
+        if Instant::now() > end {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
