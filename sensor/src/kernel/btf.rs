@@ -12,9 +12,9 @@ const NAME_MAX: usize = 512;
 /// Longest run of typedefs, qualifiers, pointers and array dimensions that is followed; a cycle
 /// ends here.
 const CHAIN_MAX: u32 = 32;
-/// Most members looked at for one name. It alone bounds structs that contain themselves
-/// anonymously.
-const MEMBERS_MAX: u32 = 1 << 16;
+/// Most members looked at for one name; the largest struct of a kernel has some 300. It alone bounds
+/// structs that contain themselves anonymously.
+const MEMBERS_MAX: u32 = 1 << 13;
 /// Most parameters of one function.
 const PARAMS_MAX: usize = 64;
 /// BTF leaves the size of a pointer out; every kernel that loads our programs has 64 bits.
