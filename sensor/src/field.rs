@@ -50,10 +50,24 @@ impl Kind {
 /// One row of the dictionary.
 struct Row {
     name: &'static str,
+    object: &'static str,
+    short: &'static str,
     kind: Kind,
     ecs: bool,
     ocsf: Option<&'static str>,
     sentence: &'static str,
+}
+
+/// The objects that a name stands in, and what it is called there.
+const fn split(name: &'static str) -> (&'static str, &'static str) {
+    let mut dot = name.len();
+    while dot > 0 {
+        dot -= 1;
+        if name.as_bytes()[dot] == b'.' {
+            return (name.split_at(dot).0, name.split_at(dot + 1).1);
+        }
+    }
+    ("", name)
 }
 
 macro_rules! path {
@@ -91,6 +105,8 @@ macro_rules! fields {
         static ROWS: [Row; Field::ALL.len()] = [
             $(Row {
                 name: $name,
+                object: split($name).0,
+                short: split($name).1,
                 kind: Kind::$kind,
                 ecs: is_ecs!($origin),
                 ocsf: path!($ocsf),
@@ -224,7 +240,7 @@ fields! {
         "True when the kernel held more of the arguments than was read.";
     SensorArgsBytes => "sensor.args_bytes", Long, own, none,
         "True size of all arguments, in bytes, each with its closing zero.";
-    SensorTty => "sensor.tty", Keyword, own, "actor.process.tty",
+    SensorTty => "sensor.tty", Keyword, own, "actor.session.terminal",
         "Name of the controlling terminal, such as `pts/0`.";
     SensorSignal => "sensor.signal", Long, own, none,
         "Number of the signal that ended the process.";
@@ -359,10 +375,14 @@ impl Field {
         self.row().ecs
     }
 
+    /// The objects that the field stands in, outermost first, with dots between; may be none.
+    pub fn object(self) -> &'static str {
+        self.row().object
+    }
+
     /// The last part of the name: what the field is called inside its object.
     pub fn short(self) -> &'static str {
-        let name = self.name();
-        name.rsplit_once('.').map_or(name, |(_, last)| last)
+        self.row().short
     }
 
     /// The field of that name.
@@ -461,7 +481,9 @@ mod tests {
                 .all(|field| Field::named(field.name()) == Some(*field))
         );
         assert_eq!(Field::named("process"), None);
+        assert_eq!(Field::ProcessThreadId.object(), "process.thread");
         assert_eq!(Field::ProcessThreadId.short(), "id");
+        assert_eq!(Field::Timestamp.object(), "");
         assert_eq!(Field::Timestamp.short(), "@timestamp");
     }
 
