@@ -31,10 +31,11 @@ pub struct Stdout<W = File> {
 }
 
 impl Stdout<File> {
-    /// The process's standard output, without the buffer that std puts before it.
+    /// The process's standard output, without the buffer that std puts before it. One that was
+    /// closed when the process started is `/dev/null` by now: std sees to that.
     ///
     /// # Errors
-    /// Standard output is closed, or there are no more file descriptors.
+    /// There are no more file descriptors.
     pub fn open() -> io::Result<Self> {
         let fd = io::stdout().as_fd().try_clone_to_owned()?;
         Ok(Stdout::new(File::from(fd)))
