@@ -19,10 +19,8 @@ pub enum Shape {
     Truth,
     /// An array of texts.
     Texts,
-    /// Not fixed: a number or a text.
-    Free,
 }
-use Shape::{Any, Free, Id, Number, Text, Texts, Time, Truth};
+use Shape::{Any, Id, Number, Text, Texts, Time, Truth};
 
 /// On every event.
 pub const COMMON: &[&str] = &[
@@ -43,6 +41,7 @@ pub const COMMON: &[&str] = &[
 /// All names. In arrays of objects `[]` stands between the array and the names in it.
 pub const KNOWN: &[(&str, Shape)] = &[
     ("@timestamp", Time),
+    ("container.id", Text),
     ("ecs.version", Text),
     ("event.action", Text),
     ("event.category", Texts),
@@ -53,10 +52,10 @@ pub const KNOWN: &[(&str, Shape)] = &[
     ("event.severity", Number),
     ("event.type", Texts),
     ("file.device", Id),
+    ("file.directory", Text),
     ("file.inode", Id),
     ("file.name", Text),
     ("file.path", Text),
-    ("group.id", Text),
     ("host.boot.id", Text),
     ("host.id", Text),
     ("host.name", Text),
@@ -74,47 +73,68 @@ pub const KNOWN: &[(&str, Shape)] = &[
     ("process.parent.executable", Text),
     ("process.parent.name", Any),
     ("process.parent.pid", Number),
+    ("process.parent.start", Time),
     ("process.pid", Number),
     ("process.previous.executable", Text),
+    ("process.real_group.id", Text),
     ("process.real_user.id", Text),
     ("process.real_user.name", Text),
+    ("process.saved_user.id", Text),
     ("process.session_leader.pid", Number),
     ("process.start", Time),
+    ("process.thread.capabilities.effective", Texts),
+    ("process.thread.capabilities.permitted", Texts),
     ("process.thread.id", Number),
     ("process.tty.char_device.major", Number),
     ("process.tty.char_device.minor", Number),
     ("process.user.id", Text),
     ("process.user.name", Text),
     ("process.working_directory", Text),
-    ("container.id", Text),
-    ("user.id", Text),
-    ("user.name", Text),
     ("sensor.args_bytes", Number),
     ("sensor.args_truncated", Truth),
     ("sensor.capabilities.gained", Texts),
     ("sensor.cgroup.id", Id),
     ("sensor.cgroup.path", Text),
+    ("sensor.core_dumped", Truth),
+    ("sensor.coverage[].action", Text),
+    ("sensor.coverage[].hook", Text),
+    ("sensor.coverage[].reason", Text),
+    ("sensor.coverage[].refused", Texts),
+    ("sensor.coverage[].remedy", Text),
+    ("sensor.coverage[].state", Text),
     ("sensor.exe.device", Id),
     ("sensor.exe.inode", Id),
     ("sensor.exe.nlink", Number),
     ("sensor.exe.state", Text),
+    ("sensor.interpreter.path", Text),
     ("sensor.login.name", Text),
-    ("sensor.login.session", Number),
-    ("sensor.login.uid", Free),
+    ("sensor.login.session", Text),
+    ("sensor.login.uid", Text),
     ("sensor.lost[].action", Text),
     ("sensor.lost[].count", Number),
     ("sensor.lost[].reason", Text),
     ("sensor.lost[].stage", Text),
     ("sensor.method", Text),
+    ("sensor.namespace.cgroup", Id),
+    ("sensor.namespace.ipc", Id),
+    ("sensor.namespace.mnt", Id),
+    ("sensor.namespace.net", Id),
+    ("sensor.namespace.pid", Id),
+    ("sensor.namespace.user", Id),
+    ("sensor.namespace.uts", Id),
     ("sensor.no_new_privs", Truth),
     ("sensor.reason", Text),
+    ("sensor.rename.to", Text),
     ("sensor.runners[].args", Texts),
     ("sensor.runners[].entity_id", Text),
     ("sensor.runners[].executable", Text),
     ("sensor.runners[].pid", Number),
     ("sensor.script.path", Text),
+    ("sensor.secure_exec", Truth),
     ("sensor.self", Truth),
-    ("sensor.signal", Free),
+    ("sensor.signal", Number),
+    ("sensor.signal_name", Text),
+    ("sensor.tty", Text),
     ("sensor.usage.cpu_ns", Number),
     ("sensor.usage.disk.cancelled_write_bytes", Number),
     ("sensor.usage.disk.read_bytes", Number),
@@ -125,10 +145,12 @@ pub const KNOWN: &[(&str, Shape)] = &[
     ("sensor.usage.file.write_calls", Number),
     ("sensor.usage.max_rss_bytes", Number),
     ("sensor.version", Text),
+    ("user.id", Text),
+    ("user.name", Text),
 ];
 
 /// Names of which only the beginning is fixed.
-pub const FAMILIES: &[&str] = &["sensor.coverage", "sensor.namespaces.", "sensor.raw."];
+pub const FAMILIES: &[&str] = &["sensor.raw."];
 
 /// The values of `sensor.exe.state`.
 pub const STATES: &[&str] = &["present", "deleted", "memfd", "replaced", "unreachable"];
@@ -154,7 +176,6 @@ pub fn wrong(name: &str, value: &Value) -> Option<String> {
         Texts => value
             .as_array()
             .is_some_and(|items| items.iter().all(Value::is_string)),
-        Free => value.is_string() || value.is_u64(),
     };
     (!right).then(|| format!("{name}: {value} isn't of shape {shape:?}"))
 }

@@ -121,6 +121,33 @@ pub fn actor_at(path: impl AsRef<Path>) -> PathBuf {
     path.to_owned()
 }
 
+/// Makes a script with that first line; another process writes it, for the reason told at [`copy`].
+pub fn script(path: &Path, first_line: &str) {
+    let shell = "printf '%s\\n' \"#!$1\" > \"$2\" && chmod 755 \"$2\"";
+    done(
+        Path::new("/bin/sh"),
+        crate::words!["-c", shell, "sh", first_line, path],
+    );
+}
+
+/// Words that sum up to that many bytes, each with its closing zero, together with the name of the program.
+#[must_use]
+pub fn words_of(program: &Path, bytes: usize, each: usize) -> Vec<OsString> {
+    let mut left = bytes - program.as_os_str().len() - 1;
+    let mut words = crate::words![];
+    while left > 0 {
+        let take = if left < 2 * each { left - 7 } else { each };
+        words.extend(crate::words!["ignore", "x".repeat(take - 1)]);
+        left -= take + 7;
+        if left > 0 && left < 9 {
+            let last = words.pop().unwrap();
+            words.push(format!("{}{}", last.display(), "y".repeat(left)).into());
+            left = 0;
+        }
+    }
+    words
+}
+
 /// A step with words of its own: `nest("fork", words![...])`.
 #[must_use]
 pub fn nest(step: &str, inner: Vec<OsString>) -> Vec<OsString> {
