@@ -1,2 +1,102 @@
-//! What is done often.
-fn main() {}
+//! What is done often: build, run, test, lint, document.
+//!
+//! One file a verb. Tasks print what they do on standard error and end with 0 when done, 1 when
+//! something failed, 2 on wrong usage, 3 when something is missing that they may not install.
+
+use std::error::Error as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use error::{Error, Result};
+use workspace::Workspace;
+
+mod build_ebpf;
+mod build_sensor;
+mod clippy;
+mod command;
+mod deny;
+mod docs;
+mod error;
+mod fingerprint;
+mod fmt;
+mod place;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+mod tool;
+mod workspace;
+
+/// What is done often with this repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Install what building needs (as root on Debian; elsewhere, tell what is missing).
+    Setup,
+    /// Build the kernel programs into target/bpf.
+    BuildEbpf(build_ebpf::Args),
+    /// Build the sensor into target/release/sensor.
+    Build,
+    /// Build the sensor and start it.
+    Run(run::Args),
+    /// Build the sensor and run all tests.
+    Test(test::Args),
+    /// Lint all crates.
+    Clippy,
+    /// Format all crates.
+    Fmt(fmt::Args),
+    /// Check licences and advisories of the dependencies.
+    Deny,
+    /// Check the repository's own rules.
+    Tidy,
+    /// Write the generated documents.
+    Docs(docs::Args),
+}
+
+fn main() -> ExitCode {
+    match act(&Cli::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(&error);
+            ExitCode::from(error.status())
+        }
+    }
+}
+
+fn act(verb: &Verb) -> Result<()> {
+    let workspace = Workspace::find()?;
+    match verb {
+        Verb::Setup => setup::ensure(&workspace, &[setup::Purpose::Build]).map(|_| ()),
+        Verb::BuildEbpf(args) => build_ebpf::run(&workspace, args),
+        Verb::Build => build_sensor::run(&workspace, &[]),
+        Verb::Run(args) => run::run(&workspace, args),
+        Verb::Test(args) => test::run(&workspace, args),
+        Verb::Clippy => clippy::run(&workspace),
+        Verb::Fmt(args) => fmt::run(&workspace, args),
+        Verb::Deny => deny::run(&workspace),
+        Verb::Tidy => tidy::run(&workspace),
+        Verb::Docs(args) => docs::run(&workspace, args),
+    }
+}
+
+/// Tells on standard error what a task does.
+fn say(text: &str) {
+    eprintln!("xtask: {text}");
+}
+
+fn tell(error: &Error) {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line = format!("{line}: {cause}");
+        source = cause.source();
+    }
+    eprintln!("xtask: error: {line}");
+}

@@ -1,0 +1,40 @@
+//! Lints all crates, the kernel programs with the compiler of their target.
+
+use crate::build_ebpf;
+use crate::command;
+use crate::error::Result;
+use crate::say;
+use crate::setup::packages::CLIPPY;
+use crate::setup::{self, Purpose, Route, Toolchain};
+use crate::workspace::Workspace;
+
+/// Runs the task.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    let toolchain = setup::ensure(workspace, &[Purpose::Build, Purpose::Lint])?;
+    // The sensor embeds them, so it can't even be checked without.
+    build_ebpf::build(workspace, &toolchain)?;
+    say("linting the user-space crates");
+    let mut user = workspace.cargo();
+    user.args(["clippy", "--locked", "--all-targets"]);
+    user.args(["--", "-D", "warnings"]);
+    command::run(&mut user)?;
+    say("linting the kernel programs");
+    kernel(workspace, &toolchain)
+}
+
+fn kernel(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
+    let mut cargo = build_ebpf::cargo(workspace, toolchain);
+    let verb = match toolchain.route {
+        Route::Debian => "check",
+        Route::Nightly { .. } => "clippy",
+    };
+    let folder = workspace.target().join("bpf-clippy");
+    cargo
+        .args([verb, "--locked"])
+        .args(build_ebpf::target_options(toolchain, &folder))
+        .env("CARGO_ENCODED_RUSTFLAGS", "-Dwarnings");
+    if matches!(toolchain.route, Route::Debian) {
+        cargo.env("RUSTC_WORKSPACE_WRAPPER", CLIPPY);
+    }
+    command::run(&mut cargo)
+}

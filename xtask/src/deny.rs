@@ -1,0 +1,49 @@
+//! Checks licences, sources and known advisories of all dependencies with cargo-deny.
+
+use std::fs;
+use std::process::Command;
+
+use crate::command;
+use crate::error::Result;
+use crate::say;
+use crate::tool::Tool;
+use crate::workspace::{Workspace, cargo_home};
+
+/// Runs the task.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    let tool = Tool {
+        name: "cargo-deny",
+        version: "0.20.2",
+        variant: String::new(),
+        options: Vec::new(),
+    };
+    if !tool.is_installed(workspace) {
+        say(&format!(
+            "building {tool} into target/tools: about three minutes, once"
+        ));
+        command::run(&mut tool.install(workspace))?;
+        tool.settle(workspace)?;
+    }
+    let deny = || {
+        let mut deny = Command::new(tool.program(workspace));
+        deny.current_dir(workspace.root()).arg("--locked");
+        deny
+    };
+    command::run(deny().args(["check", "licenses", "bans", "sources"]))?;
+    if !command::succeeds(deny().args(["fetch", "db"])) && !has_database() {
+        say("advisories: not checked, no database reachable");
+        return Ok(());
+    }
+    command::run(deny().args(["--offline", "check", "advisories"]))
+}
+
+/// Whether a database was fetched at another time.
+fn has_database() -> bool {
+    let folder = cargo_home().map(|home| home.join("advisory-dbs"));
+    let entries = folder.and_then(|folder| fs::read_dir(folder).ok());
+    entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|entry| entry.path().is_dir())
+}

@@ -1,0 +1,41 @@
+//! Builds the sensor, then runs every test on it.
+
+use std::env;
+use std::ffi::OsString;
+
+use nix::unistd::geteuid;
+
+use crate::build_sensor;
+use crate::command;
+use crate::error::Result;
+use crate::say;
+use crate::setup::Purpose;
+use crate::workspace::Workspace;
+
+/// Options of `test`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Options for `cargo test`: `-p tests`, a name, `-- --nocapture`.
+    #[arg(last = true)]
+    rest: Vec<OsString>,
+}
+
+/// Runs the task.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    build_sensor::run(workspace, &[Purpose::Test])?;
+    if !geteuid().is_root() {
+        say("not root: the tests that load programs into the kernel skip");
+    }
+    say("testing");
+    // Without `--workspace`: the default members are all that run here. Not for release: the
+    // overflow checks and assertions are wanted, and it builds faster.
+    let mut cargo = workspace.cargo();
+    cargo
+        .args(["test", "--locked"])
+        .args(&args.rest)
+        .env("SENSOR_BIN", workspace.sensor());
+    if env::var_os("CI").is_some_and(|value| value == "true") {
+        cargo.env("SENSOR_NO_SKIP", "1");
+    }
+    command::run(&mut cargo)
+}
