@@ -50,6 +50,21 @@ pub fn named(name: &str) -> Option<&'static dyn Format> {
         .map(|known| known.format)
 }
 
+/// One flat object of texts as a line of JSON, for catalogues: what describes records is none.
+pub fn flat_object(members: &[(&str, &str)]) -> String {
+    let mut line = vec![b'{'];
+    for (at, (name, value)) in members.iter().enumerate() {
+        if at != 0 {
+            line.push(b',');
+        }
+        json_string(name.as_bytes(), &mut line);
+        line.push(b':');
+        json_string(value.as_bytes(), &mut line);
+    }
+    line.extend_from_slice(b"}\n");
+    String::from_utf8_lossy(&line).into_owned()
+}
+
 /// Whether a character could make a terminal or a reader show something else than what is there:
 /// control characters (C0, DEL, C1), line separators, and what is invisible or turns the
 /// direction of text.

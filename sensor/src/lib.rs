@@ -1,1 +1,20 @@
-//! The sensor.
+//! `sensor`: a Linux host sensor. What it means and where it goes; `sensor-ebpf` is what is seen.
+//!
+//! A room names only rooms below it; `docs/ARCHITECTURE.md` draws them.
+
+pub mod action;
+pub mod cli;
+pub mod config;
+pub mod count;
+pub mod enrich;
+pub mod event;
+pub mod field;
+pub mod format;
+pub mod host;
+pub mod kernel;
+pub mod output;
+pub mod pipeline;
+pub mod process;
+pub mod procfs;
+pub mod record;
+pub mod verdict;

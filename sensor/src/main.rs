@@ -1,2 +1,16 @@
-//! The sensor.
-fn main() {}
+//! The edge: parses what was typed, prints an error once with its causes, exits.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use sensor::cli::Cli;
+
+fn main() -> ExitCode {
+    match Cli::parse().act() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("sensor: {}", failure.chain());
+            ExitCode::from(failure.status as u8)
+        }
+    }
+}

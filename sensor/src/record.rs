@@ -79,6 +79,18 @@ impl From<Bytes> for Text {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(pub i64);
 
+/// When the host booted, nanoseconds since the epoch; moves when the clock is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Boot(pub i64);
+
+impl Boot {
+    /// The moment that was so many nanoseconds after the boot.
+    #[must_use]
+    pub fn at(self, since_boot: u64) -> Time {
+        Time(self.0.saturating_add(i64::try_from(since_boot).unwrap_or(i64::MAX)))
+    }
+}
+
 /// What a field holds in one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {

@@ -1,0 +1,195 @@
+//! What user space tells the programs before they are loaded: offsets, limits, own pid.
+//!
+//! rustc emits no CO-RE relocations, so user space reads the offsets from the running kernel's
+//! BTF and sets them in read-only data; the verifier then sees constants.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The offset of a member that this kernel doesn't have.
+pub const ABSENT: u32 = u32::MAX;
+
+macro_rules! offsets {
+    ($($name:ident: $strukt:literal [$($path:literal),+] $need:ident, $why:literal;)*) => {
+        /// Where the members that the programs read are, in bytes from the start of their structure.
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[expect(missing_docs, reason = "each is the structure and member of its row")]
+        pub struct Offsets { $(pub $name: u32),* }
+
+        impl Offsets {
+            /// Every member absent: what the object holds before user space fills it.
+            pub const ABSENT: Self = Self { $($name: ABSENT),* };
+
+            /// Fills each row by asking `find` for (structure, path), the first path that exists;
+            /// gives the rows that no path answered.
+            pub fn fill(mut find: impl FnMut(&str, &str) -> Option<u32>) -> (Self, impl Iterator<Item = &'static Row>) {
+                let mut offsets = Self::ABSENT;
+                let mut missing = [false; ROWS.len()];
+                let mut row = 0;
+                $(
+                    $(if offsets.$name == ABSENT && let Some(at) = find($strukt, $path) {
+                        offsets.$name = at;
+                    })+
+                    missing[row] = offsets.$name == ABSENT;
+                    row += 1;
+                )*
+                let _ = row;
+                (offsets, ROWS.iter().zip(missing).filter_map(|(row, gone)| gone.then_some(row)))
+            }
+        }
+
+        /// The table of members, in the order of `Offsets`.
+        pub const ROWS: &[Row] = &[$(Row {
+            name: stringify!($name), strukt: $strukt, paths: &[$($path),+], need: Need::$need, why: $why,
+        }),*];
+    };
+}
+
+/// One member that the programs read.
+#[derive(Debug)]
+pub struct Row {
+    /// Name in `Offsets`.
+    pub name: &'static str,
+    /// The kernel structure.
+    pub strukt: &'static str,
+    /// The member, by all names that it has had.
+    pub paths: &'static [&'static str],
+    /// What its absence means.
+    pub need: Need,
+    /// What is lost without it.
+    pub why: &'static str,
+}
+
+/// Whether the sensor can do without a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Without it the programs are not worth loading.
+    Must,
+    /// Without it one field or one hook is missing, and coverage says so.
+    May,
+}
+
+offsets! {
+    task_pid: "task_struct" ["pid"] Must, "thread ids";
+    task_tgid: "task_struct" ["tgid"] Must, "process ids";
+    task_start: "task_struct" ["start_boottime", "real_start_time"] Must, "entity ids";
+    task_leader: "task_struct" ["group_leader"] Must, "process start times";
+    task_real_parent: "task_struct" ["real_parent"] Must, "parents";
+    task_signal: "task_struct" ["signal"] Must, "exits";
+    task_mm: "task_struct" ["mm"] Must, "executables";
+    task_cred: "task_struct" ["cred"] Must, "users";
+    task_fs: "task_struct" ["fs"] May, "working directories";
+    task_nsproxy: "task_struct" ["nsproxy"] May, "namespaces";
+    task_thread_pid: "task_struct" ["thread_pid"] May, "pid namespaces";
+    task_loginuid: "task_struct" ["loginuid"] May, "login users";
+    task_sessionid: "task_struct" ["sessionid"] May, "login sessions";
+    task_atomic_flags: "task_struct" ["atomic_flags"] May, "no_new_privs";
+    task_cgroups: "task_struct" ["cgroups"] May, "cgroups";
+    task_exit_code: "task_struct" ["exit_code"] Must, "exit codes";
+    task_ioac: "task_struct" ["ioac"] May, "I/O totals";
+    task_runtime: "task_struct" ["se.sum_exec_runtime"] May, "CPU totals";
+    signal_live: "signal_struct" ["live.counter"] Must, "exits";
+    signal_flags: "signal_struct" ["flags"] Must, "exit codes";
+    signal_group_exit_code: "signal_struct" ["group_exit_code"] Must, "exit codes";
+    signal_pids: "signal_struct" ["pids"] May, "session leaders";
+    signal_tty: "signal_struct" ["tty"] May, "terminals";
+    signal_ioac: "signal_struct" ["ioac"] May, "I/O totals";
+    signal_maxrss: "signal_struct" ["maxrss"] May, "largest resident size";
+    signal_runtime: "signal_struct" ["sum_sched_runtime"] May, "CPU totals";
+    pid_level: "pid" ["level"] May, "pid namespaces";
+    pid_numbers: "pid" ["numbers"] May, "session leaders";
+    upid_ns: "upid" ["ns"] May, "pid namespaces";
+    tty_driver: "tty_struct" ["driver"] May, "terminals";
+    tty_index: "tty_struct" ["index"] May, "terminals";
+    driver_major: "tty_driver" ["major"] May, "terminals";
+    driver_minor: "tty_driver" ["minor_start"] May, "terminals";
+    mm_arg_start: "mm_struct" ["arg_start"] Must, "arguments";
+    mm_arg_end: "mm_struct" ["arg_end"] Must, "arguments";
+    mm_exe_file: "mm_struct" ["exe_file"] Must, "executables";
+    file_dentry: "file" ["f_path.dentry"] Must, "executables";
+    file_mnt: "file" ["f_path.mnt"] Must, "executables";
+    file_inode: "file" ["f_inode"] Must, "executables";
+    inode_ino: "inode" ["i_ino"] Must, "executables";
+    inode_sb: "inode" ["i_sb"] Must, "executables";
+    inode_nlink: "inode" ["i_nlink"] Must, "lost names";
+    inode_mode: "inode" ["i_mode"] Must, "executables";
+    inode_uid: "inode" ["i_uid"] Must, "executables";
+    inode_generation: "inode" ["i_generation"] Must, "executables";
+    inode_ctime: "inode" ["i_ctime_sec", "__i_ctime.tv_sec", "i_ctime.tv_sec"] May, "identity of executables";
+    inode_ctime_nsec: "inode" ["i_ctime_nsec", "__i_ctime.tv_nsec", "i_ctime.tv_nsec"] May, "identity of executables";
+    sb_dev: "super_block" ["s_dev"] Must, "executables";
+    dentry_parent: "dentry" ["d_parent"] Must, "paths";
+    dentry_name: "dentry" ["d_name.name", "__d_name.name"] Must, "paths";
+    dentry_hash_len: "dentry" ["d_name.hash_len", "__d_name.hash_len"] Must, "lost names";
+    dentry_pprev: "dentry" ["d_hash.pprev"] Must, "lost names";
+    vfsmount_root: "vfsmount" ["mnt_root"] Must, "paths";
+    mount_mnt: "mount" ["mnt"] Must, "paths";
+    mount_parent: "mount" ["mnt_parent"] Must, "paths";
+    mount_mountpoint: "mount" ["mnt_mountpoint"] Must, "paths";
+    mount_ns: "mount" ["mnt_ns"] May, "detached mounts";
+    fs_pwd_dentry: "fs_struct" ["pwd.dentry"] May, "working directories";
+    fs_pwd_mnt: "fs_struct" ["pwd.mnt"] May, "working directories";
+    cred_uid: "cred" ["uid"] Must, "users";
+    cred_permitted: "cred" ["cap_permitted"] May, "capabilities";
+    cred_effective: "cred" ["cap_effective"] May, "capabilities";
+    cred_user_ns: "cred" ["user_ns"] May, "namespaces";
+    nsproxy_uts: "nsproxy" ["uts_ns"] May, "namespaces";
+    nsproxy_ipc: "nsproxy" ["ipc_ns"] May, "namespaces";
+    nsproxy_mnt: "nsproxy" ["mnt_ns"] May, "namespaces";
+    nsproxy_net: "nsproxy" ["net_ns"] May, "namespaces";
+    nsproxy_cgroup: "nsproxy" ["cgroup_ns"] May, "namespaces";
+    uts_inum: "uts_namespace" ["ns.inum"] May, "namespaces";
+    ipc_inum: "ipc_namespace" ["ns.inum"] May, "namespaces";
+    mnt_inum: "mnt_namespace" ["ns.inum"] May, "namespaces";
+    net_inum: "net" ["ns.inum"] May, "namespaces";
+    cgroup_inum: "cgroup_namespace" ["ns.inum"] May, "namespaces";
+    pid_inum: "pid_namespace" ["ns.inum"] May, "namespaces";
+    user_inum: "user_namespace" ["ns.inum"] May, "namespaces";
+    css_set_dfl: "css_set" ["dfl_cgrp"] May, "cgroups";
+    css_set_subsys: "css_set" ["subsys"] May, "cgroups of version 1";
+    css_cgroup: "cgroup_subsys_state" ["cgroup"] May, "cgroups of version 1";
+    cgroup_kn: "cgroup" ["kn"] May, "cgroups";
+    kn_id: "kernfs_node" ["id"] May, "cgroups";
+    kn_parent: "kernfs_node" ["__parent", "parent"] May, "cgroups";
+    kn_name: "kernfs_node" ["name"] May, "cgroups";
+    bprm_filename: "linux_binprm" ["filename"] Must, "scripts";
+    bprm_interp: "linux_binprm" ["interp"] Must, "scripts";
+    uring_opcode: "io_kiocb" ["opcode"] May, "names lost through io_uring";
+    uring_unlink_name: "io_unlink" ["filename"] May, "names lost through io_uring";
+    uring_rename_old: "io_rename" ["oldpath"] May, "names lost through io_uring";
+    uring_rename_new: "io_rename" ["newpath"] May, "names lost through io_uring";
+    filename_name: "filename" ["name"] May, "names lost through io_uring";
+}
+
+/// What the programs are told.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Ask {
+    /// Where the kernel keeps what is read.
+    pub offsets: Offsets,
+    /// Size of one `struct upid`, bytes.
+    pub upid_size: u32,
+    /// Bytes waiting in the bulk ring from which on the reader is woken.
+    pub fill_mark: u32,
+    /// The sensor's own process id, whose own doings are not hints.
+    pub own_pid: u32,
+    /// 1 to have the programs write log lines.
+    pub log: u32,
+    /// Position of `group_dead` among the arguments of `sched_process_exit`, or `ABSENT`.
+    pub exit_group_dead: u32,
+    /// Position of the request among the arguments of `io_uring_queue_async_work`, or `ABSENT`.
+    pub uring_request: u32,
+}
+
+impl Ask {
+    /// What the object holds before user space fills it.
+    pub const EMPTY: Self = Self {
+        offsets: Offsets::ABSENT,
+        upid_size: 16,
+        fill_mark: u32::MAX,
+        own_pid: 0,
+        log: 0,
+        exit_group_dead: ABSENT,
+        uring_request: ABSENT,
+    };
+}

@@ -1,0 +1,19 @@
+//! One live process, as the task iterator shows it.
+
+use super::Running;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The header's time is when it was looked at.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Image {
+    /// What is executed.
+    pub running: Running,
+}
+
+impl Image {
+    /// Bit of the header's flags: some thread of it still lives.
+    pub const ALIVE: u16 = 1;
+}

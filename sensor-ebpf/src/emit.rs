@@ -1,0 +1,73 @@
+//! The one place that counts, fills the header and gives a record to a ring.
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    maps::RingBuf,
+};
+use sensor_common::{
+    loss::{RING_FULL, SEEN, slot},
+    wire::Header,
+};
+
+use crate::{
+    map::{BULK, URGENT},
+    read::{ask, count, output},
+    task::Task,
+};
+
+/// How soon the reader is to have it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Haste {
+    /// At once: the reader is woken.
+    Urgent,
+    /// When the reader comes by, or when the ring fills.
+    Bulk,
+}
+
+/// The head of a record of `kind` about `task`.
+#[inline(always)]
+pub fn header(task: &Task, kind: u16, size: usize) -> Header {
+    Header {
+        time: crate::read::now(),
+        start: task.leader_start(),
+        pid: task.tgid(),
+        tid: task.pid(),
+        size: size as u32,
+        kind,
+        flags: 0,
+    }
+}
+
+/// Notes that a hook saw something, whatever becomes of it.
+#[inline(always)]
+pub fn seen(kind: u16) {
+    count(slot(kind, SEEN));
+}
+
+/// Notes that something seen can't be told.
+#[inline(always)]
+pub fn lost(kind: u16, reason: u32) {
+    count(slot(kind, reason));
+}
+
+/// Puts the first `size` bytes of a record into the ring of its haste, or counts it lost.
+#[inline(always)]
+pub fn submit<T>(kind: u16, record: &T, size: u32, haste: Haste) {
+    let (ring, flags) = match haste {
+        Haste::Urgent => (&URGENT, u64::from(BPF_RB_FORCE_WAKEUP)),
+        Haste::Bulk => (&BULK, bulk_wake(&BULK)),
+    };
+    if !output(ring, record, size, flags) {
+        lost(kind, RING_FULL);
+    }
+}
+
+/// A wake-up for each record would cost the workload more than all the rest: only a filling ring wakes.
+#[inline(always)]
+fn bulk_wake(ring: &RingBuf) -> u64 {
+    if ring.query(u64::from(BPF_RB_AVAIL_DATA)) > u64::from(ask!(fill_mark)) {
+        u64::from(BPF_RB_FORCE_WAKEUP)
+    } else {
+        u64::from(BPF_RB_NO_WAKEUP)
+    }
+}

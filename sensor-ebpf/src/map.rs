@@ -1,0 +1,64 @@
+//! Every map.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{LruHashMap, PerCpuArray, RingBuf},
+};
+use sensor_common::{
+    loss::SLOTS,
+    wire::{Actor, Header, KINDS, MAX_RECORD, TEXT, exec::Exec},
+};
+
+/// A record with its text, built here before it goes into a ring.
+#[repr(C)]
+pub struct Big {
+    pub header: Header,
+    pub actor: Actor,
+    pub exec: Exec,
+    pub text: [u8; MAX_RECORD - TEXT - 8],
+    /// Where the text goes on; not part of the record.
+    pub cursor: u32,
+    pub reserved: u32,
+}
+
+/// Room for any record without text.
+pub type Small = [u64; 64];
+
+/// What a call under way may be doing: bits of `Name`, hashes of the old and the new name.
+pub type Hint = [u32; 3];
+
+/// Records that wake the reader at once: alerts.
+#[map]
+pub static URGENT: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+
+/// Records that the reader comes by for.
+#[map]
+pub static BULK: RingBuf = RingBuf::with_byte_size(8 * 1024 * 1024, 0);
+
+/// Where an `exec` record is built: too large for the stack, and a ring reserves only constant sizes.
+#[map]
+pub static BIG: PerCpuArray<Big> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where the records of each other kind are built.
+#[map]
+pub static SMALL: PerCpuArray<Small> = PerCpuArray::with_max_entries(KINDS.len() as u32 + 1, 0);
+
+/// Where a path from user memory is looked at.
+#[map]
+pub static PATH: PerCpuArray<[u8; 4096]> = PerCpuArray::with_max_entries(1, 0);
+
+/// What was seen and what was lost, by kind and reason (`sensor_common::loss`).
+#[map]
+pub static COUNT: PerCpuArray<u64> = PerCpuArray::with_max_entries(SLOTS, 0);
+
+/// Hashes of the last path component of what runs, as it was executed.
+#[map]
+pub static NAMES: LruHashMap<u32, u32> = LruHashMap::with_max_entries(16384, 0);
+
+/// Calls under way that name something running, by thread.
+#[map]
+pub static PENDING: LruHashMap<u64, Hint> = LruHashMap::with_max_entries(4096, 0);
+
+/// Images whose lost name was told already, or was never there: (directory entry, process).
+#[map]
+pub static TOLD: LruHashMap<[u64; 2], u32> = LruHashMap::with_max_entries(4096, 0);

@@ -1,0 +1,7 @@
+//! The hooks, one room a kind.
+
+mod exec;
+mod exit;
+mod fork;
+mod image;
+mod name;

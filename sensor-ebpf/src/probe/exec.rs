@@ -1,0 +1,120 @@
+//! `exec`: an image is committed (`sched_process_exec`, `fs/exec.c`).
+
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use sensor_common::{
+    loss::SCRATCH,
+    wire::{
+        EXEC, MAX_ARGS, Path, Running, Span, TEXT,
+        exec::Exec,
+        name::{HASH_START, hash_step},
+    },
+};
+
+use crate::{
+    emit::{Haste, header, lost, seen, submit},
+    map::{Big, NAMES, TOLD},
+    path::{cgroup, path, since},
+    read::{append, ask, big, cursor, member, set_cursor, text_byte, user_args},
+    task::{Task, actor, running},
+};
+
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn exec(context: RawTracePointContext) -> u32 {
+    seen(EXEC);
+    let task = Task(context.arg(0));
+    let Some(big) = big() else {
+        lost(EXEC, SCRATCH);
+        return 0;
+    };
+    big.exec.flags = 0;
+    actor(task, &mut big.actor);
+    let file = task.exe_file();
+    running(file, &mut big.exec.running);
+    arguments(big, task.mm());
+    places(big, task, file);
+    names(big, task, context.arg(2));
+    let size = (TEXT as u32).wrapping_add(cursor(big));
+    big.header = header(&task, EXEC, size as usize);
+    let haste = nameless(big);
+    submit(EXEC, big, size, haste);
+    0
+}
+
+/// Copies the arguments to the start of the text.
+#[inline(always)]
+fn arguments(big: &mut Big, mm: u64) {
+    let start: u64 = member(mm, ask!(offsets.mm_arg_start));
+    let end: u64 = member(mm, ask!(offsets.mm_arg_end));
+    let total = end.saturating_sub(start);
+    let len = if total > MAX_ARGS as u64 { MAX_ARGS as u32 } else { total as u32 };
+    big.exec.args_bytes = total;
+    if user_args(big, start, len) {
+        big.exec.args = Span { offset: TEXT as u16, len: len as u16 };
+        set_cursor(big, len);
+    } else {
+        big.exec.flags |= Exec::ARGS_UNREAD;
+        big.exec.args = Span::default();
+        set_cursor(big, 0);
+    }
+}
+
+/// Writes the paths of the image and of the working directory.
+#[inline(always)]
+fn places(big: &mut Big, task: Task, file: u64) {
+    let leaf = cursor(big);
+    let dentry = member(file, ask!(offsets.file_dentry));
+    big.exec.executable = path(big, dentry, member(file, ask!(offsets.file_mnt)));
+    remember_name(big, leaf);
+    let fs: u64 = member(task.0, ask!(offsets.task_fs));
+    let pwd = member(fs, ask!(offsets.fs_pwd_dentry));
+    big.exec.working_directory = path(big, pwd, member(fs, ask!(offsets.fs_pwd_mnt)));
+}
+
+/// Writes the script's name, when it is one, and the cgroup's names.
+#[inline(always)]
+fn names(big: &mut Big, task: Task, bprm: u64) {
+    let filename: u64 = member(bprm, ask!(offsets.bprm_filename));
+    let interp: u64 = member(bprm, ask!(offsets.bprm_interp));
+    let start = cursor(big);
+    if filename != interp {
+        big.exec.flags |= Exec::SCRIPT;
+        append::<4096>(big, filename);
+    }
+    big.exec.filename = since(big, start);
+    let (node, v1) = task.cgroup();
+    if v1 {
+        big.exec.flags |= Exec::CGROUP_V1;
+    }
+    big.exec.cgroup = cgroup(big, node);
+}
+
+/// Remembers the name by which the image was executed, for the hooks that see names go.
+#[inline(always)]
+fn remember_name(big: &Big, at: u32) {
+    let mut hash = HASH_START;
+    for step in 0..255_u32 {
+        let byte = text_byte(big, at.wrapping_add(step));
+        if byte == 0 {
+            break;
+        }
+        hash = hash_step(hash, byte);
+    }
+    if NAMES.get_ptr(&hash).is_none() {
+        // A full map drops the name that was used longest ago; the sweep still finds what it misses.
+        let _ = NAMES.insert(&hash, &1, 0);
+    }
+}
+
+/// An image without a name is an alert, and its missing name is no news later.
+#[inline(always)]
+fn nameless(big: &Big) -> Haste {
+    let running = &big.exec.running;
+    if running.flags & Running::UNHASHED == 0
+        && running.nlink != 0
+        && big.exec.executable.flags & Path::NAMELESS == 0
+    {
+        return Haste::Bulk;
+    }
+    let _ = TOLD.insert(&[running.dentry, u64::from(big.header.pid)], &1, 0);
+    Haste::Urgent
+}

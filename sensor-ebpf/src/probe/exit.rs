@@ -1,0 +1,88 @@
+//! `exit`: the whole process ends (`sched_process_exit`, `kernel/exit.c`).
+
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use sensor_common::{
+    ask::ABSENT,
+    loss::SCRATCH,
+    wire::{
+        EXIT,
+        exit::{Exit, Io},
+    },
+};
+
+use crate::{
+    emit::{Haste, header, lost, seen, submit},
+    read::{Record, ask, member, small},
+    task::{Task, actor, running},
+};
+
+/// `SIGNAL_GROUP_EXIT` (`include/linux/sched/signal.h`).
+const GROUP_EXIT: u32 = 4;
+
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn exit(context: RawTracePointContext) -> u32 {
+    let task = Task(context.arg(0));
+    let signal = task.signal();
+    if member::<u32>(signal, ask!(offsets.signal_live)) != 0 {
+        return 0;
+    }
+    // Two threads that end together may both find nobody alive: a newer kernel says who was last.
+    if ask!(exit_group_dead) != ABSENT && context.arg::<u64>(1) & 1 == 0 {
+        return 0;
+    }
+    seen(EXIT);
+    let Some(record) = small::<Exit>(EXIT) else {
+        lost(EXIT, SCRATCH);
+        return 0;
+    };
+    record.header = header(&task, EXIT, size_of::<Record<Exit>>());
+    actor(task, &mut record.actor);
+    let body = &mut record.body;
+    running(task.exe_file(), &mut body.running);
+    totals(task, signal, body);
+    body.status = status(task, signal);
+    body.reserved = 0;
+    submit(EXIT, record, size_of::<Record<Exit>>() as u32, Haste::Bulk);
+    0
+}
+
+/// What `wait(2)` will give: the group's code when one call or signal ended all, else the leader's.
+#[inline(always)]
+fn status(task: Task, signal: u64) -> u32 {
+    if member::<u32>(signal, ask!(offsets.signal_flags)) & GROUP_EXIT != 0 {
+        return member(signal, ask!(offsets.signal_group_exit_code));
+    }
+    member(task.leader().0, ask!(offsets.task_exit_code))
+}
+
+/// The threads that ended are summed in the signal struct; this one and a leader that ended before are not yet.
+#[inline(always)]
+fn totals(task: Task, signal: u64, body: &mut Exit) {
+    let leader = task.leader();
+    body.io = member(signal, ask!(offsets.signal_ioac));
+    body.cpu = member::<u64>(signal, ask!(offsets.signal_runtime)).wrapping_add(runtime(task));
+    add(&mut body.io, member(task.0, ask!(offsets.task_ioac)));
+    if leader.0 != task.0 {
+        body.cpu = body.cpu.wrapping_add(runtime(leader));
+        add(&mut body.io, member(leader.0, ask!(offsets.task_ioac)));
+    }
+    body.max_rss = member(signal, ask!(offsets.signal_maxrss));
+}
+
+#[inline(always)]
+fn runtime(task: Task) -> u64 {
+    member(task.0, ask!(offsets.task_runtime))
+}
+
+#[inline(always)]
+fn add(sum: &mut Io, more: Io) {
+    sum.rchar = sum.rchar.wrapping_add(more.rchar);
+    sum.wchar = sum.wchar.wrapping_add(more.wchar);
+    sum.syscr = sum.syscr.wrapping_add(more.syscr);
+    sum.syscw = sum.syscw.wrapping_add(more.syscw);
+    sum.read_bytes = sum.read_bytes.wrapping_add(more.read_bytes);
+    sum.write_bytes = sum.write_bytes.wrapping_add(more.write_bytes);
+    sum.cancelled_write_bytes = sum
+        .cancelled_write_bytes
+        .wrapping_add(more.cancelled_write_bytes);
+}

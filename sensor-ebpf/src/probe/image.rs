@@ -1,0 +1,34 @@
+//! What every process is running now: the task iterator, read at the start and by each sweep.
+
+use core::ffi::c_void;
+
+use sensor_common::wire::{IMAGE, image::Image};
+
+use crate::{
+    emit::header,
+    read::{Record, ask, iterator, member, sequence, small},
+    task::{Task, actor, running},
+};
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+pub extern "C" fn image(context: *mut c_void) -> i32 {
+    let Some((output, task)) = iterator(context) else {
+        return 0;
+    };
+    let task = Task(task);
+    if task.pid() != task.tgid() && task.leader().mm() != 0 {
+        return 0;
+    }
+    let Some(record) = small::<Image>(IMAGE) else {
+        return 0;
+    };
+    record.header = header(&task, IMAGE, size_of::<Record<Image>>());
+    if member::<u32>(task.signal(), ask!(offsets.signal_live)) != 0 {
+        record.header.flags = Image::ALIVE;
+    }
+    actor(task, &mut record.actor);
+    running(task.exe_file(), &mut record.body.running);
+    sequence(output, record);
+    0
+}

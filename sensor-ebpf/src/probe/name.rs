@@ -1,0 +1,208 @@
+//! `name`: hints that a running executable may have lost its name.
+//!
+//! With these hooks the caller's path is user memory and can lie: it only makes the hint cheap.
+//! The caller's own image is judged whatever the path said, and what no hint tells, the sweep and
+//! the end of the process do.
+
+use aya_ebpf::{
+    EbpfContext,
+    macros::{raw_tracepoint, tracepoint},
+    programs::{RawTracePointContext, TracePointContext},
+};
+use sensor_common::{
+    ask::ABSENT,
+    loss::SCRATCH,
+    wire::{NAME, name::Name},
+};
+
+use crate::{
+    emit::{Haste, header, lost, seen, submit},
+    map::{Hint, NAMES, PENDING, TOLD},
+    read::{From, Record, ask, context_word, copied, current_pid, last_component, member, small},
+    task::{Task, actor, running, unhashed},
+};
+
+/// io_uring's opcodes (`include/uapi/linux/io_uring.h`).
+const OP_RENAMEAT: u8 = 35;
+const OP_UNLINKAT: u8 = 36;
+
+// Arguments lie 8 bytes apart from 16 on, and so does the result: `format` of each tracepoint.
+
+#[tracepoint]
+pub fn enter_unlink(context: TracePointContext) -> u32 {
+    enter(unlinks(From::User, context_word::<16>(&context)))
+}
+
+#[tracepoint]
+pub fn enter_unlinkat(context: TracePointContext) -> u32 {
+    enter(unlinks(From::User, context_word::<24>(&context)))
+}
+
+#[tracepoint]
+pub fn enter_rename(context: TracePointContext) -> u32 {
+    enter(renames(
+        From::User,
+        context_word::<16>(&context),
+        context_word::<24>(&context),
+    ))
+}
+
+/// `renameat` and `renameat2` have these in the same places.
+#[tracepoint]
+pub fn enter_renameat(context: TracePointContext) -> u32 {
+    enter(renames(
+        From::User,
+        context_word::<24>(&context),
+        context_word::<40>(&context),
+    ))
+}
+
+/// The end of `unlink` and `unlinkat`.
+#[tracepoint]
+pub fn leave_unlink(context: TracePointContext) -> u32 {
+    leave(&context, Name::UNLINK)
+}
+
+/// The end of `rename`, `renameat` and `renameat2`.
+#[tracepoint]
+pub fn leave_rename(context: TracePointContext) -> u32 {
+    leave(&context, Name::RENAME)
+}
+
+/// io_uring hands an unlink or a rename to a worker: the names are the kernel's own copies here.
+#[raw_tracepoint(tracepoint = "io_uring_queue_async_work")]
+pub fn uring(context: RawTracePointContext) -> u32 {
+    let request: u64 = match ask!(uring_request) {
+        0 => context.arg(0),
+        1 => context.arg(1),
+        2 => context.arg(2),
+        _ => return 0,
+    };
+    let hint = match member::<u8>(request, ask!(offsets.uring_opcode)) {
+        OP_UNLINKAT => unlinks(
+            From::Kernel,
+            queued(request, ask!(offsets.uring_unlink_name)),
+        ),
+        OP_RENAMEAT => renames(
+            From::Kernel,
+            queued(request, ask!(offsets.uring_rename_old)),
+            queued(request, ask!(offsets.uring_rename_new)),
+        ),
+        _ => return 0,
+    };
+    if matches(hint) {
+        tell(Task::current(), [hint[0] | Name::URING, hint[1], hint[2]]);
+    }
+    0
+}
+
+/// The address of a path that a queued request holds.
+#[inline(always)]
+fn queued(request: u64, offset: u32) -> u64 {
+    if offset == ABSENT {
+        return 0;
+    }
+    member(member::<u64>(request, offset), ask!(offsets.filename_name))
+}
+
+#[inline(always)]
+fn unlinks(from: From, path: u64) -> Hint {
+    let (bit, old) = named(from, path, Name::OLD);
+    [Name::UNLINK | bit, old, 0]
+}
+
+#[inline(always)]
+fn renames(from: From, old: u64, new: u64) -> Hint {
+    let (old_bit, old) = named(from, old, Name::OLD);
+    let (new_bit, new) = named(from, new, Name::NEW);
+    [Name::RENAME | old_bit | new_bit, old, new]
+}
+
+/// Whether a hint names something running.
+#[inline(always)]
+fn matches(hint: Hint) -> bool {
+    hint[0] & (Name::OLD | Name::NEW) != 0
+}
+
+/// `bit` when the last component of the path is that of something running, or can't be told; and its hash.
+#[inline(always)]
+fn named(from: From, path: u64, bit: u32) -> (u32, u32) {
+    match last_component(from, path) {
+        Some(hash) if NAMES.get_ptr(&hash).is_none() => (0, hash),
+        Some(hash) => (bit, hash),
+        None => (bit, 0),
+    }
+}
+
+/// Notes a call that names something running.
+#[inline(always)]
+fn enter(hint: Hint) -> u32 {
+    if matches(hint) {
+        let _ = PENDING.insert(&current_pid(), &hint, 0);
+    }
+    0
+}
+
+/// Tells a call that succeeded and named something running, or that took the caller's own image its name.
+#[inline(always)]
+fn leave(context: &impl EbpfContext, call: u32) -> u32 {
+    let thread = current_pid();
+    let pending = copied(&PENDING, &thread);
+    if pending.is_some() {
+        let _ = PENDING.remove(&thread);
+    }
+    if context_word::<16>(context) != 0 {
+        return 0;
+    }
+    let mut hint = pending.unwrap_or([0; 3]);
+    let task = Task::current();
+    if own_lost(task) {
+        hint[0] |= Name::OWN | call;
+    }
+    if hint[0] != 0 {
+        tell(task, hint);
+    }
+    0
+}
+
+/// Whether the caller's own image has no name, and nobody was told yet.
+#[inline(always)]
+fn own_lost(task: Task) -> bool {
+    let file = task.exe_file();
+    if file == 0 {
+        return false;
+    }
+    let dentry: u64 = member(file, ask!(offsets.file_dentry));
+    let inode: u64 = member(file, ask!(offsets.file_inode));
+    if !unhashed(dentry) && member::<u32>(inode, ask!(offsets.inode_nlink)) != 0 {
+        return false;
+    }
+    let key = [dentry, current_pid() >> 32];
+    if TOLD.get_ptr(&key).is_some() {
+        return false;
+    }
+    let _ = TOLD.insert(&key, &1, 0);
+    true
+}
+
+#[inline(always)]
+fn tell(task: Task, hint: Hint) {
+    seen(NAME);
+    let Some(record) = small::<Name>(NAME) else {
+        lost(NAME, SCRATCH);
+        return;
+    };
+    record.header = header(&task, NAME, size_of::<Record<Name>>());
+    actor(task, &mut record.actor);
+    running(task.exe_file(), &mut record.body.running);
+    record.body.flags = hint[0];
+    record.body.old = hint[1];
+    record.body.new = hint[2];
+    record.body.reserved = 0;
+    submit(
+        NAME,
+        record,
+        size_of::<Record<Name>>() as u32,
+        Haste::Urgent,
+    );
+}

@@ -1,0 +1,303 @@
+//! The only reads of kernel and user memory, and the only raw uses of map values.
+//!
+//! All unsafe of the programs lives here. What makes it sound everywhere: the helpers take any
+//! address and fail instead of faulting, a failed read leaves zeros, and every type read is made
+//! of integers (`FromBytes`), for which any bytes are a value. The verifier checks the rest again.
+
+use core::{ffi::c_void, hint::black_box, mem::MaybeUninit, ptr};
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::seq_file,
+    helpers::generated as helper,
+    maps::{LruHashMap, PerCpuArray, RingBuf},
+};
+use sensor_common::{
+    ask::{ABSENT, Ask},
+    wire::{
+        Actor, Header, MAX_ARGS, MAX_RECORD, TEXT,
+        name::{HASH_START, hash_step},
+    },
+};
+use zerocopy::FromBytes;
+
+use crate::map::{BIG, Big, COUNT, PATH, SMALL, Small};
+
+/// What user space asked, set before the load; read-only data from then on.
+#[unsafe(no_mangle)]
+static ASK: Ask = Ask::EMPTY;
+
+/// Reads one answer of `ASK`: `ask!(offsets.task_mm)`.
+macro_rules! ask {
+    ($($path:tt)+) => {
+        $crate::read::constant(|ask| &raw const ask.$($path)+)
+    };
+}
+pub(crate) use ask;
+
+/// Reads through a place in `ASK`, so that the compiler can't take the zeros of the object for the answer.
+#[inline(always)]
+pub fn constant(place: impl FnOnce(&'static Ask) -> *const u32) -> u32 {
+    // SAFETY: the pointer is to a live static; volatile, because user space writes it before the load.
+    unsafe { ptr::read_volatile(place(&ASK)) }
+}
+
+/// A value of kernel memory; zeros when the address isn't readable.
+#[inline(always)]
+pub fn kernel<T: FromBytes + Copy>(address: u64) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper writes all of `value`, zeros when it fails, and any bytes are a `T`.
+    unsafe {
+        helper::bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            address as *const c_void,
+        );
+        value.assume_init()
+    }
+}
+
+/// A member of a kernel structure; zeros when the kernel has no such member.
+#[inline(always)]
+pub fn member<T: FromBytes + Copy>(base: u64, offset: u32) -> T {
+    if offset == ABSENT {
+        return T::new_zeroed();
+    }
+    kernel(base.wrapping_add(u64::from(offset)))
+}
+
+/// The running thread's `task_struct`.
+#[inline(always)]
+pub fn current() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { helper::bpf_get_current_task() }
+}
+
+/// Thread group and thread of the running thread: tgid in the upper half.
+#[inline(always)]
+pub fn current_pid() -> u64 {
+    aya_ebpf::helpers::bpf_get_current_pid_tgid()
+}
+
+/// Now, nanoseconds since boot.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { helper::bpf_ktime_get_boot_ns() }
+}
+
+/// A 64-bit word of a tracepoint's context.
+#[inline(always)]
+pub fn context_word<const AT: usize>(context: &impl EbpfContext) -> u64 {
+    // SAFETY: the verifier refuses an offset outside the context of the program's type.
+    unsafe { *context.as_ptr().cast::<u8>().add(AT).cast::<u64>() }
+}
+
+/// The value of this CPU.
+///
+/// Exclusive while the program runs: each user of a slot is one program, and the kernel doesn't
+/// let a program run again on a CPU where it is running.
+#[inline(always)]
+fn slot<T>(map: &'static PerCpuArray<T>, index: u32) -> Option<&'static mut T> {
+    let value = map.get_ptr_mut(index)?;
+    // SAFETY: a map value of this CPU, never freed while the program runs; exclusive as said above.
+    Some(unsafe { &mut *value })
+}
+
+/// Where an `exec` record is built.
+#[inline(always)]
+pub fn big() -> Option<&'static mut Big> {
+    slot(&BIG, 0)
+}
+
+/// A record of one kind without text.
+#[repr(C)]
+pub struct Record<B> {
+    pub header: Header,
+    pub actor: Actor,
+    pub body: B,
+}
+
+/// Where a record of `kind` is built.
+#[inline(always)]
+pub fn small<B: FromBytes>(kind: u16) -> Option<&'static mut Record<B>> {
+    const { assert!(size_of::<Record<B>>() <= size_of::<Small>()) };
+    let value = slot(&SMALL, u32::from(kind))?;
+    // SAFETY: large and aligned enough (asserted above), and made of integers only.
+    Some(unsafe { &mut *ptr::from_mut(value).cast::<Record<B>>() })
+}
+
+/// A copy of a map's value, when the key is there.
+#[inline(always)]
+pub fn copied<K, V: FromBytes + Copy>(map: &'static LruHashMap<K, V>, key: &K) -> Option<V> {
+    // SAFETY: the value is copied at once; should another CPU write it meanwhile, any bytes are a `V`.
+    unsafe { map.get(key).copied() }
+}
+
+/// Adds one to a counter of this CPU.
+#[inline(always)]
+pub fn count(index: u32) {
+    if let Some(counter) = slot(&COUNT, index) {
+        *counter = counter.wrapping_add(1);
+    }
+}
+
+/// Puts the first `size` bytes of `record` into a ring; false when it was full.
+#[inline(always)]
+pub fn output<T>(ring: &'static RingBuf, record: &T, size: u32, flags: u64) -> bool {
+    let size = black_box(size);
+    if size as usize > size_of::<T>() || size as usize > MAX_RECORD {
+        return false;
+    }
+    // SAFETY: `size` bytes of `record` are readable, as checked; the helper copies them.
+    let result = unsafe {
+        helper::bpf_ringbuf_output(
+            ptr::from_ref(ring).cast_mut().cast(),
+            ptr::from_ref(record).cast_mut().cast(),
+            u64::from(size),
+            flags,
+        )
+    };
+    result == 0
+}
+
+/// Gives a record to the reader of an iterator.
+#[inline(always)]
+pub fn sequence<T>(seq: *mut c_void, record: &T) {
+    // SAFETY: `seq` is the iterator's own, which the verifier checks; the record is readable.
+    unsafe {
+        helper::bpf_seq_write(
+            seq.cast::<seq_file>(),
+            ptr::from_ref(record).cast(),
+            size_of::<T>() as u32,
+        );
+    }
+}
+
+/// The iterator's two arguments: its output and the task, which is null at the end.
+#[inline(always)]
+pub fn iterator(context: *mut c_void) -> Option<(*mut c_void, u64)> {
+    // SAFETY: the context of `iter/task` is { meta, task }, and meta begins with its seq_file; the
+    // verifier knows the types and checks each load.
+    unsafe {
+        let task = *context.cast::<*mut c_void>().add(1);
+        if task.is_null() {
+            return None;
+        }
+        let meta = *context.cast::<*mut *mut c_void>();
+        Some((*meta, task as u64))
+    }
+}
+
+/// Last place where a piece of text may begin.
+const LAST: u32 = (MAX_RECORD - TEXT - 4096 - 8) as u32;
+
+/// Where the text goes on.
+///
+/// Kept in memory and read anew each time: to the verifier it is then any number, and the paths
+/// through a loop that moves it stay the same path. In a register each way through would be
+/// another one, and a million steps are not enough.
+#[inline(always)]
+pub fn cursor(big: &Big) -> u32 {
+    // SAFETY: a live field; volatile for the reason above.
+    unsafe { ptr::read_volatile(&raw const big.cursor) }
+}
+
+/// Sets where the text goes on.
+#[inline(always)]
+pub fn set_cursor(big: &mut Big, at: u32) {
+    // SAFETY: a live field; volatile for the reason at `cursor`.
+    unsafe { ptr::write_volatile(&raw mut big.cursor, at) }
+}
+
+/// Appends a kernel string of at most `N` bytes with its NUL to the text; false when it isn't
+/// readable or there is no room.
+#[inline(always)]
+pub fn append<const N: usize>(big: &mut Big, address: u64) -> bool {
+    const { assert!(N <= 4096) };
+    let at = cursor(big);
+    if at > LAST {
+        return false;
+    }
+    // SAFETY: `at` + N is inside the text, as checked; the helper writes at most N bytes.
+    let written = unsafe {
+        helper::bpf_probe_read_kernel_str(
+            big.text.as_mut_ptr().add(at as usize).cast(),
+            N as u32,
+            address as *const c_void,
+        )
+    };
+    if written <= 0 {
+        return false;
+    }
+    set_cursor(big, at.wrapping_add(written as u32));
+    true
+}
+
+/// Copies `len` bytes of user memory to the start of the text; false when not all were there.
+#[inline(always)]
+pub fn user_args(big: &mut Big, address: u64, len: u32) -> bool {
+    let len = black_box(len);
+    if len as usize > MAX_ARGS {
+        return false;
+    }
+    // SAFETY: the text is longer than MAX_ARGS; the helper writes at most `len` bytes.
+    unsafe { helper::bpf_probe_read_user(big.text.as_mut_ptr().cast(), len, address as *const c_void) == 0 }
+}
+
+/// A byte of the text, 0 outside.
+#[inline(always)]
+pub fn text_byte(big: &Big, at: u32) -> u8 {
+    let at = black_box(at);
+    if at > LAST {
+        return 0;
+    }
+    // SAFETY: `at` is inside the text, as checked.
+    unsafe { *big.text.as_ptr().add(at as usize) }
+}
+
+/// Where the path of a call comes from.
+#[derive(Clone, Copy)]
+pub enum From {
+    User,
+    Kernel,
+}
+
+/// The hash of a path's last component as it was given; none when it can't be read.
+#[inline(always)]
+pub fn last_component(from: From, address: u64) -> Option<u32> {
+    let path = slot(&PATH, 0)?;
+    let size = path.len() as u32;
+    let into: *mut c_void = path.as_mut_ptr().cast();
+    // SAFETY: the helpers write at most `size` bytes into the buffer of that size.
+    let read = unsafe {
+        match from {
+            From::User => helper::bpf_probe_read_user_str(into, size, address as *const c_void),
+            From::Kernel => helper::bpf_probe_read_kernel_str(into, size, address as *const c_void),
+        }
+    };
+    if read <= 0 {
+        return None;
+    }
+    Some(hash_tail(path, read as u32 - 1))
+}
+
+/// Hash of what follows the last slash in the last 255 bytes before `end`.
+#[inline(always)]
+fn hash_tail(path: &[u8; 4096], end: u32) -> u32 {
+    let first = end.saturating_sub(255);
+    let mut hash = HASH_START;
+    for step in 0..255_u32 {
+        let at = first + step;
+        if at >= end {
+            break;
+        }
+        let byte = path[(black_box(at) & 4095) as usize];
+        hash = if byte == b'/' {
+            HASH_START
+        } else {
+            hash_step(hash, byte)
+        };
+    }
+    hash
+}

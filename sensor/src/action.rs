@@ -1,0 +1,102 @@
+//! The verbs, one room each: its arguments, its run, its tests.
+
+use std::{
+    error::Error,
+    io::{IsTerminal, Write},
+};
+
+use clap::ValueEnum;
+
+pub mod events;
+pub mod fields;
+pub mod run;
+
+/// How events can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A line for a person.
+    Text,
+    /// ECS, one object a line.
+    Json,
+}
+
+impl Format {
+    /// Its name in the table of formats.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "ecs",
+        }
+    }
+}
+
+/// `sensor events`, `sensor fields`.
+#[derive(Debug, clap::Args)]
+pub struct Catalogue {
+    /// Write a Markdown page, as in docs/.
+    #[arg(long)]
+    pub markdown: bool,
+    /// Text, or JSON an object a line; text on a terminal, else JSON.
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+}
+
+/// How a verb ends when it doesn't succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It failed.
+    Failed = 1,
+    /// It was called wrongly, or configured so.
+    Usage = 2,
+    /// It is not permitted, or the kernel lacks what is needed.
+    NotPermitted = 3,
+}
+
+/// Why a verb didn't succeed, printed once at the edge.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Failure {
+    /// What the process exits with.
+    pub status: Status,
+    error: Box<dyn Error + Send + Sync>,
+}
+
+impl Failure {
+    /// With a status.
+    pub fn new(status: Status, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { status, error: error.into() }
+    }
+
+    /// The error with all its causes, one line each.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut lines = self.error.to_string();
+        let mut cause = self.error.source();
+        while let Some(error) = cause {
+            let line = error.to_string();
+            if !lines.ends_with(&line) {
+                lines.push_str("\n  because: ");
+                lines.push_str(&line);
+            }
+            cause = error.source();
+        }
+        lines
+    }
+}
+
+/// What was asked for: text for a person, else JSON.
+fn chosen(args: &Catalogue) -> Format {
+    args.format.unwrap_or(if std::io::stdout().is_terminal() { Format::Text } else { Format::Json })
+}
+
+/// Writes to standard output; a reader that went away is no failure of a catalogue.
+fn print(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Status::Failed, format!("writing to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+

@@ -1,0 +1,39 @@
+//! What can be typed.
+
+use clap::{Parser, Subcommand};
+
+use crate::action::{Catalogue, Failure, events, fields, run};
+
+/// A Linux host sensor: who runs what, and what running binary loses its name.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Stream events until told to stop (SIGINT, SIGTERM); needs root.
+    Run(run::Run),
+    /// The catalogue of events.
+    Events(Catalogue),
+    /// The catalogue of fields.
+    Fields(Catalogue),
+}
+
+impl Cli {
+    /// Does it.
+    ///
+    /// # Errors
+    /// What the verb says.
+    pub fn act(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Run(args) => run::act(&args),
+            Command::Events(args) => events::act(&args),
+            Command::Fields(args) => fields::act(&args),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The configuration file: closed to unknown keys, and parsed once into types that can't be wrong.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The programs and their rings.
+    pub kernel: Kernel,
+}
+
+/// `[kernel]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kernel {
+    /// Size of the ring for what need not wake the sensor, bytes.
+    pub bulk_ring_bytes: RingBytes,
+    /// Size of the ring for alerts, bytes.
+    pub urgent_ring_bytes: RingBytes,
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Self { bulk_ring_bytes: RingBytes(8 * 1024 * 1024), urgent_ring_bytes: RingBytes(256 * 1024) }
+    }
+}
+
+/// A size that the kernel takes for a ring: a power of two, from a page to 1 GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct RingBytes(u32);
+
+impl RingBytes {
+    /// Bytes.
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<u64> for RingBytes {
+    type Error = String;
+
+    fn try_from(bytes: u64) -> Result<Self, String> {
+        match u32::try_from(bytes) {
+            Ok(size) if size.is_power_of_two() && (4096..=1 << 30).contains(&size) => Ok(Self(size)),
+            _ => Err(format!("a ring of {bytes} bytes: give a power of two from 4096 to 1073741824")),
+        }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It can't be read.
+    #[error("reading the configuration file {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It says something that can't be.
+    #[error("in the configuration file {}: {message}", path.display())]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        message: String,
+    },
+}
+
+/// Largest file that is read, bytes.
+const LARGEST: u64 = 1024 * 1024;
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it can't be read, or says something that can't be.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let failed = |source| ConfigError::Read { path: path.to_owned(), source };
+        let wrong = |message| ConfigError::Wrong { path: path.to_owned(), message };
+        let size = fs::metadata(path).map_err(failed)?.len();
+        if size > LARGEST {
+            return Err(wrong(format!("it has {size} bytes, more than {LARGEST}: is it the right file?")));
+        }
+        let text = fs::read_to_string(path).map_err(failed)?;
+        toml::from_str(&text).map_err(|error| wrong(explain(&error, &text)))
+    }
+}
+
+/// What is wrong, in which line, with the nearest known name where a name is unknown.
+fn explain(error: &toml::de::Error, text: &str) -> String {
+    let line = error.span().map(|span| text.get(..span.start).unwrap_or("").lines().count().max(1));
+    let place = line.map_or_else(String::new, |line| format!("line {line}: "));
+    let message = error.message();
+    match unknown(message).and_then(|(name, known)| nearest(name, &known)) {
+        Some(near) => format!("{place}{message}; did you mean `{near}`?"),
+        None => format!("{place}{message}"),
+    }
+}
+
+/// The unknown name and the known ones of serde's message, which puts each in backquotes.
+fn unknown(message: &str) -> Option<(&str, Vec<&str>)> {
+    if !message.starts_with("unknown field") {
+        return None;
+    }
+    let mut names = message.split('`').skip(1).step_by(2);
+    Some((names.next()?, names.collect()))
+}
+
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    known.iter().copied().min_by_key(|candidate| distance(name, candidate))
+}
+
+/// Letters to change, add or take away to make one word of the other (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().take(64).enumerate() {
+        let mut diagonal = i;
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+        for (j, to) in b.iter().enumerate() {
+            let (left, above) = (row.get(j).copied().unwrap_or(0), row.get(j + 1).copied().unwrap_or(0));
+            let best = (diagonal + usize::from(from != *to)).min(left + 1).min(above + 1);
+            diagonal = above;
+            if let Some(cell) = row.get_mut(j + 1) {
+                *cell = best;
+            }
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        toml::from_str(text).map_err(|error| explain(&error, text))
+    }
+
+    #[test]
+    fn nothing_set_is_the_default() {
+        assert_eq!(parse(""), Ok(Config::default()));
+        assert_eq!(parse("[kernel]\nbulk_ring_bytes = 4096").unwrap().kernel.bulk_ring_bytes.get(), 4096);
+    }
+
+    #[test]
+    fn unknown_names_are_refused_with_the_nearest() {
+        let message = parse("[kernel]\nbulk_ring_byte = 4096").unwrap_err();
+        assert!(message.contains("line 2") && message.contains("did you mean `bulk_ring_bytes`?"), "{message}");
+        let message = parse("[kernal]").unwrap_err();
+        assert!(message.contains("did you mean `kernel`?"), "{message}");
+    }
+
+    #[test]
+    fn sizes_that_the_kernel_refuses_are_refused_here() {
+        for size in ["0", "4095", "5000", "2147483648", "-1", "\"x\""] {
+            assert!(parse(&format!("[kernel]\nurgent_ring_bytes = {size}")).is_err(), "{size}");
+        }
+    }
+}

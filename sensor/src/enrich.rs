@@ -1,0 +1,300 @@
+//! What is known of a process, as fields: user and login names, container, the verdict on its executable.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use crate::{
+    event::{Actor, Running, exe_deleted::{basename, device}},
+    field::Field,
+    process::{Before, Process},
+    record::{Boot, Record, Text},
+};
+
+/// Sets what is known of processes.
+pub struct Enricher {
+    passwd: PathBuf,
+    changed: Option<SystemTime>,
+    users: HashMap<u32, Text>,
+    /// The host's clock at the last look.
+    pub boot: Boot,
+}
+
+/// Largest user database that is read, bytes.
+const LARGEST_PASSWD: u64 = 16 * 1024 * 1024;
+
+impl Enricher {
+    /// With a user database (`passwd(5)`).
+    #[must_use]
+    pub fn new(passwd: PathBuf, boot: Boot) -> Self {
+        let mut enricher = Self { passwd, changed: None, users: HashMap::new(), boot };
+        enricher.refresh(boot);
+        enricher
+    }
+
+    /// Looks again at what changes: the clock and the user database.
+    pub fn refresh(&mut self, boot: Boot) {
+        self.boot = boot;
+        let changed = fs::metadata(&self.passwd).and_then(|meta| meta.modified()).ok();
+        if changed != self.changed {
+            self.changed = changed;
+            self.users = users(&self.passwd);
+        }
+    }
+
+    /// Sets the process, and beside it the user, the login, the container and the executable.
+    pub fn set(&self, process: &Process, record: &mut Record) {
+        record.set(Field::ProcessPid, process.key.pid);
+        record.set(Field::ProcessEntityId, process.entity.clone());
+        record.set(Field::ProcessStart, self.boot.at(process.key.start));
+        self.set_image(process, record);
+        self.set_actor(&process.actor, record);
+        if let Some(parent) = &process.parent {
+            record.set(Field::ProcessParentPid, parent.key.pid);
+            record.set(Field::ProcessParentEntityId, parent.entity.clone());
+            record.set(Field::ProcessParentStart, self.boot.at(parent.key.start));
+            if let Some(executable) = &parent.image.executable {
+                record.set(Field::ProcessParentName, basename(executable));
+                record.set(Field::ProcessParentExecutable, executable.clone());
+            }
+            record.set(Field::ProcessParentArgs, parent.image.args.clone());
+        } else if process.actor.parent != 0 {
+            record.set(Field::ProcessParentPid, process.actor.parent);
+        }
+        if let Some(cgroup) = &process.cgroup {
+            if let Some(container) = container(cgroup.as_bytes()) {
+                record.set(Field::ContainerId, container);
+            }
+            record.set(Field::SensorCgroupPath, cgroup.clone());
+        }
+    }
+
+    /// Sets what an exec changed.
+    pub fn set_before(process: &Process, before: Option<&Before>, record: &mut Record) {
+        let Some(before) = before else { return };
+        if let Some(executable) = &before.image.executable {
+            record.set(Field::ProcessPreviousExecutable, executable.clone());
+        }
+        let gained = process.actor.permitted & !before.permitted;
+        if gained != 0 {
+            record.set(Field::SensorCapabilitiesGained, capabilities(gained));
+        }
+    }
+
+    fn set_image(&self, process: &Process, record: &mut Record) {
+        let image = &process.image;
+        match (&image.executable, &process.name) {
+            (Some(executable), _) => {
+                record.set(Field::ProcessName, basename(executable));
+                record.set(Field::ProcessExecutable, executable.clone());
+            }
+            (None, Some(name)) => record.set(Field::ProcessName, name.clone()),
+            (None, None) => {}
+        }
+        record.set(Field::ProcessArgs, image.args.clone());
+        record.set(Field::ProcessArgsCount, image.args.len() as u64);
+        if image.args_bytes != 0 {
+            record.set(Field::SensorArgsBytes, image.args_bytes);
+        }
+        if image.args_truncated {
+            record.set(Field::SensorArgsTruncated, true);
+        }
+        if let Some(directory) = &process.working_directory {
+            record.set(Field::ProcessWorkingDirectory, directory.clone());
+        }
+        if let Some(script) = &image.script {
+            record.set(Field::SensorScriptPath, absolute(script, process.working_directory.as_ref()));
+        }
+        if process.now.inode != 0 {
+            record.set(Field::SensorExeDevice, device(process.now.device).to_string());
+            record.set(Field::SensorExeInode, process.now.inode.to_string());
+            record.set(Field::SensorExeNlink, process.now.nlink);
+            record.set(Field::SensorExeState, state(process));
+        }
+    }
+
+    fn set_actor(&self, actor: &Actor, record: &mut Record) {
+        let [uid, gid, saved, _, effective, effective_group, ..] = actor.ids;
+        record.set(Field::ProcessUserId, effective);
+        record.set(Field::UserId, effective);
+        record.set(Field::ProcessRealUserId, uid);
+        record.set(Field::ProcessSavedUserId, saved);
+        record.set(Field::ProcessGroupId, effective_group);
+        record.set(Field::ProcessRealGroupId, gid);
+        if let Some(name) = self.users.get(&effective) {
+            record.set(Field::ProcessUserName, name.clone());
+            record.set(Field::UserName, name.clone());
+        }
+        if let Some(name) = self.users.get(&uid) {
+            record.set(Field::ProcessRealUserName, name.clone());
+        }
+        if actor.login_uid != u32::MAX {
+            record.set(Field::SensorLoginUid, actor.login_uid);
+            if let Some(name) = self.users.get(&actor.login_uid) {
+                record.set(Field::SensorLoginName, name.clone());
+            }
+            if actor.login_session != u32::MAX {
+                record.set(Field::SensorLoginSession, actor.login_session);
+            }
+        }
+        if actor.session != 0 {
+            record.set(Field::ProcessSessionLeaderPid, actor.session);
+        }
+        record.set(Field::ProcessInteractive, actor.tty_major != 0);
+        if actor.tty_major != 0 {
+            record.set(Field::ProcessTtyCharDeviceMajor, actor.tty_major);
+            record.set(Field::ProcessTtyCharDeviceMinor, actor.tty_minor);
+            record.set(Field::SensorTty, terminal(actor.tty_major, actor.tty_minor));
+        }
+        record.set(Field::ProcessThreadCapabilitiesEffective, capabilities(actor.effective));
+        record.set(Field::ProcessThreadCapabilitiesPermitted, capabilities(actor.permitted));
+        record.set(Field::SensorNoNewPrivs, actor.no_new_privs != 0);
+        for (field, number) in NAMESPACES.into_iter().zip(actor.namespaces) {
+            if number != 0 {
+                record.set(field, u64::from(number).to_string());
+            }
+        }
+        if actor.cgroup != 0 {
+            record.set(Field::SensorCgroupId, actor.cgroup.to_string());
+        }
+    }
+}
+
+/// In the order of `Actor::namespaces`.
+const NAMESPACES: [Field; 7] = [
+    Field::SensorNamespaceCgroup,
+    Field::SensorNamespaceIpc,
+    Field::SensorNamespaceMnt,
+    Field::SensorNamespaceNet,
+    Field::SensorNamespacePid,
+    Field::SensorNamespaceUser,
+    Field::SensorNamespaceUts,
+];
+
+/// The verdict on a process's executable, from its inode and name and never from a text.
+#[must_use]
+pub fn state(process: &Process) -> &'static str {
+    let image = &process.image;
+    let gone = process.now.flags & Running::UNHASHED != 0 || process.now.nlink == 0;
+    let memfd = image.executable.as_ref().is_some_and(|path| path.as_bytes().starts_with(b"memfd:"));
+    match () {
+        () if image.nameless && memfd => "memfd",
+        () if process.replaced => "replaced",
+        () if gone || image.nameless => "deleted",
+        () if image.detached => "unreachable",
+        () => "present",
+    }
+}
+
+/// Names of the capabilities, by bit (`include/uapi/linux/capability.h`).
+const CAPABILITIES: [&str; 41] = [
+    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
+    "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN",
+    "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
+];
+
+fn capabilities(bits: u64) -> Vec<&'static str> {
+    CAPABILITIES.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 != 0).map(|(_, name)| *name).collect()
+}
+
+/// The name of a terminal's device under /dev (`Documentation/admin-guide/devices.txt`).
+fn terminal(major: u32, minor: u32) -> String {
+    match (major, minor) {
+        (136..=143, _) => format!("pts/{}", (major - 136) * 256 + minor),
+        (4, 0..64) => format!("tty{minor}"),
+        (4, _) => format!("ttyS{}", minor - 64),
+        (5, 1) => "console".to_owned(),
+        (204, 64..) => format!("ttyAMA{}", minor - 64),
+        (229, _) => format!("hvc{minor}"),
+        _ => format!("{major}:{minor}"),
+    }
+}
+
+/// A path as it was given, from the working directory on.
+fn absolute(path: &Text, directory: Option<&Text>) -> Text {
+    match directory {
+        Some(directory) if !path.as_bytes().starts_with(b"/") => {
+            let relative = path.as_bytes().strip_prefix(b"./").unwrap_or(path.as_bytes());
+            let mut joined = directory.as_bytes().to_vec();
+            if joined.last() != Some(&b'/') {
+                joined.push(b'/');
+            }
+            joined.extend_from_slice(relative);
+            Text::from(joined)
+        }
+        _ => path.clone(),
+    }
+}
+
+/// The id of the container in a cgroup's path: runtimes name the cgroup after it, with their own
+/// prefix and suffix (`docker-<id>.scope`, `/docker/<id>`, `cri-containerd-<id>.scope`).
+fn container(cgroup: &[u8]) -> Option<String> {
+    const LEN: usize = 64;
+    cgroup.split(|byte| *byte == b'/').rev().find_map(|name| {
+        let bare = name.strip_suffix(b".scope").unwrap_or(name);
+        let id = bare.get(bare.len().checked_sub(LEN)?..)?;
+        let before = bare.len().checked_sub(LEN + 1).and_then(|at| bare.get(at));
+        let hex = id.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        (hex && before.is_none_or(|byte| *byte == b'-')).then(|| String::from_utf8_lossy(id).into_owned())
+    })
+}
+
+/// Names by user id, the first that has it (`passwd(5)`).
+fn users(path: &Path) -> HashMap<u32, Text> {
+    let small = fs::metadata(path).is_ok_and(|meta| meta.len() <= LARGEST_PASSWD);
+    let bytes = if small { fs::read(path).unwrap_or_default() } else { Vec::new() };
+    let mut users = HashMap::new();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let mut columns = line.split(|byte| *byte == b':');
+        let name = columns.next().filter(|name| !name.is_empty());
+        let id = columns.nth(1).and_then(|id| std::str::from_utf8(id).ok()).and_then(|id| id.parse().ok());
+        if let (Some(name), Some(id)) = (name, id) {
+            users.entry(id).or_insert_with(|| Text::copy_from(name));
+        }
+    }
+    users
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_are_named_by_their_cgroup() {
+        let id = "0123456789abcdef".repeat(4);
+        for path in [format!("/docker/{id}"), format!("/system.slice/docker-{id}.scope"), format!("/k/cri-containerd-{id}.scope/init")] {
+            assert_eq!(container(path.as_bytes()), Some(id.clone()), "{path}");
+        }
+        for path in ["/".to_owned(), format!("/x{id}"), format!("/{}", &id[1..]), "/user.slice/user-1000.slice".to_owned()] {
+            assert_eq!(container(path.as_bytes()), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn terminals_have_the_names_of_their_devices() {
+        assert_eq!(terminal(136, 3), "pts/3");
+        assert_eq!(terminal(137, 3), "pts/259");
+        assert_eq!(terminal(4, 1), "tty1");
+        assert_eq!(terminal(4, 64), "ttyS0");
+    }
+
+    #[test]
+    fn a_script_is_named_from_the_root() {
+        let directory = Text::from("/tmp");
+        assert_eq!(absolute(&Text::from("./x.sh"), Some(&directory)), Text::from("/tmp/x.sh"));
+        assert_eq!(absolute(&Text::from("/x.sh"), Some(&directory)), Text::from("/x.sh"));
+        assert_eq!(absolute(&Text::from("x"), Some(&Text::from("/"))), Text::from("/x"));
+    }
+
+    #[test]
+    fn capabilities_are_named_by_bit() {
+        assert_eq!(capabilities(1 | 1 << 21 | 1 << 63), ["CAP_CHOWN", "CAP_SYS_ADMIN"]);
+    }
+}

@@ -1,0 +1,112 @@
+//! `exit`: the whole process ends.
+
+use sensor_common::wire::{self, exit::Io};
+
+use super::{Action, Running, Tail};
+use crate::{field::Field, record::Record};
+
+/// What the catalogue says.
+pub const ACTION: Action = Action {
+    name: "exit",
+    kind: "event",
+    category: &["process"],
+    types: &["end"],
+    sentence: "A process ends, by whatever way, with all its threads; the totals are those of its life.",
+    hooks: "raw tracepoint sched_process_exit, of the last thread",
+    fields: &[
+        Field::ProcessEnd,
+        Field::ProcessExitCode,
+        Field::SensorSignal,
+        Field::SensorSignalName,
+        Field::SensorCoreDumped,
+        Field::SensorUsageDiskReadBytes,
+        Field::SensorUsageDiskWriteBytes,
+        Field::SensorUsageDiskCancelledWriteBytes,
+        Field::SensorUsageFileReadBytes,
+        Field::SensorUsageFileWriteBytes,
+        Field::SensorUsageFileReadCalls,
+        Field::SensorUsageFileWriteCalls,
+        Field::SensorUsageCpuNs,
+        Field::SensorUsageMaxRssBytes,
+    ],
+    process: true,
+};
+
+/// How it ended and what it used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Its image at the end, where the kernel still held it; else inode 0.
+    pub running: Running,
+    /// How.
+    pub status: Status,
+    /// Its I/O.
+    pub io: Io,
+    /// CPU time, nanoseconds.
+    pub cpu_ns: u64,
+    /// Largest resident size, pages.
+    pub max_rss_pages: u64,
+}
+
+/// What `wait(2)` gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// By itself, with a code.
+    Code(u8),
+    /// By a signal, and whether a core was dumped.
+    Signal(u8, bool),
+}
+
+pub(super) fn decode(body: &wire::exit::Exit, _: &Tail<'_>, _: u16) -> Exit {
+    let [low, code, ..] = body.status.to_le_bytes();
+    Exit {
+        running: body.running,
+        status: if low & 0x7f == 0 { Status::Code(code) } else { Status::Signal(low & 0x7f, low & 0x80 != 0) },
+        io: body.io,
+        cpu_ns: body.cpu,
+        max_rss_pages: body.max_rss,
+    }
+}
+
+impl Exit {
+    /// Sets what this event has beside the process.
+    pub fn set(&self, record: &mut Record, page_bytes: u64, signal_name: impl FnOnce(u8) -> Option<&'static str>) {
+        match self.status {
+            Status::Code(code) => record.set(Field::ProcessExitCode, code),
+            Status::Signal(signal, core) => {
+                record.set(Field::SensorSignal, signal);
+                if let Some(name) = signal_name(signal) {
+                    record.set(Field::SensorSignalName, name);
+                }
+                record.set(Field::SensorCoreDumped, core);
+            }
+        }
+        record.set(Field::SensorUsageDiskReadBytes, self.io.read_bytes);
+        record.set(Field::SensorUsageDiskWriteBytes, self.io.write_bytes);
+        record.set(Field::SensorUsageDiskCancelledWriteBytes, self.io.cancelled_write_bytes);
+        record.set(Field::SensorUsageFileReadBytes, self.io.rchar);
+        record.set(Field::SensorUsageFileWriteBytes, self.io.wchar);
+        record.set(Field::SensorUsageFileReadCalls, self.io.syscr);
+        record.set(Field::SensorUsageFileWriteCalls, self.io.syscw);
+        record.set(Field::SensorUsageCpuNs, self.cpu_ns);
+        record.set(Field::SensorUsageMaxRssBytes, self.max_rss_pages.saturating_mul(page_bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sensor_common::wire::EXIT;
+
+    use super::*;
+    use crate::event::{Fact, decode as decode_record, tests::wire_record};
+
+    #[test]
+    fn tells_codes_from_signals() {
+        for (status, expected) in [(3 << 8, Status::Code(3)), (9, Status::Signal(9, false)), (0x8b, Status::Signal(11, true))] {
+            let body = wire::exit::Exit { status, ..Default::default() };
+            match decode_record(&wire_record(EXIT, &body, &[])).unwrap().fact {
+                Fact::Exit(exit) => assert_eq!(exit.status, expected),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

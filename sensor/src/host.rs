@@ -1,0 +1,85 @@
+//! The outside world as one value: where its files are, what time it is. Tests pass another.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nix::time::{ClockId, clock_gettime};
+
+use crate::record::{Boot, Text};
+
+/// A host.
+#[derive(Clone, Debug)]
+pub struct Host {
+    root: PathBuf,
+    /// Its name.
+    pub name: Text,
+    /// Its machine id, empty when it has none.
+    pub id: Text,
+    /// The id of this boot.
+    pub boot_id: String,
+}
+
+impl Host {
+    /// The one this runs on.
+    ///
+    /// # Errors
+    /// When /proc isn't there.
+    pub fn real() -> io::Result<Self> {
+        Self::under(Path::new("/"))
+    }
+
+    /// One whose files lie under a folder.
+    ///
+    /// # Errors
+    /// When it has no boot id.
+    pub fn under(root: &Path) -> io::Result<Self> {
+        let read = |path: &str| fs::read_to_string(root.join(path)).map(|text| text.trim().to_owned());
+        let boot_id = read("proc/sys/kernel/random/boot_id")?;
+        let name = read("proc/sys/kernel/hostname").unwrap_or_default();
+        let id = read("etc/machine-id").unwrap_or_default();
+        Ok(Self { root: root.to_owned(), name: name.into(), id: id.into(), boot_id })
+    }
+
+    /// Where its /proc is.
+    #[must_use]
+    pub fn proc(&self) -> PathBuf {
+        self.root.join("proc")
+    }
+
+    /// Its user database (`passwd(5)`).
+    #[must_use]
+    pub fn passwd(&self) -> PathBuf {
+        self.root.join("etc/passwd")
+    }
+
+    /// Nanoseconds since boot, sleep included (`CLOCK_BOOTTIME`).
+    #[must_use]
+    pub fn boot_now(&self) -> u64 {
+        now(ClockId::CLOCK_BOOTTIME).as_nanos().try_into().unwrap_or(u64::MAX)
+    }
+
+    /// The moment of the epoch at which the host booted, by its present clock.
+    #[must_use]
+    pub fn boot(&self) -> Boot {
+        let nanos = |clock| i64::try_from(now(clock).as_nanos()).unwrap_or(i64::MAX);
+        Boot(nanos(ClockId::CLOCK_REALTIME).saturating_sub(nanos(ClockId::CLOCK_BOOTTIME)))
+    }
+
+    /// Size of a page, bytes.
+    #[must_use]
+    pub fn page_bytes(&self) -> u64 {
+        nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+            .ok()
+            .flatten()
+            .and_then(|size| u64::try_from(size).ok())
+            .unwrap_or(4096)
+    }
+}
+
+/// These clocks are always there; a kernel without one tells the epoch.
+fn now(clock: ClockId) -> Duration {
+    clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
+}

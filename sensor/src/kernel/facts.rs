@@ -1,0 +1,77 @@
+//! What this kernel is and has: asked, never guessed from its version.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use nix::mount::{MsFlags, mount};
+use sensor_common::ask::{ABSENT, Ask, Need, Offsets, Row};
+
+use super::{KernelError, btf::Btf};
+
+/// Type information of the running kernel.
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+/// Where tracefs is mounted, newest first (`Documentation/trace/ftrace.rst`).
+const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+
+/// The answers.
+pub(super) struct Facts {
+    /// What the programs are told.
+    pub(super) ask: Ask,
+    /// Members that this kernel lacks and the sensor can do without.
+    pub(super) missing: Vec<&'static Row>,
+    /// Where tracefs is, or why not.
+    pub(super) tracefs: Result<PathBuf, String>,
+}
+
+impl Facts {
+    /// Asks the kernel.
+    pub(super) fn gather() -> Result<Self, KernelError> {
+        let bytes = fs::read(BTF).map_err(|source| KernelError::NoBtf { path: BTF, source })?;
+        let (ask, missing) = answers(&bytes)?;
+        Ok(Self { ask, missing, tracefs: tracefs() })
+    }
+
+    /// Whether the kernel has a perf tracepoint.
+    pub(super) fn has_tracepoint(&self, category: &str, name: &str) -> bool {
+        self.tracefs.as_ref().is_ok_and(|root| root.join("events").join(category).join(name).is_dir())
+    }
+}
+
+/// Offsets and positions from the kernel's type information.
+fn answers(bytes: &[u8]) -> Result<(Ask, Vec<&'static Row>), KernelError> {
+    let btf = Btf::parse(bytes).map_err(|source| KernelError::BadBtf { path: BTF, source })?;
+    let (offsets, missing) = Offsets::fill(|strukt, path| btf.offset(strukt, path).map(|member| member.offset));
+    let missing: Vec<_> = missing.collect();
+    let must: Vec<_> = missing.iter().filter(|row| row.need == Need::Must).map(|row| row.name).collect();
+    if !must.is_empty() {
+        return Err(KernelError::Unknown { members: must.join(", ") });
+    }
+    let position = |tracepoint: &str, wanted: &str| {
+        btf.trace_params(tracepoint)
+            .and_then(|params| params.iter().position(|param| param.type_name == wanted))
+            .and_then(|at| u32::try_from(at).ok())
+            .unwrap_or(ABSENT)
+    };
+    let ask = Ask {
+        offsets,
+        upid_size: btf.size_of_struct("upid").unwrap_or(16),
+        own_pid: std::process::id(),
+        exit_group_dead: position("sched_process_exit", "bool"),
+        uring_request: position("io_uring_queue_async_work", "io_kiocb"),
+        ..Ask::EMPTY
+    };
+    Ok((ask, missing))
+}
+
+/// Finds tracefs, or mounts it where the kernel wants it: perf tracepoints have their ids there.
+fn tracefs() -> Result<PathBuf, String> {
+    if let Some(found) = TRACEFS.into_iter().find(|root| Path::new(root).join("events").is_dir()) {
+        return Ok(found.into());
+    }
+    let [root, _] = TRACEFS;
+    mount(Some("tracefs"), root, Some("tracefs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, None::<&str>)
+        .map(|()| root.into())
+        .map_err(|error| format!("tracefs is not mounted, and mounting it on {root} failed: {error}"))
+}

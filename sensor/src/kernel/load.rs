@@ -1,0 +1,108 @@
+//! Loads the programs, sets what they are told, attaches them.
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    programs::{Iter, Program, ProgramError, RawTracePoint, TracePoint},
+};
+use zerocopy::IntoBytes;
+
+use super::{
+    Coverage, KernelError, Options, State,
+    facts::Facts,
+    plan::{Attach, HOOKS, Hook, refusal},
+};
+
+/// The programs, built from `sensor-ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SENSOR_EBPF_OBJECT"));
+
+/// Loads the object with its maps; no program runs yet.
+pub(super) fn object(facts: &Facts, options: &Options) -> Result<Ebpf, KernelError> {
+    let mut ask = facts.ask;
+    ask.fill_mark = options.bulk_ring_bytes / 4;
+    ask.log = u32::from(options.log);
+    EbpfLoader::new()
+        .btf(None)
+        .override_global("ASK", ask.as_bytes(), true)
+        .map_max_entries("BULK", options.bulk_ring_bytes)
+        .map_max_entries("URGENT", options.urgent_ring_bytes)
+        .load(OBJECT)
+        .map_err(|source| KernelError::Load { what: "the maps", source: Box::new(source) })
+}
+
+/// Attaches every hook that this kernel takes, and says what became of each.
+pub(super) fn attach(ebpf: &mut Ebpf, facts: &Facts) -> Result<Vec<Coverage>, KernelError> {
+    let btf = Btf::from_sys_fs().map_err(|source| KernelError::Load { what: "the kernel's types", source: Box::new(source) })?;
+    let mut coverage = Vec::with_capacity(HOOKS.len());
+    for hook in HOOKS {
+        coverage.push(match refusal(hook, facts) {
+            Some(row) => row,
+            None => attach_hook(ebpf, &btf, hook)?,
+        });
+    }
+    Ok(coverage)
+}
+
+fn attach_hook(ebpf: &mut Ebpf, btf: &Btf, hook: &Hook) -> Result<Coverage, KernelError> {
+    for (name, attach) in hook.programs {
+        if let Err(source) = attach_program(ebpf, btf, name, *attach) {
+            if hook.must {
+                return Err(KernelError::Load { what: hook.name, source });
+            }
+            let reason = format!("the kernel refused it: {}; not seen: {}", chain(source.as_ref()), hook.without);
+            return Ok(Coverage::row(hook.action, hook.name, State::Unseen, reason, "run `sensor run --kernel-log` and report its output"));
+        }
+    }
+    Ok(Coverage::row(hook.action, hook.name, State::Seen, String::new(), ""))
+}
+
+fn attach_program(ebpf: &mut Ebpf, btf: &Btf, name: &str, attach: Attach) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let program = ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
+    match attach {
+        Attach::Raw(tracepoint) => {
+            let program: &mut RawTracePoint = program.try_into()?;
+            once(program.load())?;
+            program.attach(tracepoint)?;
+        }
+        Attach::Syscall(tracepoint) => {
+            let program: &mut TracePoint = program.try_into()?;
+            once(program.load())?;
+            program.attach("syscalls", tracepoint)?;
+        }
+        // Attached anew for each reading.
+        Attach::Tasks => once(<&mut Iter>::try_from(program)?.load("task", btf))?,
+    }
+    Ok(())
+}
+
+/// A program that serves two hooks is loaded by the first.
+fn once(result: Result<(), ProgramError>) -> Result<(), ProgramError> {
+    match result {
+        Err(ProgramError::AlreadyLoaded) => Ok(()),
+        other => other,
+    }
+}
+
+/// Takes every program out of the kernel; what is in the rings stays.
+pub(super) fn detach(ebpf: &mut Ebpf) {
+    for (_, program) in ebpf.programs_mut() {
+        // A program that was refused was never loaded: nothing to take out.
+        let _: Result<(), ProgramError> = match program {
+            Program::RawTracePoint(program) => program.unload(),
+            Program::TracePoint(program) => program.unload(),
+            Program::Iter(program) => program.unload(),
+            _ => Ok(()),
+        };
+    }
+}
+
+/// An error with all its causes, as one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line
+}

@@ -1,0 +1,146 @@
+//! Which hooks serve which event: one table, and what is left of it on this kernel.
+
+use sensor_common::ask::ABSENT;
+
+use super::{Coverage, State, facts::Facts};
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attach {
+    /// To a raw tracepoint.
+    Raw(&'static str),
+    /// To a perf tracepoint of the category `syscalls`.
+    Syscall(&'static str),
+    /// As an iterator over tasks.
+    Tasks,
+}
+
+/// One hook: programs that serve an event together.
+#[derive(Debug)]
+pub(super) struct Hook {
+    /// The event it serves.
+    pub(super) action: &'static str,
+    /// Its name for people.
+    pub(super) name: &'static str,
+    /// Programs and where each goes.
+    pub(super) programs: &'static [(&'static str, Attach)],
+    /// Whether the sensor is worth running without it.
+    pub(super) must: bool,
+    /// What is not seen without it.
+    pub(super) without: &'static str,
+}
+
+use Attach::{Raw, Syscall, Tasks};
+
+/// Every hook. The order is that of attaching: ends before beginnings, so that nothing begins unseen and ends seen.
+pub(super) const HOOKS: &[Hook] = &[
+    Hook {
+        action: "exit",
+        name: "raw_tp/sched_process_exit",
+        programs: &[("exit", Raw("sched_process_exit"))],
+        must: true,
+        without: "ends of processes",
+    },
+    Hook {
+        action: "exec",
+        name: "raw_tp/sched_process_exec",
+        programs: &[("exec", Raw("sched_process_exec"))],
+        must: true,
+        without: "executions",
+    },
+    Hook {
+        action: "fork",
+        name: "raw_tp/sched_process_fork",
+        programs: &[("fork", Raw("sched_process_fork"))],
+        must: true,
+        without: "births of processes",
+    },
+    Hook {
+        action: "exe_deleted",
+        name: "iter/task",
+        programs: &[("image", Tasks)],
+        must: true,
+        without: "the images of what runs already, and names lost by a way that no hook sees",
+    },
+    Hook {
+        action: "exe_deleted",
+        name: "tracepoint/syscalls/unlink",
+        programs: &[("enter_unlink", Syscall("sys_enter_unlink")), ("leave_unlink", Syscall("sys_exit_unlink"))],
+        must: false,
+        without: "who unlinked (unlink(2)); the sweep still sees that the name is gone, within a second",
+    },
+    Hook {
+        action: "exe_deleted",
+        name: "tracepoint/syscalls/unlinkat",
+        programs: &[("enter_unlinkat", Syscall("sys_enter_unlinkat")), ("leave_unlink", Syscall("sys_exit_unlinkat"))],
+        must: false,
+        without: "who unlinked (unlinkat(2)); the sweep still sees that the name is gone, within a second",
+    },
+    Hook {
+        action: "exe_deleted",
+        name: "tracepoint/syscalls/rename",
+        programs: &[("enter_rename", Syscall("sys_enter_rename")), ("leave_rename", Syscall("sys_exit_rename"))],
+        must: false,
+        without: "who renamed (rename(2)); the sweep still sees that the name is gone, within a second",
+    },
+    Hook {
+        action: "exe_deleted",
+        name: "tracepoint/syscalls/renameat",
+        programs: &[("enter_renameat", Syscall("sys_enter_renameat")), ("leave_rename", Syscall("sys_exit_renameat"))],
+        must: false,
+        without: "who renamed (renameat(2)); the sweep still sees that the name is gone, within a second",
+    },
+    Hook {
+        action: "exe_deleted",
+        name: "tracepoint/syscalls/renameat2",
+        programs: &[("enter_renameat", Syscall("sys_enter_renameat2")), ("leave_rename", Syscall("sys_exit_renameat2"))],
+        must: false,
+        without: "who renamed (renameat2(2)); the sweep still sees that the name is gone, within a second",
+    },
+    Hook {
+        action: "exe_deleted",
+        name: "raw_tp/io_uring_queue_async_work",
+        programs: &[("uring", Raw("io_uring_queue_async_work"))],
+        must: false,
+        without: "who unlinked or renamed through io_uring; the sweep still sees that the name is gone, within a second",
+    },
+];
+
+/// Why a hook isn't tried on this kernel, if it isn't.
+pub(super) fn refusal(hook: &Hook, facts: &Facts) -> Option<Coverage> {
+    hook.programs.iter().find_map(|(_, attach)| match attach {
+        Syscall(name) => syscall_refusal(hook, facts, name),
+        Raw("io_uring_queue_async_work") if uring_absent(facts) => Some(Coverage::row(
+            hook.action,
+            hook.name,
+            State::Absent,
+            "this kernel's io_uring can't unlink or rename, or doesn't tell".to_owned(),
+            "nothing to do",
+        )),
+        Raw(_) | Tasks => None,
+    })
+}
+
+fn uring_absent(facts: &Facts) -> bool {
+    facts.ask.uring_request == ABSENT || facts.ask.offsets.uring_unlink_name == ABSENT
+}
+
+fn syscall_refusal(hook: &Hook, facts: &Facts, name: &str) -> Option<Coverage> {
+    match &facts.tracefs {
+        Err(reason) => Some(Coverage::row(
+            hook.action,
+            hook.name,
+            State::Unseen,
+            format!("{reason}; not seen: {}", hook.without),
+            "mount -t tracefs tracefs /sys/kernel/tracing",
+        )),
+        Ok(_) if facts.has_tracepoint("syscalls", name) => None,
+        Ok(root) => Some(Coverage::row(
+            hook.action,
+            hook.name,
+            State::Absent,
+            format!("no {name} in {}/events/syscalls: this architecture has no such call, or CONFIG_FTRACE_SYSCALLS is off", root.display()),
+            "nothing to do when the call doesn't exist; else a kernel with CONFIG_FTRACE_SYSCALLS",
+        )),
+    }
+}

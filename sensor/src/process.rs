@@ -1,0 +1,319 @@
+//! Who is alive: keyed by pid and start time, bounded, seeded from what was there and kept by events.
+
+use std::{collections::HashMap, sync::Arc};
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    event::{Actor, Key, Running, exec::Exec},
+    record::Text,
+};
+
+/// What a process runs, and how it was started.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Image {
+    /// Where the executable is, or was.
+    pub executable: Option<Text>,
+    /// The arguments.
+    pub args: Arc<[Text]>,
+    /// Bytes of all arguments, 0 where unknown.
+    pub args_bytes: u64,
+    /// There were more arguments.
+    pub args_truncated: bool,
+    /// The script that it interprets.
+    pub script: Option<Text>,
+    /// The file as it was when it was executed, or first seen.
+    pub running: Running,
+    /// It never had a name.
+    pub nameless: bool,
+    /// Its mount was gone already.
+    pub detached: bool,
+    /// When it was executed, nanoseconds since boot.
+    pub since: u64,
+}
+
+/// One process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Which.
+    pub key: Key,
+    /// Its entity id.
+    pub entity: Text,
+    /// Who it is, as last told.
+    pub actor: Actor,
+    /// What it runs.
+    pub image: Arc<Image>,
+    /// The file as it was last seen.
+    pub now: Running,
+    /// Its name was taken by another file.
+    pub replaced: bool,
+    /// Where it works.
+    pub working_directory: Option<Text>,
+    /// The cgroup's path.
+    pub cgroup: Option<Text>,
+    /// The name of its main thread, where it has no executable.
+    pub name: Option<Text>,
+    /// Who started it; this stays when the parent ends and the kernel gives it another.
+    pub parent: Option<Parent>,
+    /// Sweeps in which it was missing.
+    missing: u8,
+}
+
+/// Who started a process, as it was then.
+#[derive(Clone, Debug)]
+pub struct Parent {
+    /// Which.
+    pub key: Key,
+    /// Its entity id.
+    pub entity: Text,
+    /// What it ran.
+    pub image: Arc<Image>,
+}
+
+impl Process {
+    fn as_parent(&self) -> Parent {
+        Parent { key: self.key, entity: self.entity.clone(), image: Arc::clone(&self.image) }
+    }
+}
+
+/// What an exec changed.
+#[derive(Clone, Debug)]
+pub struct Before {
+    /// What ran before.
+    pub image: Arc<Image>,
+    /// Permitted capabilities before.
+    pub permitted: u64,
+}
+
+/// All processes.
+pub struct Table {
+    boot_id: String,
+    live: HashMap<u32, Process>,
+    most: usize,
+}
+
+/// More than any host runs; each takes about a kilobyte.
+const MOST: usize = 262_144;
+/// A process is forgotten when as many sweeps in a row didn't show it.
+const MISSING_MOST: u8 = 2;
+
+impl Table {
+    /// An empty one, for this boot.
+    #[must_use]
+    pub fn new(boot_id: String) -> Self {
+        Self { boot_id, live: HashMap::new(), most: MOST }
+    }
+
+    /// The id of a process over the boot: the same in every run of the sensor and in every verb.
+    ///
+    /// Made of the boot's id, the pid and the start time in the ticks that /proc tells too.
+    #[must_use]
+    pub fn entity(&self, key: Key) -> Text {
+        let mut hash = Sha256::new();
+        hash.update(self.boot_id.as_bytes());
+        hash.update(key.pid.to_le_bytes());
+        hash.update((key.start / 10_000_000).to_le_bytes());
+        let digest = hash.finalize();
+        Text::from(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>())
+    }
+
+    /// A process, if it is that one.
+    #[must_use]
+    pub fn get(&self, key: Key) -> Option<&Process> {
+        self.live.get(&key.pid).filter(|process| process.key == key)
+    }
+
+    /// The process that has a pid now.
+    #[must_use]
+    pub fn at(&self, pid: u32) -> Option<&Process> {
+        self.live.get(&pid)
+    }
+
+    /// All.
+    pub fn iter(&self) -> impl Iterator<Item = &Process> {
+        self.live.values()
+    }
+
+    /// All, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Process> {
+        self.live.values_mut()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// A process was there before, or its birth was lost.
+    pub fn found(&mut self, key: Key, actor: Actor, image: Image) -> &mut Process {
+        let mut process = self.blank(key, actor);
+        process.now = image.running;
+        process.image = Arc::new(image);
+        self.insert(process)
+    }
+
+    /// A process is born: it runs what its creator runs.
+    pub fn born(&mut self, key: Key, actor: Actor, creator: Key) -> &mut Process {
+        let mut child = self.blank(key, actor);
+        if let Some(source) = self.get(creator).or_else(|| self.get(parent_of(&actor))) {
+            child.image = Arc::clone(&source.image);
+            child.now = source.now;
+            child.replaced = source.replaced;
+            child.working_directory.clone_from(&source.working_directory);
+            child.name.clone_from(&source.name);
+            if source.actor.cgroup == actor.cgroup {
+                child.cgroup.clone_from(&source.cgroup);
+            }
+        }
+        self.insert(child)
+    }
+
+    /// A process has another image now; gives what was before, unless that isn't known.
+    pub fn became(&mut self, key: Key, time: u64, actor: Actor, exec: &Exec) -> (&mut Process, Option<Before>) {
+        let known = self.ended(key);
+        let before = known.as_ref().map(|old| Before { image: Arc::clone(&old.image), permitted: old.actor.permitted });
+        let mut process = known.unwrap_or_else(|| self.blank(key, actor));
+        process.actor = actor;
+        process.now = exec.running;
+        process.replaced = false;
+        process.name = None;
+        process.working_directory = Some(exec.working_directory.path.clone());
+        process.cgroup = Some(exec.cgroup.clone());
+        process.image = Arc::new(Image {
+            executable: Some(exec.executable.path.clone()),
+            args: Arc::clone(&exec.args),
+            args_bytes: exec.args_bytes,
+            args_truncated: exec.args_truncated(),
+            script: exec.script.clone(),
+            running: exec.running,
+            nameless: exec.executable.nameless,
+            detached: exec.executable.detached,
+            since: time,
+        });
+        (self.insert(process), before)
+    }
+
+    /// One of which only is known who it is.
+    fn blank(&self, key: Key, actor: Actor) -> Process {
+        Process {
+            key,
+            entity: self.entity(key),
+            actor,
+            image: Arc::default(),
+            now: Running::default(),
+            replaced: false,
+            working_directory: None,
+            cgroup: None,
+            name: None,
+            parent: self.get(parent_of(&actor)).map(Process::as_parent),
+            missing: 0,
+        }
+    }
+
+    /// A process ended.
+    pub fn ended(&mut self, key: Key) -> Option<Process> {
+        self.get(key)?;
+        self.live.remove(&key.pid)
+    }
+
+    /// Notes who a process is now.
+    pub fn refresh(&mut self, key: Key, actor: Actor) {
+        if let Some(process) = self.live.get_mut(&key.pid).filter(|process| process.key == key) {
+            process.actor = actor;
+        }
+    }
+
+    /// A sweep is over: what none of the last sweeps showed has ended unseen.
+    pub fn keep(&mut self, began: u64, shown: &HashMap<u32, u64>) {
+        self.live.retain(|pid, process| {
+            let gone = process.key.start < began && shown.get(pid) != Some(&process.key.start);
+            process.missing = if gone { process.missing + 1 } else { 0 };
+            process.missing < MISSING_MOST
+        });
+    }
+
+    fn insert(&mut self, process: Process) -> &mut Process {
+        let pid = process.key.pid;
+        if self.live.len() >= self.most && !self.live.contains_key(&pid) {
+            // Bounded whatever the host does: the oldest process that isn't told of makes room.
+            if let Some(oldest) = self.live.values().min_by_key(|process| process.key.start).map(|process| process.key.pid) {
+                self.live.remove(&oldest);
+            }
+        }
+        self.live.entry(pid).insert_entry(process).into_mut()
+    }
+}
+
+fn parent_of(actor: &Actor) -> Key {
+    Key { pid: actor.parent, start: actor.parent_start }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(pid: u32) -> Key {
+        Key { pid, start: u64::from(pid) * 10_000_000 }
+    }
+
+    fn child_of(pid: u32) -> Actor {
+        Actor { parent: pid, parent_start: key(pid).start, ..Actor::default() }
+    }
+
+    fn image(path: &'static str) -> Image {
+        Image { executable: Some(Text::from(path)), ..Image::default() }
+    }
+
+    #[test]
+    fn a_child_keeps_its_parent_after_the_parent_is_gone() {
+        let mut table = Table::new("boot".to_owned());
+        table.found(key(1), Actor::default(), image("/bin/parent"));
+        table.born(key(2), child_of(1), key(1));
+        table.ended(key(1)).unwrap();
+        let child = table.get(key(2)).unwrap();
+        assert_eq!(child.image.executable, Some(Text::from("/bin/parent")));
+        assert_eq!(child.parent.as_ref().unwrap().image.executable, Some(Text::from("/bin/parent")));
+    }
+
+    #[test]
+    fn a_reused_pid_is_another_process() {
+        let mut table = Table::new("boot".to_owned());
+        table.found(key(2), Actor::default(), image("/bin/a"));
+        let later = Key { pid: 2, start: 999_000_000 };
+        assert!(table.get(later).is_none() && table.ended(later).is_none());
+        table.born(later, Actor::default(), key(2));
+        assert!(table.get(key(2)).is_none());
+        assert_ne!(table.entity(key(2)), table.entity(later));
+        assert_eq!(table.entity(key(2)).len(), 32);
+    }
+
+    #[test]
+    fn what_ended_unseen_is_forgotten() {
+        let mut table = Table::new("boot".to_owned());
+        table.found(key(1), Actor::default(), Image::default());
+        table.found(key(2), Actor::default(), Image::default());
+        let shown = HashMap::from([(1, key(1).start)]);
+        for _ in 0..MISSING_MOST {
+            assert_eq!(table.len(), 2);
+            table.keep(u64::MAX, &shown);
+        }
+        assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn it_never_grows_beyond_its_bound() {
+        let mut table = Table { most: 3, ..Table::new("boot".to_owned()) };
+        for pid in 1..10 {
+            table.found(key(pid), Actor::default(), Image::default());
+        }
+        assert_eq!(table.len(), 3);
+        assert!(table.get(key(9)).is_some() && table.get(key(1)).is_none());
+    }
+}

@@ -1,0 +1,187 @@
+//! The only room that opens /proc, under the host's root.
+//!
+//! Reading another process's memory through /proc (its arguments) can block for as long as that
+//! process wants, so it is done where it can be given up.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    thread,
+    time::Duration,
+};
+
+use procfs::process::Process;
+
+use crate::record::Text;
+
+/// Most bytes of arguments that are read.
+const MOST_ARGS: u64 = 16 * 1024;
+/// How long one process may keep us waiting.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How many processes may keep a thread of ours for ever; after that, nobody's arguments are asked for.
+const STUCK_MOST: u32 = 8;
+/// Ticks of `stat`'s start time in a second: `USER_HZ` is 100 on every architecture.
+const TICK_NS: u64 = 10_000_000;
+
+/// What /proc tells of a process that was there before the sensor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details {
+    /// Where `exe` points, the kernel's mark for a deleted file taken off.
+    pub executable: Option<Text>,
+    /// Where `cwd` points.
+    pub working_directory: Option<Text>,
+    /// The arguments.
+    pub args: Vec<Text>,
+    /// There are more.
+    pub args_truncated: bool,
+    /// The arguments could not be read in time.
+    pub args_unread: bool,
+    /// The cgroup's path.
+    pub cgroup: Option<Text>,
+    /// The name of the main thread.
+    pub name: Option<Text>,
+}
+
+/// Reads /proc.
+pub struct Reader {
+    root: PathBuf,
+    worker: Option<Worker>,
+    stuck: u32,
+}
+
+struct Worker {
+    ask: Sender<Box<dyn FnOnce() -> Answer + Send>>,
+    answers: Receiver<Answer>,
+}
+
+type Answer = Option<(Vec<Text>, bool)>;
+
+impl Reader {
+    /// Of a /proc mounted here.
+    #[must_use]
+    pub fn new(root: PathBuf) -> Self {
+        Self { root, worker: None, stuck: 0 }
+    }
+
+    /// What is known of a process, if it is still the one that began then (nanoseconds since boot).
+    ///
+    /// `deleted`: the kernel says that the executable has no name, so the link ends in its mark.
+    pub fn details(&mut self, pid: u32, start: u64, deleted: bool) -> Option<Details> {
+        let process = Process::new_with_root(self.root.join(pid.to_string())).ok()?;
+        let stat = process.stat().ok()?;
+        if stat.starttime != start / TICK_NS {
+            return None;
+        }
+        let mut details = Details {
+            executable: process.exe().ok().map(|path| unmarked(&path, deleted)),
+            working_directory: process.cwd().ok().map(|path| text(&path)),
+            cgroup: cgroup(&process),
+            name: Some(Text::from(stat.comm)),
+            ..Details::default()
+        };
+        match self.arguments(process) {
+            Some((args, truncated)) => (details.args, details.args_truncated) = (args, truncated),
+            None => details.args_unread = true,
+        }
+        Some(details)
+    }
+
+    /// The arguments, unless the process keeps us waiting.
+    fn arguments(&mut self, process: Process) -> Answer {
+        if self.stuck >= STUCK_MOST {
+            return None;
+        }
+        let worker = self.worker.get_or_insert_with(Worker::start);
+        worker.ask.send(Box::new(move || arguments(&process))).ok()?;
+        match worker.answers.recv_timeout(PATIENCE) {
+            Ok(answer) => answer,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                self.worker = None;
+                self.stuck += 1;
+                None
+            }
+        }
+    }
+}
+
+impl Worker {
+    fn start() -> Self {
+        let (ask, questions) = mpsc::channel::<Box<dyn FnOnce() -> Answer + Send>>();
+        let (answer, answers) = mpsc::channel();
+        thread::spawn(move || {
+            for question in questions {
+                if answer.send(question()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { ask, answers }
+    }
+}
+
+fn arguments(process: &Process) -> Answer {
+    let mut bytes = Vec::new();
+    process.open_relative("cmdline").ok()?.take(MOST_ARGS + 1).read_to_end(&mut bytes).ok()?;
+    let truncated = bytes.len() as u64 > MOST_ARGS;
+    if bytes.last() == Some(&0) {
+        bytes.pop();
+    }
+    if bytes.is_empty() {
+        return Some((Vec::new(), false));
+    }
+    Some((bytes.split(|byte| *byte == 0).map(Text::copy_from).collect(), truncated))
+}
+
+/// The path in the unified hierarchy, or in the first of version 1 where that says more.
+fn cgroup(process: &Process) -> Option<Text> {
+    let mut text = String::new();
+    process.open_relative("cgroup").ok()?.take(64 * 1024).read_to_string(&mut text).ok()?;
+    let paths = || text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    let unified = text.lines().find_map(|line| line.strip_prefix("0::"));
+    let path = unified.filter(|path| *path != "/").or_else(|| paths().find(|path| *path != "/")).or(unified)?;
+    Some(Text::from(path.to_owned()))
+}
+
+fn text(path: &Path) -> Text {
+    use std::os::unix::ffi::OsStrExt;
+    Text::copy_from(path.as_os_str().as_bytes())
+}
+
+/// A path without the mark, which is only taken off when the kernel itself says that the name is gone: a file may be called so.
+fn unmarked(path: &Path, deleted: bool) -> Text {
+    let whole = text(path);
+    match whole.as_bytes().strip_suffix(b" (deleted)") {
+        Some(bare) if deleted => Text::copy_from(bare.strip_prefix(b"/").filter(|name| name.starts_with(b"memfd:")).unwrap_or(bare)),
+        _ => whole,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_is_believed_only_when_the_kernel_says_so() {
+        let path = Path::new("/tmp/x (deleted)");
+        assert_eq!(unmarked(path, false).as_bytes(), b"/tmp/x (deleted)");
+        assert_eq!(unmarked(path, true).as_bytes(), b"/tmp/x");
+        assert_eq!(unmarked(Path::new("/memfd:a (deleted)"), true).as_bytes(), b"memfd:a");
+    }
+
+    #[test]
+    fn another_start_is_another_process() {
+        let mut reader = Reader::new("/proc".into());
+        assert_eq!(reader.details(std::process::id(), 1, false), None);
+    }
+
+    #[test]
+    fn tells_this_process() {
+        let start = procfs::process::Process::myself().unwrap().stat().unwrap().starttime * TICK_NS;
+        let details = Reader::new("/proc".into()).details(std::process::id(), start, false).unwrap();
+        let expected: Vec<_> = std::env::args().map(Text::from).collect();
+        assert_eq!(details.args, expected);
+        assert!(!details.args_truncated && !details.args_unread);
+        assert_eq!(details.executable.unwrap().to_str_lossy(), std::env::current_exe().unwrap().to_str().unwrap());
+    }
+}

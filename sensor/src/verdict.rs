@@ -1,0 +1,266 @@
+//! Which running executables have lost their name, and who took it.
+//!
+//! What is executed is compared with what it was when it was executed: a name is lost when the
+//! directory entry is no longer in its directory, is another entry, or the last link is gone.
+//! Who did it comes from hints: calls that named something running, just before.
+
+use std::collections::VecDeque;
+
+use crate::{
+    event::{Key, Running, exe_deleted::{Lost, Method, basename}, name::{Call, hash}},
+    process::{Process, Table},
+    record::Text,
+};
+
+/// A call that may have taken a name.
+#[derive(Clone, Debug)]
+pub struct Hint {
+    /// When, nanoseconds since boot.
+    pub time: u64,
+    /// Who, as it was then.
+    pub actor: Process,
+    /// The thread that called.
+    pub thread: u32,
+    /// What was called; none when only that something was taken is known.
+    pub call: Option<Call>,
+    /// Hashes of the names that it named, if it is known.
+    pub names: Option<[Option<u32>; 2]>,
+    /// The caller's own image is known to have lost its name.
+    pub own: bool,
+}
+
+/// A name that was lost.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What is told of it.
+    pub lost: Lost,
+    /// Who did it, unless nobody was seen.
+    pub hint: Option<Hint>,
+    /// Who runs it.
+    pub runners: Vec<Process>,
+}
+
+/// How long a hint is good for, nanoseconds.
+const FRESH: u64 = 3_000_000_000;
+/// Most hints that are kept.
+const MOST: usize = 4096;
+/// Programs that put new files in place of running ones as their trade.
+const PACKAGE_MANAGERS: [&str; 12] = [
+    "/usr/bin/dpkg", "/usr/bin/apt-get", "/usr/bin/apt", "/usr/bin/rpm", "/usr/bin/dnf", "/usr/bin/dnf5",
+    "/usr/bin/microdnf", "/usr/bin/yum", "/usr/bin/pacman", "/sbin/apk", "/usr/sbin/apk", "/usr/bin/zypper",
+];
+
+/// Recent hints.
+#[derive(Default)]
+pub struct Verdicts {
+    hints: VecDeque<Hint>,
+}
+
+/// What became of a name between two looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Removed,
+    Moved,
+}
+
+/// Compares two looks at what a process runs.
+fn change(then: &Running, now: &Running) -> Option<Change> {
+    let gone = |running: &Running| running.flags & Running::UNHASHED != 0 || running.nlink == 0;
+    if now.inode == 0 || then.inode == 0 || !then.same_file(now) || then.dentry != now.dentry || gone(then) {
+        return None;
+    }
+    if gone(now) {
+        return Some(Change::Removed);
+    }
+    ((then.parent, then.name_hash) != (now.parent, now.name_hash)).then_some(Change::Moved)
+}
+
+impl Verdicts {
+    /// Keeps a hint.
+    pub fn hint(&mut self, hint: Hint) {
+        let old = hint.time.saturating_sub(FRESH);
+        while self.hints.len() >= MOST || self.hints.front().is_some_and(|first| first.time < old) {
+            self.hints.pop_front();
+        }
+        self.hints.push_back(hint);
+    }
+
+    /// Whether there are hints that nothing came of yet.
+    #[must_use]
+    pub fn pending(&self, now: u64) -> bool {
+        self.hints.iter().any(|hint| hint.time.saturating_add(FRESH) > now)
+    }
+
+    /// A process was looked at again: says what was lost, and marks all that run the same.
+    pub fn look(&mut self, table: &mut Table, key: Key, now: &Running, time: u64) -> Option<Found> {
+        let process = table.get(key)?;
+        let change = change(&process.now, now)?;
+        let (was, path) = (process.now, process.image.executable.clone());
+        let hint = self.who(change, path.as_ref(), time, key);
+        let method = method(change, hint.as_ref());
+        let runners = mark(table, &was, now, method);
+        let own = hint.as_ref().is_some_and(|hint| runners.iter().any(|runner| runner.key == hint.actor.key));
+        let since = runners.iter().map(|runner| runner.image.since).min().unwrap_or(0);
+        let lost = Lost {
+            running: *now,
+            path,
+            method,
+            own,
+            package_manager: hint.as_ref().is_some_and(|hint| package_manager(&hint.actor)),
+            unseen: hint.is_none(),
+            age: time.saturating_sub(since),
+        };
+        Some(Found { lost, hint, runners })
+    }
+
+    /// The latest call that fits: it named the file, or is known to have touched it.
+    fn who(&self, change: Change, path: Option<&Text>, time: u64, key: Key) -> Option<Hint> {
+        let name = path.map(|path| hash(basename(path).as_bytes()));
+        let fits = |hint: &&Hint| {
+            let named = match hint.names {
+                Some(names) => (name.is_some() && names.contains(&name)) || (hint.own && hint.actor.key == key),
+                None => true,
+            };
+            let call = !(change == Change::Moved && hint.call == Some(Call::Unlink));
+            named && call && hint.time.saturating_add(FRESH) > time
+        };
+        // A call that is known to be on this name is better than one that only may be.
+        let exact = |hint: &&Hint| hint.call.is_some() && fits(hint);
+        self.hints.iter().rev().find(exact).or_else(|| self.hints.iter().rev().find(fits)).cloned()
+    }
+}
+
+fn method(change: Change, hint: Option<&Hint>) -> Method {
+    match (change, hint.map(|hint| hint.call)) {
+        (Change::Moved, _) => Method::Rename,
+        (Change::Removed, Some(Some(Call::Rename))) => Method::Replace,
+        (Change::Removed, Some(_)) => Method::Unlink,
+        (Change::Removed, None) => Method::Sweep,
+    }
+}
+
+/// All that run the file by that name: they know now that it is gone, and are told once.
+fn mark(table: &mut Table, was: &Running, now: &Running, method: Method) -> Vec<Process> {
+    let mut runners = Vec::new();
+    for process in table.iter_mut().filter(|process| process.now.same_file(was) && process.now.dentry == was.dentry) {
+        process.now = *now;
+        process.replaced = method == Method::Replace;
+        runners.push(process.clone());
+    }
+    runners.sort_by_key(|runner| runner.key);
+    runners
+}
+
+/// By its executable: root's, on disk under its own name, and not for others to write.
+fn package_manager(process: &Process) -> bool {
+    let known = process.image.executable.as_ref().is_some_and(|path| PACKAGE_MANAGERS.iter().any(|known| known.as_bytes() == path.as_bytes()));
+    known && trusted(&process.now)
+}
+
+/// Only root can have put it there.
+#[must_use]
+pub fn trusted(running: &Running) -> bool {
+    running.uid == 0 && running.mode & 0o022 == 0 && running.nlink != 0 && running.flags & Running::UNHASHED == 0
+}
+
+/// Container runtimes that execute a copy of themselves from memory, to keep containers off their binary.
+const RUNTIMES: [&str; 8] = [
+    "/usr/bin/runc", "/usr/sbin/runc", "/usr/local/bin/runc", "/usr/local/sbin/runc", "/usr/bin/crun", "/usr/local/bin/crun",
+    "/usr/libexec/crio/runc", "/usr/libexec/crio/crun",
+];
+
+/// Whether what ran before is such a runtime: by its file, not by its name alone.
+#[must_use]
+pub fn runtime(executable: Option<&Text>, running: &Running) -> bool {
+    executable.is_some_and(|path| RUNTIMES.iter().any(|known| known.as_bytes() == path.as_bytes())) && trusted(running)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::Actor, process::Image};
+
+    const NAMED: Running =
+        Running { inode: 9, dentry: 1, parent: 2, name_hash: 3, nlink: 1, device: 0, generation: 0, ctime: 0, mode: 0o755, flags: 0, uid: 0 };
+    const UNLINKED: Running = Running { nlink: 0, flags: Running::UNHASHED, ..NAMED };
+    const MOVED: Running = Running { name_hash: 4, ..NAMED };
+
+    fn key(pid: u32) -> Key {
+        Key { pid, start: 1 }
+    }
+
+    fn table(paths: &[(u32, &'static str)]) -> Table {
+        let mut table = Table::new("boot".to_owned());
+        for (pid, path) in paths {
+            let image = Image { executable: Some(Text::from(*path)), running: NAMED, ..Image::default() };
+            table.found(key(*pid), Actor::default(), image);
+        }
+        table
+    }
+
+    fn hint(table: &Table, pid: u32, call: Call, name: &str) -> Hint {
+        Hint { time: 5, actor: table.get(key(pid)).unwrap().clone(), thread: pid, call: Some(call), names: Some([Some(hash(name.as_bytes())), None]), own: false }
+    }
+
+    #[test]
+    fn a_lost_name_is_told_once_with_all_runners() {
+        let mut table = table(&[(1, "/x"), (2, "/x")]);
+        let mut verdicts = Verdicts::default();
+        verdicts.hint(hint(&table, 2, Call::Unlink, "x"));
+        let found = verdicts.look(&mut table, key(1), &UNLINKED, 6).unwrap();
+        assert_eq!((found.lost.method, found.lost.own), (Method::Unlink, true));
+        assert_eq!(found.runners.iter().map(|runner| runner.key.pid).collect::<Vec<_>>(), [1, 2]);
+        assert!(verdicts.look(&mut table, key(2), &UNLINKED, 7).is_none());
+    }
+
+    #[test]
+    fn methods_follow_from_what_was_called_and_what_became() {
+        for (now, call, method) in
+            [(UNLINKED, Call::Rename, Method::Replace), (MOVED, Call::Rename, Method::Rename), (UNLINKED, Call::Unlink, Method::Unlink)]
+        {
+            let mut table = table(&[(1, "/x")]);
+            let mut verdicts = Verdicts::default();
+            verdicts.hint(hint(&table, 1, call, "x"));
+            assert_eq!(verdicts.look(&mut table, key(1), &now, 6).unwrap().lost.method, method);
+        }
+    }
+
+    #[test]
+    fn nobody_is_blamed_for_another_name_or_long_after() {
+        let mut table = table(&[(1, "/x"), (2, "/y")]);
+        let mut verdicts = Verdicts::default();
+        verdicts.hint(hint(&table, 2, Call::Unlink, "z"));
+        let found = verdicts.look(&mut table, key(1), &UNLINKED, 6).unwrap();
+        assert!(found.hint.is_none() && found.lost.unseen && found.lost.method == Method::Sweep);
+        let mut table = self::table(&[(1, "/x")]);
+        verdicts.hint(hint(&table, 1, Call::Unlink, "x"));
+        assert!(verdicts.look(&mut table, key(1), &UNLINKED, 6 + FRESH).unwrap().hint.is_none());
+    }
+
+    #[test]
+    fn a_link_less_or_nothing_new_is_no_loss() {
+        assert_eq!(change(&Running { nlink: 2, ..NAMED }, &NAMED), None);
+        assert_eq!(change(&UNLINKED, &UNLINKED), None);
+        assert_eq!(change(&NAMED, &Running { inode: 10, ..UNLINKED }), None);
+        assert_eq!(change(&NAMED, &Running { nlink: 1, ..UNLINKED }), Some(Change::Removed));
+    }
+
+    #[test]
+    fn a_package_manager_is_known_by_its_file() {
+        let table = table(&[(1, "/usr/bin/dpkg")]);
+        let mut process = table.get(key(1)).unwrap().clone();
+        assert!(package_manager(&process));
+        process.now.uid = 1000;
+        assert!(!package_manager(&process));
+    }
+
+    #[test]
+    fn hints_are_bounded() {
+        let table = table(&[(1, "/x")]);
+        let mut verdicts = Verdicts::default();
+        for _ in 0..2 * MOST {
+            verdicts.hint(hint(&table, 1, Call::Unlink, "x"));
+        }
+        assert_eq!(verdicts.hints.len(), MOST);
+    }
+}

@@ -1,0 +1,34 @@
+//! Replays what the fuzzer has found worth keeping, so that no fuzzer is needed to notice that one
+//! of it is no longer taken well.
+
+use std::fs;
+use std::path::Path;
+
+#[path = "../../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "over there it is a library")]
+mod target;
+
+fn replay(name: &str, target: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fuzz/corpus")
+        .join(name);
+    let mut count = 0;
+    for entry in fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        // Shown only if the target panics.
+        println!("{}", path.display());
+        target(&fs::read(&path).unwrap());
+        count += 1;
+    }
+    assert!(count > 0, "{} is empty", folder.display());
+}
+
+#[test]
+fn btf() {
+    replay("btf", target::btf);
+}
+
+#[test]
+fn decode() {
+    replay("decode", target::decode);
+}
