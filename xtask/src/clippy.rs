@@ -13,13 +13,13 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let toolchain = setup::ensure(workspace, &[Purpose::Build, Purpose::Lint])?;
     // The sensor embeds them, so it can't even be checked without.
     build_ebpf::build(workspace, &toolchain)?;
-    say("linting the user-space crates");
-    let mut user = workspace.cargo();
-    user.args(["clippy", "--locked", "--all-targets"]);
-    user.args(["--", "-D", "warnings"]);
-    command::run(&mut user)?;
     say("linting the kernel programs");
-    kernel(workspace, &toolchain)
+    kernel(workspace, &toolchain)?;
+    say("linting the user-space crates");
+    let mut cargo = workspace.cargo();
+    cargo.args(["clippy", "--locked", "--all-targets"]);
+    cargo.args(["--", "-D", "warnings"]);
+    command::run(&mut cargo)
 }
 
 fn kernel(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {

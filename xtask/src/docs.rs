@@ -56,6 +56,11 @@ fn print_all(workspace: &Workspace) -> Result<Vec<(PathBuf, String)>> {
     let print = |(path, verb): &(&str, &str)| {
         let mut sensor = Command::new(workspace.sensor());
         let text = command::read(sensor.args([*verb, "--markdown"]))?;
+        if text.trim().is_empty() {
+            return Err(Error::Check(format!(
+                "`sensor {verb} --markdown` printed nothing: {path} can't be made from it"
+            )));
+        }
         Ok((PathBuf::from(path), text))
     };
     GENERATED.iter().map(print).collect()

@@ -52,12 +52,12 @@ pub(crate) enum Error {
     },
 }
 
-/// One thing that is not there, and the command that brings it.
+/// One thing that is not there, and what brings it.
 #[derive(Debug)]
 pub(crate) struct Missing {
     /// Its name and use.
     pub(crate) what: String,
-    /// The command.
+    /// The command, or what else to do.
     pub(crate) install: String,
 }
 
@@ -84,7 +84,7 @@ impl Error {
 fn list(missing: &[Missing]) -> String {
     let lines: Vec<String> = missing
         .iter()
-        .map(|one| format!("  {}\n    install it with: {}", one.what, one.install))
+        .map(|one| format!("  {}\n    get it: {}", one.what, one.install))
         .collect();
     lines.join("\n")
 }

@@ -152,10 +152,12 @@ fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
             }
         }
     }
+    // A name can break a rule twice in a line.
+    findings.dedup();
     Ok(findings)
 }
 
-/// The reason that a table gives for a file, if it lists it.
+/// Whether a table lists a file.
 fn excused(table: &[(&str, &str)], file: &Path) -> bool {
     table.iter().any(|(excused, _)| Path::new(excused) == file)
 }

@@ -137,16 +137,30 @@ impl State {
     /// The suffix of compiler packages; refreshes apt's lists when they lack something needed.
     fn suffix_after_update(&self) -> Result<&'static str> {
         let suffix = apt::compiler_suffix();
-        let known = self
-            .lacking
-            .iter()
-            .filter(|one| !one.optional)
-            .all(|one| apt::has(&one.full_name(self.llvm, suffix)));
-        if known {
+        if self.unknown(suffix).is_empty() {
             return Ok(suffix);
         }
         apt::update()?;
-        Ok(apt::compiler_suffix())
+        let suffix = apt::compiler_suffix();
+        let unknown = self.unknown(suffix);
+        if unknown.is_empty() {
+            return Ok(suffix);
+        }
+        let missing = unknown.into_iter().map(|name| Missing {
+            what: format!("{name}: in none of the package sources of this machine"),
+            install: "add Debian's security suite, or a newer one, to apt's sources".to_owned(),
+        });
+        Err(Error::Missing {
+            purpose: "installing packages",
+            missing: missing.collect(),
+        })
+    }
+
+    /// What is needed and not in apt's lists.
+    fn unknown(&self, suffix: &str) -> Vec<String> {
+        let needed = self.lacking.iter().filter(|one| !one.optional);
+        let names = needed.map(|one| one.full_name(self.llvm, suffix));
+        names.filter(|name| !apt::has(name)).collect()
     }
 
     /// All packages are there. The linker may still be missing, but that needs no root.
