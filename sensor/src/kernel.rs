@@ -1,6 +1,6 @@
 //! The only room that names aya: asks the kernel, decides, loads, and reads the rings.
 
-use std::{error::Error, io, io::Read};
+use std::{collections::HashSet, error::Error, io, io::Read, path::Path};
 
 use aya::{
     Ebpf,
@@ -12,13 +12,17 @@ use sensor_common::{
     wire::KINDS,
 };
 
+use crate::event::Running;
+
 pub mod btf;
 mod facts;
 mod load;
+mod marks;
 mod plan;
 mod ring;
 
 use facts::Facts;
+use marks::Marks;
 pub use ring::Batch;
 use ring::Ring;
 
@@ -104,6 +108,7 @@ pub struct Kernel {
     ebpf: Ebpf,
     urgent: Ring,
     bulk: Ring,
+    marks: Option<Marks>,
     coverage: Vec<Coverage>,
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
 }
@@ -126,7 +131,8 @@ impl Kernel {
         coverage.extend(facts.missing.iter().map(|row| {
             Coverage::row("exec", row.name, State::Unseen, format!("this kernel has no {}: not told: {}", row.name, row.why), "")
         }));
-        Ok(Self { ebpf, urgent, bulk, coverage, log })
+        let marks = marks(&mut coverage);
+        Ok(Self { ebpf, urgent, bulk, marks, coverage, log })
     }
 
     /// What is seen, by which hook.
@@ -143,6 +149,7 @@ impl Kernel {
         tokio::select! {
             result = self.urgent.woken() => result,
             result = self.bulk.woken() => result,
+            Some(result) = async { Some(self.marks.as_ref()?.woken().await) } => result,
         }
         .map_err(KernelError::Ring)
     }
@@ -172,6 +179,35 @@ impl Kernel {
         let link = program.attach()?;
         program.take_link(link)?.into_file()?.read_to_end(rows)?;
         Ok(())
+    }
+
+    /// Asks to be told when the executable behind `path` loses a name or moves, whoever does it.
+    ///
+    /// Gives true when the first file was refused: what is covered has changed.
+    pub fn mark(&mut self, running: &Running, path: &Path) -> bool {
+        let Some(errno) = self.marks.as_mut().and_then(|marks| marks.mark(file(running), path)) else { return false };
+        if let Some(row) = self.coverage.iter_mut().find(|row| row.hook == MARKS) {
+            row.state = State::Unseen;
+            row.reason = format!(
+                "a file system takes no inode marks ({errno}); not seen there: who took the name of a running file by a \
+                 32-bit call or with a path that lied; the sweep still sees that it is gone, within a second"
+            );
+            row.remedy = "overlayfs takes marks from Linux 6.6 on";
+        }
+        true
+    }
+
+    /// Forgets marks of files that nobody runs any more.
+    pub fn keep_marks<'r>(&mut self, running: impl Iterator<Item = &'r Running>) {
+        if let Some(marks) = &mut self.marks {
+            marks.keep(&running.map(file).collect::<HashSet<_>>());
+        }
+    }
+
+    /// Processes that touched a marked file since this was last asked; 0 for one that isn't known.
+    #[must_use]
+    pub fn touched(&self) -> Vec<u32> {
+        self.marks.as_ref().map(Marks::touched).unwrap_or_default()
     }
 
     /// The programs' counters: what each kind's hooks saw, and what was lost and why.
@@ -237,6 +273,25 @@ impl Counters {
     fn at(&self, kind: u16, reason: u32) -> u64 {
         self.0.get(slot(kind, reason) as usize).copied().unwrap_or(0)
     }
+}
+
+/// The hook that needs no program.
+const MARKS: &str = "fanotify/inode";
+
+fn file(running: &Running) -> marks::File {
+    (running.device, running.inode, running.generation)
+}
+
+fn marks(coverage: &mut Vec<Coverage>) -> Option<Marks> {
+    let (marks, row) = match Marks::new() {
+        Ok(marks) => (Some(marks), Coverage::row("exe_deleted", MARKS, State::Seen, String::new(), "")),
+        Err(error) => {
+            let reason = format!("the kernel refused a fanotify group with file ids: {error}; not seen: who took a name by a 32-bit call or with a path that lied");
+            (None, Coverage::row("exe_deleted", MARKS, State::Unseen, reason, "needs CAP_SYS_ADMIN and a kernel with CONFIG_FANOTIFY"))
+        }
+    };
+    coverage.push(row);
+    marks
 }
 
 fn ring(ebpf: &mut Ebpf, name: &'static str) -> Result<Ring, KernelError> {

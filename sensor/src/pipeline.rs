@@ -27,6 +27,8 @@ const IDLE: Duration = Duration::from_millis(20);
 const SWEEP: u64 = 1_000_000_000;
 /// For how long after a hint that came ahead of the deed everything is looked at each round, nanoseconds.
 const AHEAD: u64 = 300_000_000;
+/// And after something running was touched.
+const TOUCHED: u64 = 50_000_000;
 /// The version of the schema that the fields are those of.
 const ECS_VERSION: &str = "9.4.0";
 
@@ -147,6 +149,7 @@ impl<'a> Pipeline<'a> {
                 && born.get(&event.stamp.key.pid) != Some(&event.stamp.key.start)
             {
                 self.adopt(event.stamp, event.actor, image);
+                self.mark(event.stamp.key, &image.running)?;
                 self.tell_process(&process_snapshot::ACTION, event.stamp, |_| {})?;
             }
         }
@@ -161,6 +164,7 @@ impl<'a> Pipeline<'a> {
         self.kernel.drain(batch);
         let busy = !batch.is_empty();
         self.process(batch)?;
+        self.take_touched(began);
         let due = began.saturating_sub(self.swept) >= SWEEP;
         if due || self.hinted || self.ahead > began {
             self.hinted = false;
@@ -228,6 +232,7 @@ impl<'a> Pipeline<'a> {
         if exec.executable.cut || exec.working_directory.cut || exec.args_unread {
             self.complete(stamp.key, &mut exec);
         }
+        self.mark(stamp.key, &exec.running)?;
         let (_, before) = self.table.became(stamp.key, stamp.time, actor, &exec);
         let Some(process) = self.table.get(stamp.key) else { return Ok(()) };
         let mut extra = Record::new();
@@ -303,6 +308,27 @@ impl<'a> Pipeline<'a> {
         Ok(())
     }
 
+    /// Somebody touched a file that is running: who is known, what became of it shows in a look.
+    fn take_touched(&mut self, now: u64) {
+        for pid in self.kernel.touched() {
+            self.hinted = true;
+            // The kernel tells a link less before the name is gone, so a look or two more.
+            self.ahead = self.ahead.max(now.saturating_add(TOUCHED));
+            if let Some(actor) = self.table.at(pid) {
+                self.verdicts.hint(Hint { time: now, actor: actor.clone(), thread: pid, call: None, names: None, own: false });
+            }
+        }
+    }
+
+    /// Asks the kernel to tell when the image of a process is touched.
+    fn mark(&mut self, key: Key, running: &event::Running) -> Result<(), PipelineError> {
+        let named = running.inode != 0 && running.nlink != 0 && running.flags & event::Running::UNHASHED == 0;
+        if named && self.kernel.mark(running, &self.reader.executable(key.pid)) {
+            self.tell_coverage(self.host.boot_now())?;
+        }
+        Ok(())
+    }
+
     /// Looks at everything that runs: what lost its name, what began or ended unseen.
     fn sweep(&mut self, began: u64) -> Result<(), PipelineError> {
         self.kernel.sweep(&mut self.rows)?;
@@ -319,11 +345,13 @@ impl<'a> Pipeline<'a> {
             shown.insert(stamp.key.pid, stamp.key.start);
             if self.table.get(stamp.key).is_none() && stamp.key.start < began {
                 self.adopt(stamp, actor, image);
+                self.mark(stamp.key, &image.running)?;
             }
             self.look(stamp, &image)?;
         }
         self.rows = rows;
         self.table.keep(began, &shown);
+        self.kernel.keep_marks(self.table.iter().map(|process| &process.now));
         Ok(())
     }
 
@@ -353,7 +381,9 @@ impl<'a> Pipeline<'a> {
 
     /// Compares what a process runs with what it ran, and tells a name that was lost.
     fn look(&mut self, stamp: Stamp, image: &image::Image) -> Result<(), PipelineError> {
-        match self.verdicts.look(&mut self.table, stamp.key, &image.running, stamp.time) {
+        let (reader, pid) = (&self.reader, stamp.key.pid);
+        let taken = |path: &Text| reader.leads(pid, path);
+        match self.verdicts.look(&mut self.table, stamp.key, &image.running, stamp.time, taken) {
             Some(found) => self.tell_lost(&found, stamp.time),
             None => Ok(()),
         }

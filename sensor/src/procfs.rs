@@ -87,6 +87,21 @@ impl Reader {
         Some(details)
     }
 
+    /// The path by which a process's executable can be reached, whatever name it has.
+    #[must_use]
+    pub fn executable(&self, pid: u32) -> PathBuf {
+        self.root.join(pid.to_string()).join("exe")
+    }
+
+    /// Whether a path, as the process sees it, leads to some file.
+    #[must_use]
+    pub fn leads(&self, pid: u32, path: &Text) -> bool {
+        use std::os::unix::ffi::OsStrExt;
+        let inside = path.as_bytes().strip_prefix(b"/").unwrap_or(path.as_bytes());
+        let root = self.root.join(pid.to_string()).join("root");
+        root.join(std::ffi::OsStr::from_bytes(inside)).symlink_metadata().is_ok()
+    }
+
     /// The arguments, unless the process keeps us waiting.
     fn arguments(&mut self, process: Process) -> Answer {
         if self.stuck >= STUCK_MOST {
@@ -177,7 +192,7 @@ mod tests {
 
     #[test]
     fn tells_this_process() {
-        let start = procfs::process::Process::myself().unwrap().stat().unwrap().starttime * TICK_NS;
+        let start = Process::myself().unwrap().stat().unwrap().starttime * TICK_NS;
         let details = Reader::new("/proc".into()).details(std::process::id(), start, false).unwrap();
         let expected: Vec<_> = std::env::args().map(Text::from).collect();
         assert_eq!(details.args, expected);

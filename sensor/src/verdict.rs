@@ -42,6 +42,8 @@ pub struct Found {
 
 /// How long a hint is good for, nanoseconds.
 const FRESH: u64 = 3_000_000_000;
+/// And one that says only that something running was touched, nanoseconds.
+const FRESH_TOUCH: u64 = 100_000_000;
 /// Most hints that are kept.
 const MOST: usize = 4096;
 /// Programs that put new files in place of running ones as their trade.
@@ -85,19 +87,15 @@ impl Verdicts {
         self.hints.push_back(hint);
     }
 
-    /// Whether there are hints that nothing came of yet.
-    #[must_use]
-    pub fn pending(&self, now: u64) -> bool {
-        self.hints.iter().any(|hint| hint.time.saturating_add(FRESH) > now)
-    }
-
     /// A process was looked at again: says what was lost, and marks all that run the same.
-    pub fn look(&mut self, table: &mut Table, key: Key, now: &Running, time: u64) -> Option<Found> {
+    ///
+    /// `taken` says whether a path leads to another file now; it is asked when the call isn't known.
+    pub fn look(&mut self, table: &mut Table, key: Key, now: &Running, time: u64, taken: impl FnOnce(&Text) -> bool) -> Option<Found> {
         let process = table.get(key)?;
         let change = change(&process.now, now)?;
         let (was, path) = (process.now, process.image.executable.clone());
         let hint = self.who(change, path.as_ref(), time, key);
-        let method = method(change, hint.as_ref());
+        let method = method(change, hint.as_ref(), || path.as_ref().is_some_and(taken));
         let runners = mark(table, &was, now, method);
         let own = hint.as_ref().is_some_and(|hint| runners.iter().any(|runner| runner.key == hint.actor.key));
         let since = runners.iter().map(|runner| runner.image.since).min().unwrap_or(0);
@@ -122,7 +120,8 @@ impl Verdicts {
                 None => true,
             };
             let call = !(change == Change::Moved && hint.call == Some(Call::Unlink));
-            named && call && hint.time.saturating_add(FRESH) > time
+            let fresh = if hint.call.is_some() { FRESH } else { FRESH_TOUCH };
+            named && call && hint.time.saturating_add(fresh) > time
         };
         // A call that is known to be on this name is better than one that only may be.
         let exact = |hint: &&Hint| hint.call.is_some() && fits(hint);
@@ -130,11 +129,13 @@ impl Verdicts {
     }
 }
 
-fn method(change: Change, hint: Option<&Hint>) -> Method {
+fn method(change: Change, hint: Option<&Hint>, taken: impl FnOnce() -> bool) -> Method {
     match (change, hint.map(|hint| hint.call)) {
         (Change::Moved, _) => Method::Rename,
         (Change::Removed, Some(Some(Call::Rename))) => Method::Replace,
-        (Change::Removed, Some(_)) => Method::Unlink,
+        (Change::Removed, Some(Some(Call::Unlink))) => Method::Unlink,
+        (Change::Removed, Some(None)) if taken() => Method::Replace,
+        (Change::Removed, Some(None)) => Method::Unlink,
         (Change::Removed, None) => Method::Sweep,
     }
 }
@@ -207,10 +208,10 @@ mod tests {
         let mut table = table(&[(1, "/x"), (2, "/x")]);
         let mut verdicts = Verdicts::default();
         verdicts.hint(hint(&table, 2, Call::Unlink, "x"));
-        let found = verdicts.look(&mut table, key(1), &UNLINKED, 6).unwrap();
+        let found = verdicts.look(&mut table, key(1), &UNLINKED, 6, |_| false).unwrap();
         assert_eq!((found.lost.method, found.lost.own), (Method::Unlink, true));
         assert_eq!(found.runners.iter().map(|runner| runner.key.pid).collect::<Vec<_>>(), [1, 2]);
-        assert!(verdicts.look(&mut table, key(2), &UNLINKED, 7).is_none());
+        assert!(verdicts.look(&mut table, key(2), &UNLINKED, 7, |_| false).is_none());
     }
 
     #[test]
@@ -221,7 +222,7 @@ mod tests {
             let mut table = table(&[(1, "/x")]);
             let mut verdicts = Verdicts::default();
             verdicts.hint(hint(&table, 1, call, "x"));
-            assert_eq!(verdicts.look(&mut table, key(1), &now, 6).unwrap().lost.method, method);
+            assert_eq!(verdicts.look(&mut table, key(1), &now, 6, |_| false).unwrap().lost.method, method);
         }
     }
 
@@ -230,11 +231,11 @@ mod tests {
         let mut table = table(&[(1, "/x"), (2, "/y")]);
         let mut verdicts = Verdicts::default();
         verdicts.hint(hint(&table, 2, Call::Unlink, "z"));
-        let found = verdicts.look(&mut table, key(1), &UNLINKED, 6).unwrap();
+        let found = verdicts.look(&mut table, key(1), &UNLINKED, 6, |_| false).unwrap();
         assert!(found.hint.is_none() && found.lost.unseen && found.lost.method == Method::Sweep);
         let mut table = self::table(&[(1, "/x")]);
         verdicts.hint(hint(&table, 1, Call::Unlink, "x"));
-        assert!(verdicts.look(&mut table, key(1), &UNLINKED, 6 + FRESH).unwrap().hint.is_none());
+        assert!(verdicts.look(&mut table, key(1), &UNLINKED, 6 + FRESH, |_| false).unwrap().hint.is_none());
     }
 
     #[test]

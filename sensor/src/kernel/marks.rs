@@ -1,0 +1,154 @@
+//! Inode marks on what runs: the kernel's own word that a running file was touched, and by whom.
+//!
+//! The tracepoints of unlink and rename don't fire for 32-bit calls, and a path in user memory can
+//! lie. fanotify tells of the inode itself, whatever the call (`fanotify(7)`); it tells nothing of
+//! what runs for less than it takes to mark it, which the programs see.
+
+use std::{
+    collections::HashSet,
+    io,
+    os::fd::{AsFd, AsRawFd, RawFd},
+    path::Path,
+};
+
+use nix::{
+    errno::Errno,
+    sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags},
+};
+use tokio::io::unix::AsyncFd;
+
+/// `FAN_REPORT_FID` (`include/uapi/linux/fanotify.h`), without which inodes' own events aren't told.
+const REPORT_FID: u32 = 0x200;
+/// After so many marks that a kernel before 5.19 keeps for good, all are taken away and set anew.
+const KEPT_MOST: usize = 4096;
+/// Most readings of the queue at once.
+const READS_MOST: usize = 64;
+
+/// A file, also when its number is reused.
+pub(super) type File = (u32, u64, u32);
+
+/// The marks.
+pub(super) struct Marks {
+    group: AsyncFd<Group>,
+    marked: HashSet<File>,
+    /// The kernel drops marks with the inode (from 5.19 on).
+    evictable: bool,
+    kept: usize,
+    refused: Option<Errno>,
+}
+
+struct Group(Fanotify);
+
+impl AsRawFd for Group {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+impl Marks {
+    /// A group without marks.
+    pub(super) fn new() -> io::Result<Self> {
+        let flags = InitFlags::FAN_CLASS_NOTIF
+            | InitFlags::FAN_CLOEXEC
+            | InitFlags::FAN_NONBLOCK
+            | InitFlags::FAN_UNLIMITED_MARKS
+            | InitFlags::from_bits_retain(REPORT_FID);
+        let group = Group(Fanotify::init(flags, EventFFlags::O_RDONLY | EventFFlags::O_CLOEXEC)?);
+        // SAFETY: the group owns its file descriptor and lives inside the AsyncFd, so the
+        // descriptor stays open and the same for as long as it is registered.
+        let group = unsafe { AsyncFd::register(group) }.map_err(io::Error::from)?;
+        Ok(Self { group, marked: HashSet::new(), evictable: true, kept: 0, refused: None })
+    }
+
+    /// Waits until something was touched.
+    pub(super) async fn woken(&self) -> io::Result<()> {
+        self.group.readable().await?.clear_ready();
+        Ok(())
+    }
+
+    /// Marks the file that `path` leads to, once. The first refusal that isn't a process which is gone is given.
+    pub(super) fn mark(&mut self, file: File, path: &Path) -> Option<Errno> {
+        if self.marked.contains(&file) {
+            return None;
+        }
+        match self.set(path) {
+            Ok(()) => {
+                self.marked.insert(file);
+                self.kept += 1;
+                None
+            }
+            Err(Errno::ENOENT | Errno::ESRCH) => None,
+            Err(errno) => {
+                self.marked.insert(file);
+                self.refused.replace(errno).is_none().then_some(errno)
+            }
+        }
+    }
+
+    fn set(&mut self, path: &Path) -> Result<(), Errno> {
+        let mask = MaskFlags::FAN_ATTRIB | MaskFlags::FAN_DELETE_SELF | MaskFlags::FAN_MOVE_SELF;
+        let group = &self.group.get_ref().0;
+        if self.evictable {
+            match group.mark(MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_EVICTABLE, mask, nix::fcntl::AT_FDCWD, Some(path)) {
+                Err(Errno::EINVAL) => self.evictable = false,
+                result => return result,
+            }
+        }
+        group.mark(MarkFlags::FAN_MARK_ADD, mask, nix::fcntl::AT_FDCWD, Some(path))
+    }
+
+    /// Forgets what no longer runs: its inode, and with it its mark, may be gone.
+    pub(super) fn keep(&mut self, running: &HashSet<File>) {
+        self.marked.retain(|file| running.contains(file));
+        if !self.evictable && self.kept > KEPT_MOST {
+            self.kept = 0;
+            self.marked.clear();
+            // Flushing takes no path; a failure leaves marks that do no harm.
+            let _ = self.group.get_ref().0.mark(MarkFlags::FAN_MARK_FLUSH, MaskFlags::empty(), nix::fcntl::AT_FDCWD, None::<&Path>);
+        }
+    }
+
+    /// Who touched something marked, each once; pid 0 stands for events that the kernel had no room for.
+    pub(super) fn touched(&self) -> Vec<u32> {
+        let mut pids = Vec::new();
+        for _ in 0..READS_MOST {
+            match self.group.get_ref().0.read_events() {
+                Ok(events) if !events.is_empty() => {
+                    pids.extend(events.iter().map(|event| u32::try_from(event.pid()).unwrap_or(0)));
+                }
+                _ => break,
+            }
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn tells_who_unlinked_a_marked_file() {
+        let Ok(mut marks) = Marks::new() else {
+            eprintln!("skipped: fanotify with file ids needs CAP_SYS_ADMIN and Linux 5.1");
+            return;
+        };
+        let path = std::env::temp_dir().join(format!("sensor-marks-{}", std::process::id()));
+        std::fs::write(&path, b"x").unwrap();
+        assert_eq!(marks.mark((1, 2, 3), &path), None);
+        assert!(marks.touched().is_empty());
+        std::fs::remove_file(&path).unwrap();
+        marks.woken().await.unwrap();
+        assert_eq!(marks.touched(), [std::process::id()]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_gone_is_no_refusal() {
+        let Ok(mut marks) = Marks::new() else { return };
+        assert_eq!(marks.mark((1, 2, 3), Path::new("/nonexistent/x")), None);
+        marks.keep(&HashSet::new());
+        assert!(marks.marked.is_empty());
+    }
+}
