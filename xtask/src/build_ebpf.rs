@@ -114,10 +114,7 @@ fn compile(workspace: &Workspace, toolchain: &Toolchain, folder: &Path) -> Resul
     build
         .args(["build", "--locked", "--release", "--bins"])
         .args(target_options(toolchain, folder))
-        .env(
-            "CARGO_ENCODED_RUSTFLAGS",
-            flags(workspace, toolchain, folder)?,
-        )
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(workspace, toolchain, folder)?)
         // The linker does this for the whole program.
         .env("CARGO_PROFILE_RELEASE_LTO", "off");
     command::put_first_on_path(&mut build, parent(&toolchain.linker))?;
@@ -132,9 +129,8 @@ fn compile(workspace: &Workspace, toolchain: &Toolchain, folder: &Path) -> Resul
 
 /// The cargo options that every use of the BPF target shares.
 pub(crate) fn target_options(toolchain: &Toolchain, folder: &Path) -> Vec<OsString> {
-    let mut options: Vec<OsString> = ["-p", "sensor-ebpf", "--target", TARGET, "--target-dir"]
-        .map(OsString::from)
-        .to_vec();
+    let mut options: Vec<OsString> =
+        ["-p", "sensor-ebpf", "--target", TARGET, "--target-dir"].map(OsString::from).to_vec();
     options.push(folder.into());
     if matches!(toolchain.route, Route::Nightly { .. }) {
         options.push("-Zbuild-std=core".into());
@@ -158,9 +154,7 @@ pub(crate) fn cargo(workspace: &Workspace, toolchain: &Toolchain) -> Command {
     // Set by the cargo that started this program, for its own compiler's libraries.
     cargo.env_remove("LD_LIBRARY_PATH");
     if matches!(toolchain.route, Route::Debian) {
-        cargo
-            .env("RUSTC", RUSTC)
-            .env("RUSTC_BOOTSTRAP", UNSTABLE_IN);
+        cargo.env("RUSTC", RUSTC).env("RUSTC_BOOTSTRAP", UNSTABLE_IN);
     }
     cargo
 }

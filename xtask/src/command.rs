@@ -16,10 +16,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    Err(Error::Failed {
-        command: shown(command),
-        status,
-    })
+    Err(Error::Failed { command: shown(command), status })
 }
 
 /// Runs a program and returns what it printed on standard output.
@@ -29,10 +26,7 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    Err(Error::Failed {
-        command: shown(command),
-        status: output.status,
-    })
+    Err(Error::Failed { command: shown(command), status: output.status })
 }
 
 /// Whether a program starts and succeeds. It prints nothing.
@@ -49,9 +43,8 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
 pub(crate) fn put_first_on_path(command: &mut Command, folder: &Path) -> Result<()> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = iter::once(folder.to_owned()).chain(env::split_paths(&path));
-    let path = env::join_paths(folders).map_err(|error| {
-        Error::Check(format!("cannot put {} on PATH: {error}", folder.display()))
-    })?;
+    let path = env::join_paths(folders)
+        .map_err(|error| Error::Check(format!("cannot put {} on PATH: {error}", folder.display())))?;
     command.env("PATH", path);
     Ok(())
 }

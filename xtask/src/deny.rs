@@ -11,16 +11,9 @@ use crate::workspace::{Workspace, cargo_home};
 
 /// Runs the task.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
-    let tool = Tool {
-        name: "cargo-deny",
-        version: "0.20.2",
-        variant: String::new(),
-        options: Vec::new(),
-    };
+    let tool = Tool { name: "cargo-deny", version: "0.20.2", variant: String::new(), options: Vec::new() };
     if !tool.is_installed(workspace) {
-        say(&format!(
-            "building {tool} into target/tools: about three minutes, once"
-        ));
+        say(&format!("building {tool} into target/tools: about three minutes, once"));
         command::run(&mut tool.install(workspace))?;
         tool.settle(workspace)?;
     }
@@ -41,9 +34,5 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 fn has_database() -> bool {
     let folder = cargo_home().map(|home| home.join("advisory-dbs"));
     let entries = folder.and_then(|folder| fs::read_dir(folder).ok());
-    entries
-        .into_iter()
-        .flatten()
-        .flatten()
-        .any(|entry| entry.path().is_dir())
+    entries.into_iter().flatten().flatten().any(|entry| entry.path().is_dir())
 }

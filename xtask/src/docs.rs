@@ -43,12 +43,7 @@ pub(crate) fn stale(workspace: &Workspace) -> Result<Vec<String>> {
         kept.ok().as_ref() != Some(text)
     });
     Ok(stale
-        .map(|(path, _)| {
-            format!(
-                "{}: not what the sensor prints: run `cargo xtask docs`",
-                path.display()
-            )
-        })
+        .map(|(path, _)| format!("{}: not what the sensor prints: run `cargo xtask docs`", path.display()))
         .collect())
 }
 

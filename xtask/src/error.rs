@@ -40,10 +40,7 @@ pub(crate) enum Error {
     #[error("{0}")]
     Check(String),
     /// Things that this task may not install by itself.
-    #[error(
-        "{purpose} is not possible here, as this is missing:\n{}",
-        list(missing)
-    )]
+    #[error("{purpose} is not possible here, as this is missing:\n{}", list(missing))]
     Missing {
         /// What they are needed for.
         purpose: &'static str,
@@ -65,11 +62,7 @@ impl Error {
     /// Makes an `io::Error` on `path` into an [`Error::File`].
     pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::File {
-            action,
-            path,
-            source,
-        }
+        move |source| Self::File { action, path, source }
     }
 
     /// The exit status: 1 failed, 3 not permitted or missing.
@@ -82,9 +75,7 @@ impl Error {
 }
 
 fn list(missing: &[Missing]) -> String {
-    let lines: Vec<String> = missing
-        .iter()
-        .map(|one| format!("  {}\n    get it: {}", one.what, one.install))
-        .collect();
+    let lines: Vec<String> =
+        missing.iter().map(|one| format!("  {}\n    get it: {}", one.what, one.install)).collect();
     lines.join("\n")
 }

@@ -9,12 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// What the kernel programs are made from, relative to the workspace.
-pub(crate) const SOURCES: &[&str] = &[
-    "sensor-ebpf/Cargo.toml",
-    "sensor-ebpf/src",
-    "sensor-common/Cargo.toml",
-    "sensor-common/src",
-];
+pub(crate) const SOURCES: &[&str] =
+    &["sensor-ebpf/Cargo.toml", "sensor-ebpf/src", "sensor-common/Cargo.toml", "sensor-common/src"];
 
 /// The object's name in `target/bpf`.
 pub(crate) const OBJECT: &str = "sensor-ebpf.o";

@@ -85,11 +85,7 @@ fn linker(llvm: u32) -> Tool {
         name: "bpf-linker",
         version: "0.13.0",
         variant: format!("llvm-{llvm}"),
-        options: vec![
-            "--no-default-features".to_owned(),
-            "--features".to_owned(),
-            format!("llvm-{llvm}"),
-        ],
+        options: vec!["--no-default-features".to_owned(), "--features".to_owned(), format!("llvm-{llvm}")],
     }
 }
 

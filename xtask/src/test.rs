@@ -30,10 +30,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     // Without `--workspace`: the default members are all that run here. Not for release: the
     // overflow checks and assertions are wanted, and it builds faster.
     let mut cargo = workspace.cargo();
-    cargo
-        .args(["test", "--locked"])
-        .args(&args.rest)
-        .env("SENSOR_BIN", workspace.sensor());
+    cargo.args(["test", "--locked", "--no-fail-fast"]).args(&args.rest).env("SENSOR_BIN", workspace.sensor());
     if env::var_os("CI").is_some_and(|value| value == "true") {
         cargo.env("SENSOR_NO_SKIP", "1");
     }

@@ -62,18 +62,9 @@ const PROC_ROOMS: &[&str] = &["procfs", "host"];
 
 /// Files that may hold unsafe code, each with its reason.
 const UNSAFE: &[(&str, &str)] = &[
-    (
-        "sensor-ebpf/src/read.rs",
-        "the only reads of kernel and user memory",
-    ),
-    (
-        "sensor/src/kernel/ring.rs",
-        "a ring is registered by a file descriptor that must stay open",
-    ),
-    (
-        "tests/src/sensor.rs",
-        "the sensor under test must die with the test: a call between fork and exec",
-    ),
+    ("sensor-ebpf/src/read.rs", "the only reads of kernel and user memory"),
+    ("sensor/src/kernel/ring.rs", "a ring is registered by a file descriptor that must stay open"),
+    ("tests/src/sensor.rs", "the sensor under test must die with the test: a call between fork and exec"),
 ];
 
 /// Lines of a file, tests apart.
@@ -127,10 +118,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     if broken.is_empty() {
         return Ok(());
     }
-    Err(Error::Check(format!(
-        "the repository breaks its own rules:\n{}",
-        broken.join("\n")
-    )))
+    Err(Error::Check(format!("the repository breaks its own rules:\n{}", broken.join("\n"))))
 }
 
 /// All broken rules of the source files.

@@ -38,14 +38,7 @@ impl Tool {
         let mut command = workspace.cargo();
         command
             .env_remove("CARGO_TARGET_DIR")
-            .args([
-                "install",
-                "--quiet",
-                self.name,
-                "--version",
-                self.version,
-                "--locked",
-            ])
+            .args(["install", "--quiet", self.name, "--version", self.version, "--locked"])
             .args(&self.options)
             .arg("--root")
             .arg(self.folder(workspace));
@@ -54,10 +47,7 @@ impl Tool {
 
     /// The same command, to be shown to a person.
     pub(crate) fn install_line(&self, workspace: &Workspace) -> String {
-        let options = self
-            .options
-            .iter()
-            .fold(String::new(), |line, option| line + " " + option);
+        let options = self.options.iter().fold(String::new(), |line, option| line + " " + option);
         format!(
             "cargo install {} --version {} --locked{options} --root {}",
             self.name,

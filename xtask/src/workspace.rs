@@ -21,8 +21,8 @@ pub(crate) struct Workspace {
 impl Workspace {
     /// The workspace that this program was started from by cargo, else the one it was built in.
     pub(crate) fn find() -> Result<Self> {
-        let package = env::var_os("CARGO_MANIFEST_DIR")
-            .unwrap_or_else(|| OsString::from(env!("CARGO_MANIFEST_DIR")));
+        let package =
+            env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| OsString::from(env!("CARGO_MANIFEST_DIR")));
         let package = PathBuf::from(package);
         let root = package.parent().unwrap_or(&package);
         let root = root.canonicalize().map_err(Error::file("find", root))?;
@@ -58,9 +58,7 @@ impl Workspace {
     pub(crate) fn cargo(&self) -> Command {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
         let mut command = Command::new(cargo);
-        command
-            .current_dir(&self.root)
-            .env("CARGO_TARGET_DIR", self.target());
+        command.current_dir(&self.root).env("CARGO_TARGET_DIR", self.target());
         command
     }
 
@@ -75,9 +73,7 @@ impl Workspace {
 
 /// Where cargo keeps what it fetches.
 pub(crate) fn cargo_home() -> Option<PathBuf> {
-    env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| env::home_dir().map(|home| home.join(".cargo")))
+    env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| env::home_dir().map(|home| home.join(".cargo")))
 }
 
 fn walk(root: &Path, folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {

@@ -49,9 +49,7 @@ pub(super) fn install(packages: &[String]) -> Result<()> {
 
 fn installation(packages: &[String]) -> Command {
     let mut command = apt_get();
-    command
-        .args(["install", "-y", "--no-install-recommends", "--no-remove"])
-        .args(packages);
+    command.args(["install", "-y", "--no-install-recommends", "--no-remove"]).args(packages);
     command
 }
 
@@ -70,12 +68,8 @@ mod tests {
 
     #[test]
     fn reads_a_policy() {
-        assert!(has_candidate(
-            "x:\n  Installed: (none)\n  Candidate: 4:12\n"
-        ));
-        assert!(!has_candidate(
-            "x:\n  Installed: (none)\n  Candidate: (none)\n"
-        ));
+        assert!(has_candidate("x:\n  Installed: (none)\n  Candidate: 4:12\n"));
+        assert!(!has_candidate("x:\n  Installed: (none)\n  Candidate: (none)\n"));
         assert!(!has_candidate(""));
     }
 }

@@ -28,10 +28,7 @@ impl Compiler {
         let file = fs::metadata(RUSTC).ok()?;
         let key = format!("{} {} {}", file.ino(), file.mtime(), file.mtime_nsec());
         let note = note(workspace);
-        if let Some(known) = fs::read_to_string(&note)
-            .ok()
-            .and_then(|text| parse_note(&text, &key))
-        {
+        if let Some(known) = fs::read_to_string(&note).ok().and_then(|text| parse_note(&text, &key)) {
             return Some(known);
         }
         let found = parse(&command::read(Command::new(RUSTC).arg("-vV")).ok()?)?;
@@ -52,15 +49,8 @@ fn note(workspace: &Workspace) -> PathBuf {
 }
 
 fn parse_note(text: &str, key: &str) -> Option<Compiler> {
-    let (minor, llvm) = text
-        .strip_prefix(key)?
-        .strip_prefix('\n')?
-        .trim_end()
-        .split_once(' ')?;
-    Some(Compiler {
-        minor: minor.parse().ok()?,
-        llvm: llvm.parse().ok()?,
-    })
+    let (minor, llvm) = text.strip_prefix(key)?.strip_prefix('\n')?.trim_end().split_once(' ')?;
+    Some(Compiler { minor: minor.parse().ok()?, llvm: llvm.parse().ok()? })
 }
 
 /// Reads what `rustc -vV` prints.
@@ -68,10 +58,7 @@ fn parse(text: &str) -> Option<Compiler> {
     let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
     let llvm = value("LLVM version: ")?.split('.').next()?;
     let minor = value("release: 1.")?.split('.').next()?;
-    Some(Compiler {
-        minor: minor.parse().ok()?,
-        llvm: llvm.parse().ok()?,
-    })
+    Some(Compiler { minor: minor.parse().ok()?, llvm: llvm.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -82,10 +69,7 @@ mod tests {
 
     #[test]
     fn reads_what_rustc_prints() {
-        let known = Compiler {
-            minor: 96,
-            llvm: 22,
-        };
+        let known = Compiler { minor: 96, llvm: 22 };
         assert_eq!(parse(PRINTED), Some(known));
         assert_eq!(parse("release: 1.96.0\n"), None);
         assert!(!known.is_too_old());
@@ -93,10 +77,7 @@ mod tests {
 
     #[test]
     fn forgets_the_note_of_another_program() {
-        let known = Compiler {
-            minor: 96,
-            llvm: 22,
-        };
+        let known = Compiler { minor: 96, llvm: 22 };
         assert_eq!(parse_note("1 2 3\n96 22\n", "1 2 3"), Some(known));
         assert_eq!(parse_note("1 2 3\n96 22\n", "1 2 4"), None);
         assert_eq!(parse_note("", "1 2 3"), None);

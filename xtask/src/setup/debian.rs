@@ -89,12 +89,7 @@ impl State {
             .flatten()
             .filter(|one| !one.is_here(llvm) || (too_old && one.proof == packages::RUSTC))
             .collect();
-        Self {
-            llvm,
-            linker,
-            linker_is_here,
-            lacking,
-        }
+        Self { llvm, linker, linker_is_here, lacking }
     }
 
     fn lacks_needed(&self) -> bool {
@@ -104,23 +99,17 @@ impl State {
     /// Tells what will be installed, then does it. False when something optional could not be.
     fn install(&self) -> Result<bool> {
         let suffix = self.suffix_after_update()?;
-        let (optional, needed): (Vec<_>, Vec<_>) =
-            self.lacking.iter().partition(|one| one.optional);
+        let (optional, needed): (Vec<_>, Vec<_>) = self.lacking.iter().partition(|one| one.optional);
         say("installing these Debian packages:");
         for one in &self.lacking {
             let name = one.full_name(self.llvm, suffix);
             say(&format!("  {name:<26} {}", one.used_for));
         }
         if !self.linker_is_here {
-            say(&format!(
-                "and then {}, built into target/tools",
-                self.linker
-            ));
+            say(&format!("and then {}, built into target/tools", self.linker));
         }
         let names = |list: &[&&Package]| -> Vec<String> {
-            list.iter()
-                .map(|one| one.full_name(self.llvm, suffix))
-                .collect()
+            list.iter().map(|one| one.full_name(self.llvm, suffix)).collect()
         };
         if !needed.is_empty() {
             apt::install(&names(&needed))?;
@@ -150,10 +139,7 @@ impl State {
             what: format!("{name}: in none of the package sources of this machine"),
             install: "add Debian's security suite, or a newer one, to apt's sources".to_owned(),
         });
-        Err(Error::Missing {
-            purpose: "installing packages",
-            missing: missing.collect(),
-        })
+        Err(Error::Missing { purpose: "installing packages", missing: missing.collect() })
     }
 
     /// What is needed and not in apt's lists.
@@ -181,11 +167,7 @@ impl State {
 
     /// What a person has to install, and how.
     fn missing(&self, workspace: &Workspace) -> Vec<Missing> {
-        let suffix = if is_here() {
-            apt::compiler_suffix()
-        } else {
-            apt::STABLE_SUFFIX
-        };
+        let suffix = if is_here() { apt::compiler_suffix() } else { apt::STABLE_SUFFIX };
         let package = |one: &&'static Package| {
             let name = one.full_name(self.llvm, suffix);
             Missing {
@@ -215,9 +197,7 @@ mod tests {
         assert!(is_debian("ID=debian\nVERSION_ID=\"12\"\n"));
         assert!(is_debian("NAME=x\nID=debian\n"));
         assert!(!is_debian("ID=debian\nVERSION_ID=\"11\"\n"));
-        assert!(!is_debian(
-            "ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"24.04\"\n"
-        ));
+        assert!(!is_debian("ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"24.04\"\n"));
         assert!(!is_debian(""));
     }
 

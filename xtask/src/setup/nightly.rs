@@ -16,9 +16,7 @@ pub(super) fn find(workspace: &Workspace) -> Found {
     let strip = sysroot.as_deref().and_then(strip);
     if let (Some(sysroot), Some(linker), Some(strip)) = (source, linker.clone(), strip.clone()) {
         return Found::Ready(Toolchain {
-            route: Route::Nightly {
-                sysroot: sysroot.to_owned(),
-            },
+            route: Route::Nightly { sysroot: sysroot.to_owned() },
             linker,
             strip,
         });
@@ -39,19 +37,12 @@ pub(super) fn find(workspace: &Workspace) -> Found {
             "llvm-strip: strips them",
             "rustup component add llvm-tools --toolchain nightly",
         ),
-        (
-            linker.is_none(),
-            "bpf-linker: links them",
-            "cargo install bpf-linker --locked --root target/tools",
-        ),
+        (linker.is_none(), "bpf-linker: links them", "cargo install bpf-linker --locked --root target/tools"),
     ];
     let missing = lacking
         .into_iter()
         .filter(|(lacks, ..)| *lacks)
-        .map(|(_, what, install)| Missing {
-            what: what.to_owned(),
-            install: install.to_owned(),
-        })
+        .map(|(_, what, install)| Missing { what: what.to_owned(), install: install.to_owned() })
         .collect();
     Found::Missing(missing)
 }
@@ -62,28 +53,18 @@ fn sysroot() -> Option<PathBuf> {
     command.args(["run", "nightly", "rustc", "--print", "sysroot"]);
     let output = command.output().ok()?;
     let path = String::from_utf8(output.stdout).ok()?;
-    output
-        .status
-        .success()
-        .then(|| PathBuf::from(path.trim_end()))
+    output.status.success().then(|| PathBuf::from(path.trim_end()))
 }
 
 fn has_source(sysroot: &Path) -> bool {
-    sysroot
-        .join("lib/rustlib/src/rust/library/core/Cargo.toml")
-        .is_file()
+    sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml").is_file()
 }
 
 /// `llvm-strip` of the toolchain or of the system.
 fn strip(sysroot: &Path) -> Option<PathBuf> {
     let host = format!("{}-unknown-linux-gnu", env::consts::ARCH);
-    let own = sysroot
-        .join("lib/rustlib")
-        .join(host)
-        .join("bin/llvm-strip");
-    Some(own)
-        .filter(|path| path.is_file())
-        .or_else(|| on_path("llvm-strip"))
+    let own = sysroot.join("lib/rustlib").join(host).join("bin/llvm-strip");
+    Some(own).filter(|path| path.is_file()).or_else(|| on_path("llvm-strip"))
 }
 
 fn own_linker(workspace: &Workspace) -> Option<PathBuf> {
@@ -93,7 +74,5 @@ fn own_linker(workspace: &Workspace) -> Option<PathBuf> {
 
 fn on_path(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|candidate| candidate.is_file())
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
 }

@@ -24,71 +24,39 @@ pub(super) struct Package {
 
 pub(super) const BUILD: &[Package] = &[
     row("rustc{-web}", RUSTC, "compiles the kernel programs"),
-    row(
-        "libstd-rust{-web}-dev-bpf",
-        "/usr/lib/rustlib/bpfel-unknown-none/lib",
-        "core library for them",
-    ),
-    row(
-        "llvm-{llvm}",
-        "/usr/lib/llvm-{llvm}/bin/llvm-strip",
-        "strips them",
-    ),
+    row("libstd-rust{-web}-dev-bpf", "/usr/lib/rustlib/bpfel-unknown-none/lib", "core library for them"),
+    row("llvm-{llvm}", "/usr/lib/llvm-{llvm}/bin/llvm-strip", "strips them"),
 ];
 
 /// Looked for only when the linker has to be built.
 pub(super) const LINKER: &[Package] = &[
-    row(
-        "llvm-{llvm}-dev",
-        "/usr/lib/llvm-{llvm}/include/llvm-c/Core.h",
-        "builds bpf-linker",
-    ),
+    row("llvm-{llvm}-dev", "/usr/lib/llvm-{llvm}/include/llvm-c/Core.h", "builds bpf-linker"),
     row("g++", "/usr/bin/g++", "builds bpf-linker"),
     row("zlib1g-dev", "/usr/include/zlib.h", "builds bpf-linker"),
     row("libzstd-dev", "/usr/include/zstd.h", "builds bpf-linker"),
 ];
 
-pub(super) const LINT: &[Package] = &[row(
-    "rust{-web}-clippy",
-    CLIPPY,
-    "clippy for the kernel programs",
-)];
+pub(super) const LINT: &[Package] = &[row("rust{-web}-clippy", CLIPPY, "clippy for the kernel programs")];
 
 /// What the tests use beside the sensor.
 pub(super) const TEST_PACKAGES: &[Package] = &[
     row("gcc", "/usr/bin/gcc", "small test programs in C"),
     row("libc6-dev", "/usr/include/stdio.h", "headers for them"),
-    optional(
-        "gcc-multilib",
-        "/usr/lib32/crt1.o",
-        "32-bit test programs (only a 64-bit x86 has them)",
-    ),
+    optional("gcc-multilib", "/usr/lib32/crt1.o", "32-bit test programs (only a 64-bit x86 has them)"),
 ];
 
 const fn row(name: &'static str, proof: &'static str, used_for: &'static str) -> Package {
-    Package {
-        name,
-        proof,
-        used_for,
-        optional: false,
-    }
+    Package { name, proof, used_for, optional: false }
 }
 
 const fn optional(name: &'static str, proof: &'static str, used_for: &'static str) -> Package {
-    Package {
-        name,
-        proof,
-        used_for,
-        optional: true,
-    }
+    Package { name, proof, used_for, optional: true }
 }
 
 impl Package {
     /// Its name for an LLVM version and a compiler suffix.
     pub(super) fn full_name(&self, llvm: u32, suffix: &str) -> String {
-        self.name
-            .replace("{llvm}", &llvm.to_string())
-            .replace("{-web}", suffix)
+        self.name.replace("{llvm}", &llvm.to_string()).replace("{-web}", suffix)
     }
 
     /// Whether it is installed.

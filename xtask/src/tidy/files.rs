@@ -8,30 +8,17 @@ use super::{Finding, LONG, LONGEST, UNSAFE, excused};
 /// Checks one file.
 pub(super) fn check(file: &Path, text: &str, source: &Source, findings: &mut Vec<Finding>) {
     let mut report = |line: usize, what: String| {
-        findings.push(Finding {
-            file: file.to_owned(),
-            line,
-            what,
-        });
+        findings.push(Finding { file: file.to_owned(), line, what });
     };
     if !text.starts_with("//!") {
-        report(
-            1,
-            "begins without a `//!` line that says what it is for".to_owned(),
-        );
+        report(1, "begins without a `//!` line that says what it is for".to_owned());
     }
     let lines = text.lines().count().saturating_sub(source.test_lines());
     if lines > LONGEST && !excused(LONG, file) {
-        report(
-            1,
-            format!("has {lines} lines without its tests, more than {LONGEST}"),
-        );
+        report(1, format!("has {lines} lines without its tests, more than {LONGEST}"));
     }
     for line in unsafe_lines(file, source) {
-        report(
-            line,
-            "unsafe code outside the files listed in UNSAFE of tidy.rs".to_owned(),
-        );
+        report(line, "unsafe code outside the files listed in UNSAFE of tidy.rs".to_owned());
     }
 }
 

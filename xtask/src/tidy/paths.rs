@@ -228,24 +228,15 @@ mod tests {
     #[test]
     fn follows_imports() {
         let text = "use std::time::Instant; fn x() { Instant::now(); y.z(); <A as B>::c::d() }";
-        assert_eq!(
-            named(text),
-            ["std::time::Instant", "std::time::Instant::now"]
-        );
+        assert_eq!(named(text), ["std::time::Instant", "std::time::Instant::now"]);
         let text = "use crate::event; use std::process as p; event::exec::x(); p::exit(1)";
-        let all = [
-            "crate::event",
-            "std::process",
-            "crate::event::exec::x",
-            "std::process::exit",
-        ];
+        let all = ["crate::event", "std::process", "crate::event::exec::x", "std::process::exit"];
         assert_eq!(named(text), all);
     }
 
     #[test]
     fn writes_out_super_and_self() {
-        let text =
-            "use super::port; mod tests { use super::super::Shared; self::x::y(); } super::z()";
+        let text = "use super::port; mod tests { use super::super::Shared; self::x::y(); } super::z()";
         let all = [
             "crate::action::port",
             "crate::action::Shared",
@@ -257,10 +248,7 @@ mod tests {
 
     #[test]
     fn sees_rooted_and_macro_paths() {
-        assert_eq!(
-            named("fn x() -> ::aya::Ebpf { $crate::a::b() }"),
-            ["aya::Ebpf", "crate::a::b"]
-        );
+        assert_eq!(named("fn x() -> ::aya::Ebpf { $crate::a::b() }"), ["aya::Ebpf", "crate::a::b"]);
         assert_eq!(named("fn x() -> impl A + use<'a> {}"), Vec::<String>::new());
         let source = Source::read(Path::new("a.rs"), "crate::kinds!(x)");
         assert!(find(&source, &["crate"])[0].is_macro);

@@ -15,11 +15,7 @@ pub(super) fn check(file: &Path, source: &Source, all: &[PathBuf], findings: &mu
         return;
     };
     let mut report = |line: usize, what: String| {
-        findings.push(Finding {
-            file: whole.clone(),
-            line,
-            what,
-        });
+        findings.push(Finding { file: whole.clone(), line, what });
     };
     if floor(room).is_none() {
         report(1, format!("`{room}` has no floor in FLOORS of tidy.rs"));
@@ -27,11 +23,7 @@ pub(super) fn check(file: &Path, source: &Source, all: &[PathBuf], findings: &mu
     }
     let siblings = siblings(room, all);
     for named in paths::find(source, &module) {
-        let broken = [
-            below(room, &named),
-            sibling(&module, &siblings, &named),
-            owner(room, &named),
-        ];
+        let broken = [below(room, &named), sibling(&module, &siblings, &named), owner(room, &named)];
         for what in broken.into_iter().flatten() {
             report(named.line, what);
         }
@@ -48,9 +40,7 @@ pub(super) fn check(file: &Path, source: &Source, all: &[PathBuf], findings: &mu
 fn module(file: &Path) -> Vec<&str> {
     let parts = file.iter().filter_map(|part| part.to_str());
     let names = parts.map(|part| part.strip_suffix(".rs").unwrap_or(part));
-    std::iter::once("crate")
-        .chain(names.filter(|name| *name != "lib"))
-        .collect()
+    std::iter::once("crate").chain(names.filter(|name| *name != "lib")).collect()
 }
 
 /// Counted from the top.
@@ -64,13 +54,9 @@ fn siblings(room: &str, all: &[PathBuf]) -> Vec<String> {
         return Vec::new();
     }
     let folder = Path::new("sensor/src").join(room);
-    let inside = all
-        .iter()
-        .filter_map(|file| file.strip_prefix(&folder).ok());
+    let inside = all.iter().filter_map(|file| file.strip_prefix(&folder).ok());
     let names = inside.filter_map(|file| file.iter().next()?.to_str());
-    names
-        .map(|name| name.strip_suffix(".rs").unwrap_or(name).to_owned())
-        .collect()
+    names.map(|name| name.strip_suffix(".rs").unwrap_or(name).to_owned()).collect()
 }
 
 fn below(room: &str, named: &Named) -> Option<String> {
@@ -84,9 +70,7 @@ fn below(room: &str, named: &Named) -> Option<String> {
     let Some(below) = floor(other) else {
         return Some(format!("`{}` is in no room", named.path.join("::")));
     };
-    let excused = PASSAGES
-        .iter()
-        .any(|(from, to, _)| *from == room && *to == other);
+    let excused = PASSAGES.iter().any(|(from, to, _)| *from == room && *to == other);
     if excused || floor(room) < Some(below) {
         return None;
     }
@@ -111,10 +95,7 @@ fn owner(room: &str, named: &Named) -> Option<String> {
         return None;
     }
     let path = named.path.join("::");
-    Some(format!(
-        "only `{}` names `{path}`",
-        owned.rooms.join("` or `")
-    ))
+    Some(format!("only `{}` names `{path}`", owned.rooms.join("` or `")))
 }
 
 fn covers(owned: &Owned, path: &[String]) -> bool {
@@ -144,10 +125,7 @@ mod tests {
 
     fn broken(file: &str, text: &str) -> Vec<String> {
         let all = ["kill.rs", "port.rs", "port/close.rs"];
-        let all: Vec<PathBuf> = all
-            .iter()
-            .map(|name| Path::new("sensor/src/action").join(name))
-            .collect();
+        let all: Vec<PathBuf> = all.iter().map(|name| Path::new("sensor/src/action").join(name)).collect();
         let source = Source::read(Path::new(file), text);
         let mut findings = Vec::new();
         check(Path::new(file), &source, &all, &mut findings);
@@ -159,10 +137,7 @@ mod tests {
         assert!(broken("action/kill.rs", "use crate::{process, record::Record};").is_empty());
         assert!(broken("cli.rs", "use crate::action::kill;").is_empty());
         assert!(broken("main.rs", "use sensor::cli::Cli; fn main() -> ExitCode {}").is_empty());
-        let what = broken(
-            "process.rs",
-            "use crate::process::x; fn f() { crate::enrich::y() }",
-        );
+        let what = broken("process.rs", "use crate::process::x; fn f() { crate::enrich::y() }");
         assert_eq!(what, ["`process` names `enrich`, which is not below it"]);
         let what = broken("enrich.rs", "use super::account;");
         assert_eq!(what, ["`enrich` names `account`, which is not below it"]);
@@ -170,58 +145,31 @@ mod tests {
 
     #[test]
     fn rooms_are_known() {
-        assert_eq!(
-            broken("attic.rs", ""),
-            ["`attic` has no floor in FLOORS of tidy.rs"]
-        );
-        assert_eq!(
-            broken("cli.rs", "crate::attic::x()"),
-            ["`crate::attic::x` is in no room"]
-        );
+        assert_eq!(broken("attic.rs", ""), ["`attic` has no floor in FLOORS of tidy.rs"]);
+        assert_eq!(broken("cli.rs", "crate::attic::x()"), ["`crate::attic::x` is in no room"]);
         assert!(broken("cli.rs", "crate::kinds!()").is_empty());
         assert!(broken("lib.rs", "pub mod attic;").is_empty());
     }
 
     #[test]
     fn siblings_are_strangers() {
-        let what = broken(
-            "action/kill.rs",
-            "use super::port; fn f() { port::close::run() }",
-        );
+        let what = broken("action/kill.rs", "use super::port; fn f() { port::close::run() }");
         assert_eq!(what, ["`action::kill` names its sibling `port`"; 2]);
         assert!(broken("action/port/close.rs", "use crate::action::{Answer, port};").is_empty());
-        assert!(
-            broken(
-                "action.rs",
-                "use self::port::close; use crate::action::kill;"
-            )
-            .is_empty()
-        );
+        assert!(broken("action.rs", "use self::port::close; use crate::action::kill;").is_empty());
     }
 
     #[test]
     fn some_names_have_an_owner() {
         let what = broken("event.rs", "fn f(_: aya::Ebpf) { std::process::exit(1) }");
-        let owners = [
-            "only `kernel` names `aya::Ebpf`",
-            "only `main` names `std::process::exit`",
-        ];
+        let owners = ["only `kernel` names `aya::Ebpf`", "only `main` names `std::process::exit`"];
         assert_eq!(what, owners);
         assert!(broken("kernel/load.rs", "use aya::Ebpf;").is_empty());
-        let what = broken(
-            "process.rs",
-            "use std::time::Instant; fn f() { Instant::now(); }",
-        );
+        let what = broken("process.rs", "use std::time::Instant; fn f() { Instant::now(); }");
         assert_eq!(what, ["only `host` names `std::time::Instant::now`"]);
         assert!(broken("event/exec.rs", "use sensor_common::wire::exec::Exec;").is_empty());
-        let what = broken(
-            "kernel.rs",
-            "use sensor_common::wire; fn f(_: wire::exec::Exec) {}",
-        );
-        assert_eq!(
-            what,
-            ["only `event` names `sensor_common::wire::exec::Exec`"]
-        );
+        let what = broken("kernel.rs", "use sensor_common::wire; fn f(_: wire::exec::Exec) {}");
+        assert_eq!(what, ["only `event` names `sensor_common::wire::exec::Exec`"]);
         assert!(broken("kernel.rs", "use sensor_common::wire::{KINDS, Header};").is_empty());
     }
 
@@ -234,10 +182,7 @@ mod tests {
 
     #[test]
     fn only_one_room_opens_proc() {
-        let what = broken(
-            "process.rs",
-            r#"open("/proc/1"); say("see /proc/1"); open("/process")"#,
-        );
+        let what = broken("process.rs", r#"open("/proc/1"); say("see /proc/1"); open("/process")"#);
         assert_eq!(what, ["only `procfs` opens /proc/1"]);
         assert!(broken("host.rs", r#"root("/proc")"#).is_empty());
     }

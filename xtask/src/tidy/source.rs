@@ -39,11 +39,7 @@ pub(super) struct Source {
 impl Source {
     /// Cuts a file into tokens.
     pub(super) fn read(file: &Path, text: &str) -> Self {
-        let mut scanner = Scanner {
-            rest: text,
-            line: 1,
-            tokens: Vec::new(),
-        };
+        let mut scanner = Scanner { rest: text, line: 1, tokens: Vec::new() };
         while scanner.step() {}
         let mut tokens = scanner.tokens;
         if file.file_stem().is_some_and(|stem| stem == "tests") {
@@ -110,12 +106,7 @@ impl Scanner<'_> {
 
     fn take(&mut self, kind: Kind, before: usize, inside: usize, after: usize) {
         let text = self.rest[before..before + inside].to_owned();
-        self.tokens.push(Token {
-            kind,
-            text,
-            line: self.line,
-            test: false,
-        });
+        self.tokens.push(Token { kind, text, line: self.line, test: false });
         self.skip(before + inside + after);
     }
 
@@ -193,9 +184,7 @@ fn quote(text: &str) -> usize {
         // The escaped character itself may be a quote.
         Some((_, '\\')) => {
             chars.next();
-            chars
-                .find(|(_, c)| *c == '\'')
-                .map_or(text.len(), |(at, _)| at + 1)
+            chars.find(|(_, c)| *c == '\'').map_or(text.len(), |(at, _)| at + 1)
         }
         Some(_) => match chars.next() {
             Some((at, '\'')) => at + 1,
@@ -218,9 +207,7 @@ fn mark_tests(tokens: &mut [Token]) {
             continue;
         }
         let end = item_end(tokens, attribute);
-        tokens[at..end]
-            .iter_mut()
-            .for_each(|token| token.test = true);
+        tokens[at..end].iter_mut().for_each(|token| token.test = true);
         at = end;
     }
 }
@@ -295,10 +282,7 @@ mod tests {
 
     #[test]
     fn tells_characters_from_lifetimes() {
-        assert_eq!(
-            words(r"a('\'', '/', '\\', 'é') &'b c"),
-            ["a", "(", ",", ",", ",", ")", "&", "b", "c"]
-        );
+        assert_eq!(words(r"a('\'', '/', '\\', 'é') &'b c"), ["a", "(", ",", ",", ",", ")", "&", "b", "c"]);
     }
 
     #[test]

@@ -25,10 +25,7 @@ const fn word(text: &'static str, advice: &'static str) -> Word {
 
 /// Checks one file. Lock files are written by a program.
 pub(super) fn check(file: &Path, text: &str, findings: &mut Vec<Finding>) {
-    if file
-        .extension()
-        .is_some_and(|extension| extension == "lock")
-    {
+    if file.extension().is_some_and(|extension| extension == "lock") {
         return;
     }
     for (index, line) in text.lines().enumerate() {
