@@ -26,9 +26,7 @@ fn object() -> Result<PathBuf, String> {
         return given(path);
     }
     let package = env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo does not tell the package")?;
-    let root = Path::new(&package)
-        .parent()
-        .ok_or("the sensor is not in its workspace")?;
+    let root = Path::new(&package).parent().ok_or("the sensor is not in its workspace")?;
     watch(root);
     fresh(root)
 }
@@ -37,10 +35,7 @@ fn given(path: OsString) -> Result<PathBuf, String> {
     let path = PathBuf::from(path);
     println!("cargo::rerun-if-changed={}", path.display());
     if !path.is_absolute() {
-        return Err(format!(
-            "{OBJECT}={} must be an absolute path",
-            path.display()
-        ));
+        return Err(format!("{OBJECT}={} must be an absolute path", path.display()));
     }
     match fs::metadata(&path) {
         Ok(_) => Ok(path),
@@ -68,9 +63,7 @@ fn fresh(root: &Path) -> Result<PathBuf, String> {
         .map_err(|error| format!("cannot read the sources of the kernel programs: {error}"))?;
     let noted = fs::read_to_string(bpf(root).join(fingerprint::NOTE)).unwrap_or_default();
     if noted != fingerprint::line(sources, &bytes) {
-        return Err(format!(
-            "the kernel programs are older than their sources: {build}"
-        ));
+        return Err(format!("the kernel programs are older than their sources: {build}"));
     }
     Ok(path)
 }

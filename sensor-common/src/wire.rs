@@ -46,9 +46,7 @@ pub const TEXT: usize = 256;
 
 /// First bytes of every record.
 #[repr(C)]
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Header {
     /// When, nanoseconds since boot (`CLOCK_BOOTTIME`).
     pub time: u64,
@@ -68,9 +66,7 @@ pub struct Header {
 
 /// Who acts, as the kernel held it at that moment.
 #[repr(C)]
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Actor {
     /// When the parent began, nanoseconds since boot.
     pub parent_start: u64,
@@ -105,9 +101,7 @@ pub struct Actor {
 /// Two of them of one process, compared, say whether the name was lost: see `Image::UNHASHED`,
 /// `nlink`, and (`parent`, `name_hash`), which change when the name is moved.
 #[repr(C)]
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Running {
     /// Inode number; 0 when the process has no image (a kernel thread, or one that has let go of it).
     pub inode: u64,
@@ -140,17 +134,13 @@ impl Running {
     /// Whether it is the same file, by whatever name.
     #[must_use]
     pub fn same_file(&self, other: &Self) -> bool {
-        self.inode == other.inode
-            && self.device == other.device
-            && self.generation == other.generation
+        self.inode == other.inode && self.device == other.device && self.generation == other.generation
     }
 }
 
 /// A piece of text in the tail of a record, bytes from the start of the record.
 #[repr(C)]
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Span {
     /// Where it starts.
     pub offset: u16,
@@ -162,9 +152,7 @@ pub struct Span {
 ///
 /// The text is the names from the leaf up, each ended by a NUL.
 #[repr(C)]
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Path {
     /// The names.
     pub names: Span,

@@ -68,11 +68,7 @@ fn walk(mut dentry: u64, mut mnt: u64) -> u32 {
 #[inline(always)]
 fn detached(mount: u64) -> u32 {
     let offset = ask!(offsets.mount_ns);
-    if offset != sensor_common::ask::ABSENT && member::<u64>(mount, offset) == 0 {
-        Path::DETACHED
-    } else {
-        0
-    }
+    if offset != sensor_common::ask::ABSENT && member::<u64>(mount, offset) == 0 { Path::DETACHED } else { 0 }
 }
 
 /// Appends the names of a cgroup from the leaf up.

@@ -166,11 +166,7 @@ pub fn output<T>(ring: &'static RingBuf, record: &T, size: u32, flags: u64) -> b
 pub fn sequence<T>(seq: *mut c_void, record: &T) {
     // SAFETY: `seq` is the iterator's own, which the verifier checks; the record is readable.
     unsafe {
-        helper::bpf_seq_write(
-            seq.cast::<seq_file>(),
-            ptr::from_ref(record).cast(),
-            size_of::<T>() as u32,
-        );
+        helper::bpf_seq_write(seq.cast::<seq_file>(), ptr::from_ref(record).cast(), size_of::<T>() as u32);
     }
 }
 
@@ -293,11 +289,7 @@ fn hash_tail(path: &[u8; 4096], end: u32) -> u32 {
             break;
         }
         let byte = path[(black_box(at) & 4095) as usize];
-        hash = if byte == b'/' {
-            HASH_START
-        } else {
-            hash_step(hash, byte)
-        };
+        hash = if byte == b'/' { HASH_START } else { hash_step(hash, byte) };
     }
     hash
 }

@@ -63,11 +63,7 @@ impl Task {
     #[inline(always)]
     pub fn exe_file(self) -> u64 {
         let mm = self.mm();
-        if mm == 0 {
-            0
-        } else {
-            member(mm, ask!(offsets.mm_exe_file))
-        }
+        if mm == 0 { 0 } else { member(mm, ask!(offsets.mm_exe_file)) }
     }
 
     #[inline(always)]
@@ -107,8 +103,7 @@ pub fn actor(task: Task, actor: &mut Actor) {
     actor.effective = member(cred, ask!(offsets.cred_effective));
     actor.login_uid = login(task, ask!(offsets.task_loginuid));
     actor.login_session = login(task, ask!(offsets.task_sessionid));
-    actor.no_new_privs =
-        (member::<u64>(task.0, ask!(offsets.task_atomic_flags)) & NO_NEW_PRIVS) as u32;
+    actor.no_new_privs = (member::<u64>(task.0, ask!(offsets.task_atomic_flags)) & NO_NEW_PRIVS) as u32;
     actor.cgroup = member(task.cgroup().0, ask!(offsets.kn_id));
     terminal(task.signal(), actor);
     namespaces(task, cred, actor);
@@ -117,21 +112,13 @@ pub fn actor(task: Task, actor: &mut Actor) {
 /// A login number; unset where the kernel keeps none.
 #[inline(always)]
 fn login(task: Task, offset: u32) -> u32 {
-    if offset == ABSENT {
-        u32::MAX
-    } else {
-        member(task.0, offset)
-    }
+    if offset == ABSENT { u32::MAX } else { member(task.0, offset) }
 }
 
 #[inline(always)]
 fn terminal(signal: u64, actor: &mut Actor) {
     let pids = ask!(offsets.signal_pids);
-    let session: u64 = if pids == ABSENT {
-        0
-    } else {
-        kernel(signal + u64::from(pids) + SID * 8)
-    };
+    let session: u64 = if pids == ABSENT { 0 } else { kernel(signal + u64::from(pids) + SID * 8) };
     actor.session = member(session, ask!(offsets.pid_numbers));
     actor.tty_major = 0;
     actor.tty_minor = 0;
@@ -139,9 +126,8 @@ fn terminal(signal: u64, actor: &mut Actor) {
     if tty != 0 {
         let driver: u64 = member(tty, ask!(offsets.tty_driver));
         actor.tty_major = member(driver, ask!(offsets.driver_major));
-        actor.tty_minor =
-            member::<u32>(driver, ask!(offsets.driver_minor))
-                .wrapping_add(member::<u32>(tty, ask!(offsets.tty_index)));
+        actor.tty_minor = member::<u32>(driver, ask!(offsets.driver_minor))
+            .wrapping_add(member::<u32>(tty, ask!(offsets.tty_index)));
     }
 }
 
@@ -155,11 +141,7 @@ fn namespaces(task: Task, cred: u64, actor: &mut Actor) {
         .wrapping_add(u64::from(level & 31) * u64::from(ask!(upid_size)));
     let user: u64 = member(cred, ask!(offsets.cred_user_ns));
     actor.namespaces = [
-        number(
-            proxy,
-            ask!(offsets.nsproxy_cgroup),
-            ask!(offsets.cgroup_inum),
-        ),
+        number(proxy, ask!(offsets.nsproxy_cgroup), ask!(offsets.cgroup_inum)),
         number(proxy, ask!(offsets.nsproxy_ipc), ask!(offsets.ipc_inum)),
         number(proxy, ask!(offsets.nsproxy_mnt), ask!(offsets.mnt_inum)),
         number(proxy, ask!(offsets.nsproxy_net), ask!(offsets.net_inum)),
@@ -173,11 +155,7 @@ fn namespaces(task: Task, cred: u64, actor: &mut Actor) {
 #[inline(always)]
 fn number(base: u64, pointer: u32, inum: u32) -> u32 {
     let namespace: u64 = member(base, pointer);
-    if namespace == 0 {
-        0
-    } else {
-        member(namespace, inum)
-    }
+    if namespace == 0 { 0 } else { member(namespace, inum) }
 }
 
 /// Fills what is told of the executed file; false when there is none.
@@ -196,14 +174,8 @@ pub fn running(file: u64, running: &mut Running) -> bool {
     running.generation = member(inode, ask!(offsets.inode_generation));
     running.ctime = member::<u64>(inode, ask!(offsets.inode_ctime))
         .wrapping_mul(1_000_000_000)
-        .wrapping_add(u64::from(member::<u32>(
-            inode,
-            ask!(offsets.inode_ctime_nsec),
-        )));
-    running.device = member(
-        member::<u64>(inode, ask!(offsets.inode_sb)),
-        ask!(offsets.sb_dev),
-    );
+        .wrapping_add(u64::from(member::<u32>(inode, ask!(offsets.inode_ctime_nsec))));
+    running.device = member(member::<u64>(inode, ask!(offsets.inode_sb)), ask!(offsets.sb_dev));
     running.dentry = dentry;
     running.parent = member(dentry, ask!(offsets.dentry_parent));
     running.name_hash = member(dentry, ask!(offsets.dentry_hash_len));

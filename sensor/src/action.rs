@@ -99,4 +99,3 @@ fn print(text: &str) -> Result<(), Failure> {
         _ => Ok(()),
     }
 }
-

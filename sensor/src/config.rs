@@ -98,7 +98,7 @@ impl Config {
 
 /// What is wrong, in which line, with the nearest known name where a name is unknown.
 fn explain(error: &toml::de::Error, text: &str) -> String {
-    let line = error.span().map(|span| text.get(..span.start).unwrap_or("").lines().count().max(1));
+    let line = error.span().map(|span| text.get(..span.start).unwrap_or("").matches('\n').count() + 1);
     let place = line.map_or_else(String::new, |line| format!("line {line}: "));
     let message = error.message();
     match unknown(message).and_then(|(name, known)| nearest(name, &known)) {
@@ -158,7 +158,10 @@ mod tests {
     #[test]
     fn unknown_names_are_refused_with_the_nearest() {
         let message = parse("[kernel]\nbulk_ring_byte = 4096").unwrap_err();
-        assert!(message.contains("line 2") && message.contains("did you mean `bulk_ring_bytes`?"), "{message}");
+        assert!(
+            message.contains("line 2") && message.contains("did you mean `bulk_ring_bytes`?"),
+            "{message}"
+        );
         let message = parse("[kernal]").unwrap_err();
         assert!(message.contains("did you mean `kernel`?"), "{message}");
     }

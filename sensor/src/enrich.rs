@@ -8,7 +8,10 @@ use std::{
 };
 
 use crate::{
-    event::{Actor, Running, exe_deleted::{basename, device}},
+    event::{
+        Actor, Running,
+        exe_deleted::{basename, device},
+    },
     field::Field,
     process::{Before, Process},
     record::{Boot, Record, Text},
@@ -191,13 +194,47 @@ pub fn state(process: &Process) -> &'static str {
 
 /// Names of the capabilities, by bit (`include/uapi/linux/capability.h`).
 const CAPABILITIES: [&str; 41] = [
-    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
-    "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN",
-    "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
 ];
 
 fn capabilities(bits: u64) -> Vec<&'static str> {
@@ -269,10 +306,19 @@ mod tests {
     #[test]
     fn containers_are_named_by_their_cgroup() {
         let id = "0123456789abcdef".repeat(4);
-        for path in [format!("/docker/{id}"), format!("/system.slice/docker-{id}.scope"), format!("/k/cri-containerd-{id}.scope/init")] {
+        for path in [
+            format!("/docker/{id}"),
+            format!("/system.slice/docker-{id}.scope"),
+            format!("/k/cri-containerd-{id}.scope/init"),
+        ] {
             assert_eq!(container(path.as_bytes()), Some(id.clone()), "{path}");
         }
-        for path in ["/".to_owned(), format!("/x{id}"), format!("/{}", &id[1..]), "/user.slice/user-1000.slice".to_owned()] {
+        for path in [
+            "/".to_owned(),
+            format!("/x{id}"),
+            format!("/{}", &id[1..]),
+            "/user.slice/user-1000.slice".to_owned(),
+        ] {
             assert_eq!(container(path.as_bytes()), None, "{path}");
         }
     }

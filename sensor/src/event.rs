@@ -277,8 +277,13 @@ pub(crate) mod tests {
     use super::*;
 
     /// A record of a kind with a body and text.
-    pub(crate) fn wire_record(kind: u16, body: &(impl IntoBytes + zerocopy::Immutable), text: &[u8]) -> Vec<u8> {
-        let mut bytes = Header { time: 5, start: 7, pid: 11, tid: 12, size: 0, kind, flags: 0 }.as_bytes().to_vec();
+    pub(crate) fn wire_record(
+        kind: u16,
+        body: &(impl IntoBytes + zerocopy::Immutable),
+        text: &[u8],
+    ) -> Vec<u8> {
+        let mut bytes =
+            Header { time: 5, start: 7, pid: 11, tid: 12, size: 0, kind, flags: 0 }.as_bytes().to_vec();
         bytes.extend_from_slice(Actor { parent: 1, ..Actor::default() }.as_bytes());
         bytes.extend_from_slice(body.as_bytes());
         bytes.extend_from_slice(text);
@@ -297,7 +302,13 @@ pub(crate) mod tests {
             wire::EXEC => {
                 let text = Span { offset: u16::try_from(TEXT).unwrap(), len: 4 };
                 let path = Path { names: text, flags: 0 };
-                let body = wire::exec::Exec { args: text, filename: text, cgroup: text, executable: path, ..Default::default() };
+                let body = wire::exec::Exec {
+                    args: text,
+                    filename: text,
+                    cgroup: text,
+                    executable: path,
+                    ..Default::default()
+                };
                 wire_record(kind, &body, b"a\0b\0")
             }
             wire::EXIT => wire_record(kind, &wire::exit::Exit::default(), &[]),

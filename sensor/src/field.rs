@@ -387,10 +387,7 @@ impl Field {
 
     /// The field of that name.
     pub fn named(name: &str) -> Option<Field> {
-        Field::ALL
-            .iter()
-            .copied()
-            .find(|field| field.name() == name)
+        Field::ALL.iter().copied().find(|field| field.name() == name)
     }
 
     fn row(self) -> &'static Row {
@@ -415,11 +412,7 @@ mod tests {
             let now: Vec<_> = parents(field.name()).collect();
             closed.extend(open.iter().filter(|object| !now.contains(object)).copied());
             for object in &now {
-                assert!(
-                    !closed.contains(object),
-                    "{} reopens {object}",
-                    field.name()
-                );
+                assert!(!closed.contains(object), "{} reopens {object}", field.name());
             }
             open = now;
         }
@@ -428,10 +421,7 @@ mod tests {
     #[test]
     fn own_fields_come_last_and_raw_closes() {
         let own = Field::ALL.iter().skip_while(|field| field.ecs());
-        assert!(
-            own.clone()
-                .all(|field| field.name().starts_with("sensor.") && !field.ecs())
-        );
+        assert!(own.clone().all(|field| field.name().starts_with("sensor.") && !field.ecs()));
         assert_eq!(own.last(), Some(&Field::SensorRaw));
     }
 
@@ -456,9 +446,7 @@ mod tests {
     fn variants_are_names_in_camel_case() {
         let camel = |name: &str| -> String {
             let parts = name.split(['.', '_', '@']).filter(|part| !part.is_empty());
-            parts
-                .map(|part| part[..1].to_uppercase() + &part[1..])
-                .collect()
+            parts.map(|part| part[..1].to_uppercase() + &part[1..]).collect()
         };
         for field in Field::ALL {
             let (name, variant) = (field.name(), format!("{field:?}"));
@@ -475,11 +463,7 @@ mod tests {
 
     #[test]
     fn names_lead_back_to_fields() {
-        assert!(
-            Field::ALL
-                .iter()
-                .all(|field| Field::named(field.name()) == Some(*field))
-        );
+        assert!(Field::ALL.iter().all(|field| Field::named(field.name()) == Some(*field)));
         assert_eq!(Field::named("process"), None);
         assert_eq!(Field::ProcessThreadId.object(), "process.thread");
         assert_eq!(Field::ProcessThreadId.short(), "id");
@@ -489,10 +473,6 @@ mod tests {
 
     #[test]
     fn sentences_are_sentences() {
-        assert!(
-            Field::ALL
-                .iter()
-                .all(|field| field.sentence().ends_with('.'))
-        );
+        assert!(Field::ALL.iter().all(|field| field.sentence().ends_with('.')));
     }
 }

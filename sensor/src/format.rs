@@ -30,24 +30,13 @@ pub struct Known {
 
 /// Every format.
 pub static FORMATS: &[Known] = &[
-    Known {
-        name: "ecs",
-        sentence: "Elastic Common Schema: one JSON object a line.",
-        format: &ecs::Ecs,
-    },
-    Known {
-        name: "text",
-        sentence: "A line for a person.",
-        format: &text::Lines { colour: false },
-    },
+    Known { name: "ecs", sentence: "Elastic Common Schema: one JSON object a line.", format: &ecs::Ecs },
+    Known { name: "text", sentence: "A line for a person.", format: &text::Lines { colour: false } },
 ];
 
 /// The format of that name.
 pub fn named(name: &str) -> Option<&'static dyn Format> {
-    FORMATS
-        .iter()
-        .find(|known| known.name == name)
-        .map(|known| known.format)
+    FORMATS.iter().find(|known| known.name == name).map(|known| known.format)
 }
 
 /// One flat object of texts as a line of JSON, for catalogues: what describes records is none.
@@ -79,10 +68,7 @@ pub fn misleads(c: char) -> bool {
 /// misleads as `\uXXXX`; says whether all was UTF-8.
 pub(crate) fn json_string(bytes: &[u8], out: &mut Vec<u8>) -> bool {
     // Without a way out in the middle, for the compiler to look at many bytes at once.
-    if bytes
-        .iter()
-        .fold(true, |plain, byte| plain & is_plain(*byte))
-    {
+    if bytes.iter().fold(true, |plain, byte| plain & is_plain(*byte)) {
         out.push(b'"');
         out.extend_from_slice(bytes);
         out.push(b'"');
@@ -175,10 +161,7 @@ mod tests {
         assert_eq!(json("/usr/bin/ls"), r#""/usr/bin/ls""#);
         assert_eq!(json(r#"a"b\c"#), r#""a\"b\\c""#);
         assert_eq!(json("\n\x1b[31m\x7f"), r#""\n\u001b[31m\u007f""#);
-        assert_eq!(
-            json("a\u{85}\u{202e}\u{2029}é"),
-            r#""a\u0085\u202e\u2029é""#
-        );
+        assert_eq!(json("a\u{85}\u{202e}\u{2029}é"), r#""a\u0085\u202e\u2029é""#);
         assert_eq!(json("\u{e0041}"), r#""\udb40\udc41""#);
         for c in ('\0'..=char::MAX).step_by(7).chain('\0'..'\u{3000}') {
             let (text, shown) = (format!("x{c}y"), json(&format!("x{c}y")));
@@ -215,10 +198,7 @@ mod tests {
     fn moments_have_nanoseconds() {
         let shown = |ns| written(|out| rfc3339(Time(ns), out));
         assert_eq!(shown(0), "1970-01-01T00:00:00.000000000Z");
-        assert_eq!(
-            shown(1_709_210_096_000_000_789),
-            "2024-02-29T12:34:56.000000789Z"
-        );
+        assert_eq!(shown(1_709_210_096_000_000_789), "2024-02-29T12:34:56.000000789Z");
         assert_eq!(shown(-1), "1969-12-31T23:59:59.999999999Z");
         assert_eq!(shown(i64::MAX), "2262-04-11T23:47:16.854775807Z");
         assert_eq!(shown(i64::MIN), "1677-09-21T00:12:43.145224192Z");

@@ -78,7 +78,13 @@ pub struct Coverage {
 impl Coverage {
     /// A row.
     #[must_use]
-    pub fn row(action: &'static str, hook: &'static str, state: State, reason: String, remedy: &'static str) -> Self {
+    pub fn row(
+        action: &'static str,
+        hook: &'static str,
+        state: State,
+        reason: String,
+        remedy: &'static str,
+    ) -> Self {
         Self { action, hook, state, reason, remedy }
     }
 }
@@ -87,13 +93,19 @@ impl Coverage {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each says what it is in its message")]
 pub enum KernelError {
-    #[error("reading the kernel's type information, {path}: the sensor needs a kernel from 5.8 on with CONFIG_DEBUG_INFO_BTF=y, and sysfs mounted on /sys")]
+    #[error(
+        "reading the kernel's type information, {path}: the sensor needs a kernel from 5.8 on with CONFIG_DEBUG_INFO_BTF=y, and sysfs mounted on /sys"
+    )]
     NoBtf { path: &'static str, source: io::Error },
-    #[error("reading the kernel's type information, {path}: it is damaged, or of a format that this version doesn't know")]
+    #[error(
+        "reading the kernel's type information, {path}: it is damaged, or of a format that this version doesn't know"
+    )]
     BadBtf { path: &'static str, source: btf::BtfError },
     #[error("this kernel has no {members}: report its version and this line")]
     Unknown { members: String },
-    #[error("loading {what} into the kernel: needs root (CAP_BPF, CAP_PERFMON, CAP_SYS_RESOURCE), a kernel from 5.8 on, and no lockdown that forbids it (see /sys/kernel/security/lockdown)")]
+    #[error(
+        "loading {what} into the kernel: needs root (CAP_BPF, CAP_PERFMON, CAP_SYS_RESOURCE), a kernel from 5.8 on, and no lockdown that forbids it (see /sys/kernel/security/lockdown)"
+    )]
     Load { what: &'static str, source: Box<dyn Error + Send + Sync> },
     #[error("waiting for the kernel's rings")]
     Ring(#[source] io::Error),
@@ -124,12 +136,21 @@ impl Kernel {
         let urgent = ring(&mut ebpf, "URGENT")?;
         let bulk = ring(&mut ebpf, "BULK")?;
         let log = match options.log {
-            true => Some(aya_log::EbpfLogger::init(&mut ebpf).map_err(|source| KernelError::Load { what: "the log", source: source.into() })?),
+            true => Some(
+                aya_log::EbpfLogger::init(&mut ebpf)
+                    .map_err(|source| KernelError::Load { what: "the log", source: source.into() })?,
+            ),
             false => None,
         };
         let mut coverage = load::attach(&mut ebpf, &facts)?;
         coverage.extend(facts.missing.iter().map(|row| {
-            Coverage::row("exec", row.name, State::Unseen, format!("this kernel has no {}: not told: {}", row.name, row.why), "")
+            Coverage::row(
+                "exec",
+                row.name,
+                State::Unseen,
+                format!("this kernel has no {}: not told: {}", row.name, row.why),
+                "",
+            )
         }));
         let marks = marks(&mut coverage);
         Ok(Self { ebpf, urgent, bulk, marks, coverage, log })
@@ -185,7 +206,9 @@ impl Kernel {
     ///
     /// Gives true when the first file was refused: what is covered has changed.
     pub fn mark(&mut self, running: &Running, path: &Path) -> bool {
-        let Some(errno) = self.marks.as_mut().and_then(|marks| marks.mark(file(running), path)) else { return false };
+        let Some(errno) = self.marks.as_mut().and_then(|marks| marks.mark(file(running), path)) else {
+            return false;
+        };
         if let Some(row) = self.coverage.iter_mut().find(|row| row.hook == MARKS) {
             row.state = State::Unseen;
             row.reason = format!(
@@ -215,7 +238,11 @@ impl Kernel {
     /// # Errors
     /// When the map can't be read.
     pub fn counters(&self) -> Result<Counters, KernelError> {
-        let map = self.ebpf.map("COUNT").ok_or(MapError::InvalidName { name: "COUNT".to_owned() }).map_err(KernelError::Counters)?;
+        let map = self
+            .ebpf
+            .map("COUNT")
+            .ok_or(MapError::InvalidName { name: "COUNT".to_owned() })
+            .map_err(KernelError::Counters)?;
         let map = PerCpuArray::<_, u64>::try_from(map).map_err(KernelError::Counters)?;
         let mut counters = Counters::default();
         for (at, total) in counters.0.iter_mut().enumerate() {
@@ -286,8 +313,19 @@ fn marks(coverage: &mut Vec<Coverage>) -> Option<Marks> {
     let (marks, row) = match Marks::new() {
         Ok(marks) => (Some(marks), Coverage::row("exe_deleted", MARKS, State::Seen, String::new(), "")),
         Err(error) => {
-            let reason = format!("the kernel refused a fanotify group with file ids: {error}; not seen: who took a name by a 32-bit call or with a path that lied");
-            (None, Coverage::row("exe_deleted", MARKS, State::Unseen, reason, "needs CAP_SYS_ADMIN and a kernel with CONFIG_FANOTIFY"))
+            let reason = format!(
+                "the kernel refused a fanotify group with file ids: {error}; not seen: who took a name by a 32-bit call or with a path that lied"
+            );
+            (
+                None,
+                Coverage::row(
+                    "exe_deleted",
+                    MARKS,
+                    State::Unseen,
+                    reason,
+                    "needs CAP_SYS_ADMIN and a kernel with CONFIG_FANOTIFY",
+                ),
+            )
         }
     };
     coverage.push(row);

@@ -65,9 +65,9 @@ impl Fault {
         match error.kind() {
             _ if error.raw_os_error() == Some(EBADF) => Fault::Closed,
             io::ErrorKind::BrokenPipe => Fault::Closed,
-            io::ErrorKind::StorageFull
-            | io::ErrorKind::QuotaExceeded
-            | io::ErrorKind::FileTooLarge => Fault::Full,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Fault::Full
+            }
             io::ErrorKind::WouldBlock => Fault::Busy,
             _ => Fault::Failed,
         }
@@ -76,9 +76,7 @@ impl Fault {
     /// What happened and what to do about it.
     fn advice(self) -> &'static str {
         match self {
-            Fault::Closed => {
-                "the reader has closed it; start the sensor again with a reader that stays"
-            }
+            Fault::Closed => "the reader has closed it; start the sensor again with a reader that stays",
             Fault::Full => "there is no space; free some, and it goes on by itself",
             Fault::Busy => "the reader is behind; make it read faster, or write to a file",
             Fault::Failed => "it is tried again; see the cause",

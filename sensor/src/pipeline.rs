@@ -7,17 +7,20 @@ use sha2::{Digest, Sha256};
 use crate::{
     count::Counts,
     enrich::Enricher,
-    event::{self, Action, Actor, Event, Fact, Key, Stamp, exec::Exec, exe_deleted, exe_memfd, exit, fork, image, loss, name::Name, process_snapshot},
+    event::{self, Event, Fact, process_snapshot},
     field::Field,
     format::Format,
     host::Host,
     kernel::{Batch, Counters, Kernel, KernelError},
-    output::{Fault, Output, OutputError, Taken},
-    process::{Image, Process, Table},
-    procfs::{Details, Reader},
-    record::{Record, Text},
-    verdict::{Found, Hint, Verdicts, runtime},
+    output::{Output, OutputError},
+    process::Table,
+    procfs::Reader,
+    record::Record,
+    verdict::Verdicts,
 };
+
+mod take;
+mod tell;
 
 /// How often the bulk ring is looked at while there is something in it.
 const BUSY: Duration = Duration::from_millis(10);
@@ -25,10 +28,6 @@ const BUSY: Duration = Duration::from_millis(10);
 const IDLE: Duration = Duration::from_millis(20);
 /// How often everything that runs is looked at again, nanoseconds.
 const SWEEP: u64 = 1_000_000_000;
-/// For how long after a hint that came ahead of the deed everything is looked at each round, nanoseconds.
-const AHEAD: u64 = 300_000_000;
-/// And after something running was touched.
-const TOUCHED: u64 = 50_000_000;
 /// The version of the schema that the fields are those of.
 const ECS_VERSION: &str = "9.4.0";
 
@@ -105,7 +104,24 @@ impl<'a> Pipeline<'a> {
     ///
     /// # Errors
     /// When the kernel or the output fails for good.
-    pub async fn run(&mut self, stop: impl Future<Output = ()>, ready: impl FnOnce()) -> Result<(), PipelineError> {
+    pub async fn run(
+        &mut self,
+        stop: impl Future<Output = ()>,
+        ready: impl FnOnce(),
+    ) -> Result<(), PipelineError> {
+        let result = self.stream(stop, ready).await;
+        if result.is_err() {
+            self.kernel.stop();
+            self.count_rest();
+        }
+        result
+    }
+
+    async fn stream(
+        &mut self,
+        stop: impl Future<Output = ()>,
+        ready: impl FnOnce(),
+    ) -> Result<(), PipelineError> {
         let mut batch = Batch::default();
         self.begin(&mut batch)?;
         self.flush()?;
@@ -122,7 +138,7 @@ impl<'a> Pipeline<'a> {
                     }
                 }
             }
-            pause = if self.round(&mut batch)? { BUSY } else { IDLE };
+            pause = self.round(&mut batch)?;
         }
         self.end(&mut batch)
     }
@@ -159,14 +175,21 @@ impl<'a> Pipeline<'a> {
     }
 
     /// One round: what the rings hold, what a look at everything shows, what was lost.
-    fn round(&mut self, batch: &mut Batch) -> Result<bool, PipelineError> {
+    ///
+    /// Gives how long to wait for the next.
+    fn round(&mut self, batch: &mut Batch) -> Result<Duration, PipelineError> {
         let began = self.host.boot_now();
         self.kernel.drain(batch);
-        let busy = !batch.is_empty();
+        let pause = match (batch.is_full(), batch.is_empty()) {
+            (true, _) => Duration::ZERO,
+            (false, false) => BUSY,
+            (false, true) => IDLE,
+        };
         self.process(batch)?;
         self.take_touched(began);
         let due = began.saturating_sub(self.swept) >= SWEEP;
-        if due || self.hinted || self.ahead > began {
+        // While more waits in the rings, what a look shows may be told there already.
+        if !pause.is_zero() && (due || self.hinted || self.ahead > began) {
             self.hinted = false;
             self.sweep(began)?;
         }
@@ -176,7 +199,7 @@ impl<'a> Pipeline<'a> {
             self.tell_losses()?;
         }
         self.flush()?;
-        Ok(busy)
+        Ok(pause)
     }
 
     /// Out of the kernel first, then everything that is still in the rings.
@@ -210,282 +233,16 @@ impl<'a> Pipeline<'a> {
         Ok(())
     }
 
-    fn take(&mut self, event: Event) -> Result<(), PipelineError> {
-        let Event { stamp, actor, fact } = event;
-        match fact {
-            Fact::Fork(fork) => self.take_fork(stamp, actor, fork),
-            Fact::Exec(exec) => self.take_exec(stamp, actor, exec),
-            Fact::Exit(exit) => self.take_exit(stamp, actor, exit),
-            Fact::Name(name) => self.take_name(stamp, actor, &name),
-            Fact::Image(image) => self.look(stamp, &image),
-        }
-    }
-
-    fn take_fork(&mut self, stamp: Stamp, actor: Actor, fork: fork::Fork) -> Result<(), PipelineError> {
-        self.taken("fork");
-        self.table.born(stamp.key, actor, fork.creator);
-        self.tell_process(&fork::ACTION, stamp, |_| {})
-    }
-
-    fn take_exec(&mut self, stamp: Stamp, actor: Actor, mut exec: Exec) -> Result<(), PipelineError> {
-        self.taken("exec");
-        if exec.executable.cut || exec.working_directory.cut || exec.args_unread {
-            self.complete(stamp.key, &mut exec);
-        }
-        self.mark(stamp.key, &exec.running)?;
-        let (_, before) = self.table.became(stamp.key, stamp.time, actor, &exec);
-        let Some(process) = self.table.get(stamp.key) else { return Ok(()) };
-        let mut extra = Record::new();
-        Enricher::set_before(process, before.as_ref(), &mut extra);
-        let nameless = exec.executable.nameless || exec.running.nlink == 0 || exec.running.flags & event::Running::UNHASHED != 0;
-        self.tell_process(&event::exec::ACTION, stamp, |record| record.extend(extra.clone()))?;
-        if !nameless {
-            return Ok(());
-        }
-        let memfd = exec.executable.path.as_bytes().starts_with(b"memfd:");
-        let runtime = memfd && before.is_some_and(|before| runtime(before.image.executable.as_ref(), &before.image.running));
-        self.tell_process(&exe_memfd::ACTION, stamp, |record| {
-            record.extend(extra);
-            exe_memfd::set(record, memfd, runtime);
-        })
-    }
-
-    /// Asks /proc for what the program couldn't read, if the process still lives.
-    fn complete(&mut self, key: Key, exec: &mut Exec) {
-        let deleted = exec.running.nlink == 0 || exec.running.flags & event::Running::UNHASHED != 0;
-        let Some(details) = self.reader.details(key.pid, key.start, deleted) else { return };
-        if let (true, Some(path)) = (exec.executable.cut, details.executable) {
-            exec.executable.path = path;
-        }
-        if let (true, Some(path)) = (exec.working_directory.cut, details.working_directory) {
-            exec.working_directory.path = path;
-        }
-        if exec.args_unread && !details.args_unread {
-            exec.args = details.args.into();
-            exec.args_unread = details.args_truncated;
-        }
-    }
-
-    fn take_exit(&mut self, stamp: Stamp, actor: Actor, exit: exit::Exit) -> Result<(), PipelineError> {
-        self.taken("exit");
-        if self.table.get(stamp.key).is_none() {
-            self.table.found(stamp.key, actor, Image::default());
-        }
-        self.table.refresh(stamp.key, actor);
-        // The last net: what no hook and no sweep saw shows in the image at the end.
-        self.look(stamp, &image::Image { running: exit.running, alive: true })?;
-        let (end, page) = (self.enricher.boot.at(stamp.time), self.host.page_bytes());
-        self.tell_process(&exit::ACTION, stamp, |record| {
-            record.set(Field::ProcessEnd, end);
-            exit.set(record, page, signal_name);
-        })?;
-        self.table.ended(stamp.key);
-        Ok(())
-    }
-
-    fn take_name(&mut self, stamp: Stamp, actor: Actor, name: &Name) -> Result<(), PipelineError> {
-        self.taken("name");
-        if self.table.get(stamp.key).is_none() {
-            self.adopt(stamp, actor, image::Image { running: name.running, alive: true });
-        }
-        self.table.refresh(stamp.key, actor);
-        let Some(process) = self.table.get(stamp.key) else { return Ok(()) };
-        self.verdicts.hint(Hint {
-            time: stamp.time,
-            actor: process.clone(),
-            thread: stamp.thread,
-            call: Some(name.call),
-            names: Some([name.old, name.new]),
-            own: name.own,
-        });
-        self.hinted |= name.old.is_some() || name.new.is_some();
-        if name.ahead {
-            self.ahead = stamp.time.saturating_add(AHEAD);
-        }
-        if name.own {
-            return self.look(stamp, &image::Image { running: name.running, alive: true });
-        }
-        Ok(())
-    }
-
-    /// Somebody touched a file that is running: who is known, what became of it shows in a look.
-    fn take_touched(&mut self, now: u64) {
-        for pid in self.kernel.touched() {
-            self.hinted = true;
-            // The kernel tells a link less before the name is gone, so a look or two more.
-            self.ahead = self.ahead.max(now.saturating_add(TOUCHED));
-            if let Some(actor) = self.table.at(pid) {
-                self.verdicts.hint(Hint { time: now, actor: actor.clone(), thread: pid, call: None, names: None, own: false });
-            }
-        }
-    }
-
-    /// Asks the kernel to tell when the image of a process is touched.
-    fn mark(&mut self, key: Key, running: &event::Running) -> Result<(), PipelineError> {
-        let named = running.inode != 0 && running.nlink != 0 && running.flags & event::Running::UNHASHED == 0;
-        if named && self.kernel.mark(running, &self.reader.executable(key.pid)) {
-            self.tell_coverage(self.host.boot_now())?;
-        }
-        Ok(())
-    }
-
-    /// Looks at everything that runs: what lost its name, what began or ended unseen.
-    fn sweep(&mut self, began: u64) -> Result<(), PipelineError> {
-        self.kernel.sweep(&mut self.rows)?;
-        let rows = std::mem::take(&mut self.rows);
-        let mut shown = HashMap::new();
-        for event in event::decode_rows(&rows) {
-            let Ok(Event { stamp, actor, fact: Fact::Image(image) }) = event else {
-                self.counts.lost("decode", "image", "malformed", 1);
-                continue;
-            };
-            if !image.alive {
-                continue;
-            }
-            shown.insert(stamp.key.pid, stamp.key.start);
-            if self.table.get(stamp.key).is_none() && stamp.key.start < began {
-                self.adopt(stamp, actor, image);
-                self.mark(stamp.key, &image.running)?;
-            }
-            self.look(stamp, &image)?;
-        }
-        self.rows = rows;
-        self.table.keep(began, &shown);
-        self.kernel.keep_marks(self.table.iter().map(|process| &process.now));
-        Ok(())
-    }
-
-    /// Takes in a process whose birth wasn't seen, with what /proc tells of it.
-    fn adopt(&mut self, stamp: Stamp, actor: Actor, image: image::Image) {
-        let deleted = image.running.flags & event::Running::UNHASHED != 0 || image.running.nlink == 0;
-        let details = self.reader.details(stamp.key.pid, stamp.key.start, deleted).unwrap_or_default();
-        let Details { executable, working_directory, args, args_truncated, args_unread, cgroup, name } = details;
-        let nameless = executable.as_ref().is_some_and(|path: &Text| path.as_bytes().starts_with(b"memfd:"));
-        let process = self.table.found(
-            stamp.key,
-            actor,
-            Image {
-                executable,
-                args: args.into(),
-                args_truncated: args_truncated || args_unread,
-                running: image.running,
-                nameless,
-                since: stamp.key.start,
-                ..Image::default()
-            },
-        );
-        process.working_directory = working_directory;
-        process.cgroup = cgroup;
-        process.name = name;
-    }
-
-    /// Compares what a process runs with what it ran, and tells a name that was lost.
-    fn look(&mut self, stamp: Stamp, image: &image::Image) -> Result<(), PipelineError> {
-        let (reader, pid) = (&self.reader, stamp.key.pid);
-        let taken = |path: &Text| reader.leads(pid, path);
-        match self.verdicts.look(&mut self.table, stamp.key, &image.running, stamp.time, taken) {
-            Some(found) => self.tell_lost(&found, stamp.time),
-            None => Ok(()),
-        }
-    }
-
-    fn tell_lost(&mut self, found: &Found, time: u64) -> Result<(), PipelineError> {
-        let mut record = exe_deleted::ACTION.record();
-        if let Some(hint) = &found.hint {
-            self.enricher.set(&hint.actor, &mut record);
-            record.set(Field::ProcessThreadId, hint.thread);
-        }
-        found.lost.set(&mut record);
-        if let Some(first) = found.runners.first() {
-            record.set(Field::SensorExeDevice, exe_deleted::device(first.now.device).to_string());
-            record.set(Field::SensorExeInode, first.now.inode.to_string());
-            record.set(Field::SensorExeNlink, first.now.nlink);
-            record.set(Field::SensorExeState, crate::enrich::state(first));
-        }
-        record.set(Field::SensorRunners, found.runners.iter().map(runner).collect::<Vec<_>>());
-        let when = found.hint.as_ref().map_or(time, |hint| hint.time);
-        self.deliver(exe_deleted::ACTION.name, when, record)
-    }
-
-    fn tell_process(&mut self, action: &'static Action, stamp: Stamp, set: impl FnOnce(&mut Record)) -> Result<(), PipelineError> {
-        let mut record = action.record();
-        if let Some(process) = self.table.get(stamp.key) {
-            self.enricher.set(process, &mut record);
-        }
-        record.set(Field::ProcessThreadId, stamp.thread);
-        set(&mut record);
-        self.deliver(action.name, stamp.time, record)
-    }
-
-    fn tell_coverage(&mut self, time: u64) -> Result<(), PipelineError> {
-        let rows = self.kernel.coverage().iter().map(|row| event::coverage::Row {
-            action: row.action,
-            hook: row.hook,
-            state: row.state.word(),
-            reason: &row.reason,
-            remedy: row.remedy,
-        });
-        let record = event::coverage::record(rows);
-        self.deliver(event::coverage::ACTION.name, time, record)
-    }
-
-    fn tell_losses(&mut self) -> Result<(), PipelineError> {
-        let counters = self.kernel.counters()?;
+    /// The output is gone: what is still in the rings, or came since, is lost.
+    fn count_rest(&mut self) {
+        let Ok(counters) = self.kernel.counters() else { return };
         for (action, reason, count) in counters.lost_since(&self.counters) {
             self.counts.lost("kernel", action, reason, count);
         }
         self.counters = counters;
-        let news = self.counts.news();
-        if news.is_empty() {
-            return Ok(());
+        for (kind, seen, delivered, lost) in self.sums() {
+            self.counts.lost("output", kind, "closed", seen.saturating_sub(delivered).saturating_sub(lost));
         }
-        let rows: Vec<_> = news.into_iter().map(|(stage, action, reason, count)| loss::Row { stage, action, reason, count }).collect();
-        let record = loss::record(&rows);
-        self.deliver(loss::ACTION.name, self.host.boot_now(), record)
-    }
-
-    /// Completes a record and gives its line to the output.
-    fn deliver(&mut self, action: &'static str, time: u64, mut record: Record) -> Result<(), PipelineError> {
-        self.sequence += 1;
-        record.extend(self.common.clone());
-        record.set(Field::Timestamp, self.enricher.boot.at(time));
-        record.set(Field::EventSequence, self.sequence);
-        record.set(Field::EventId, format!("{}-{}", self.run, self.sequence));
-        self.line.clear();
-        self.format.write(&record, &mut self.line);
-        match self.output.write(&self.line) {
-            Ok(Taken::Kept) => self.counts.delivered(action),
-            Ok(Taken::Refused) => self.counts.lost("output", action, "full", 1),
-            Err(error) => return self.trouble(error),
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), PipelineError> {
-        match self.output.flush() {
-            Ok(()) => {
-                if std::mem::take(&mut self.troubled) {
-                    eprintln!("sensor: the output takes events again; what it refused meanwhile is told in a loss event");
-                }
-                Ok(())
-            }
-            Err(error) => self.trouble(error),
-        }
-    }
-
-    /// An output that is gone ends the sensor; one that is full or busy is tried again.
-    fn trouble(&mut self, error: OutputError) -> Result<(), PipelineError> {
-        if error.fault == Fault::Closed {
-            return Err(error.into());
-        }
-        if !std::mem::replace(&mut self.troubled, true) {
-            eprintln!("sensor: {error}: {}", error.source);
-        }
-        Ok(())
-    }
-
-    fn taken(&mut self, kind: &'static str) {
-        *self.taken.entry(kind).or_default() += 1;
     }
 
     /// What became of all that the hooks saw: kind, seen, delivered, lost.
@@ -504,22 +261,6 @@ impl<'a> Pipeline<'a> {
             })
             .collect()
     }
-}
-
-/// One who runs the file, as an object of `sensor.runners`.
-fn runner(process: &Process) -> Record {
-    let mut record = Record::with_capacity(4);
-    record.set(Field::RunnerPid, process.key.pid);
-    record.set(Field::RunnerEntityId, process.entity.clone());
-    if let Some(executable) = &process.image.executable {
-        record.set(Field::RunnerExecutable, executable.clone());
-    }
-    record.set(Field::RunnerArgs, process.image.args.clone());
-    record
-}
-
-fn signal_name(signal: u8) -> Option<&'static str> {
-    nix::sys::signal::Signal::try_from(i32::from(signal)).ok().map(nix::sys::signal::Signal::as_str)
 }
 
 fn common(host: &Host) -> Record {

@@ -176,9 +176,17 @@ impl Table {
     }
 
     /// A process has another image now; gives what was before, unless that isn't known.
-    pub fn became(&mut self, key: Key, time: u64, actor: Actor, exec: &Exec) -> (&mut Process, Option<Before>) {
+    pub fn became(
+        &mut self,
+        key: Key,
+        time: u64,
+        actor: Actor,
+        exec: &Exec,
+    ) -> (&mut Process, Option<Before>) {
         let known = self.ended(key);
-        let before = known.as_ref().map(|old| Before { image: Arc::clone(&old.image), permitted: old.actor.permitted });
+        let before = known
+            .as_ref()
+            .map(|old| Before { image: Arc::clone(&old.image), permitted: old.actor.permitted });
         let mut process = known.unwrap_or_else(|| self.blank(key, actor));
         process.actor = actor;
         process.now = exec.running;
@@ -243,7 +251,9 @@ impl Table {
         let pid = process.key.pid;
         if self.live.len() >= self.most && !self.live.contains_key(&pid) {
             // Bounded whatever the host does: the oldest process that isn't told of makes room.
-            if let Some(oldest) = self.live.values().min_by_key(|process| process.key.start).map(|process| process.key.pid) {
+            if let Some(oldest) =
+                self.live.values().min_by_key(|process| process.key.start).map(|process| process.key.pid)
+            {
                 self.live.remove(&oldest);
             }
         }

@@ -154,7 +154,8 @@ fn cgroup(process: &Process) -> Option<Text> {
     process.open_relative("cgroup").ok()?.take(64 * 1024).read_to_string(&mut text).ok()?;
     let paths = || text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
     let unified = text.lines().find_map(|line| line.strip_prefix("0::"));
-    let path = unified.filter(|path| *path != "/").or_else(|| paths().find(|path| *path != "/")).or(unified)?;
+    let path =
+        unified.filter(|path| *path != "/").or_else(|| paths().find(|path| *path != "/")).or(unified)?;
     Some(Text::from(path.to_owned()))
 }
 
@@ -167,7 +168,9 @@ fn text(path: &Path) -> Text {
 fn unmarked(path: &Path, deleted: bool) -> Text {
     let whole = text(path);
     match whole.as_bytes().strip_suffix(b" (deleted)") {
-        Some(bare) if deleted => Text::copy_from(bare.strip_prefix(b"/").filter(|name| name.starts_with(b"memfd:")).unwrap_or(bare)),
+        Some(bare) if deleted => Text::copy_from(
+            bare.strip_prefix(b"/").filter(|name| name.starts_with(b"memfd:")).unwrap_or(bare),
+        ),
         _ => whole,
     }
 }
@@ -197,6 +200,9 @@ mod tests {
         let expected: Vec<_> = std::env::args().map(Text::from).collect();
         assert_eq!(details.args, expected);
         assert!(!details.args_truncated && !details.args_unread);
-        assert_eq!(details.executable.unwrap().to_str_lossy(), std::env::current_exe().unwrap().to_str().unwrap());
+        assert_eq!(
+            details.executable.unwrap().to_str_lossy(),
+            std::env::current_exe().unwrap().to_str().unwrap()
+        );
     }
 }

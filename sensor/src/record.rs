@@ -182,10 +182,7 @@ impl Record {
 
     /// A record without fields that has room for this many.
     pub fn with_capacity(fields: usize) -> Self {
-        Record {
-            fields: Vec::with_capacity(fields),
-            ..Self::default()
-        }
+        Record { fields: Vec::with_capacity(fields), ..Self::default() }
     }
 
     /// Gives the field this value; one that it had is replaced.
@@ -212,9 +209,7 @@ impl Record {
         if !self.has(field) {
             return None;
         }
-        self.fields
-            .get(self.position(field))
-            .map(|(_, value)| value)
+        self.fields.get(self.position(field)).map(|(_, value)| value)
     }
 
     /// Whether the field has a value.
@@ -262,10 +257,7 @@ impl Record {
     /// The number of fields present that come before this one.
     fn position(&self, field: Field) -> usize {
         let (word, bit) = (field as usize / 64, field as usize % 64);
-        let whole: u32 = self.present[..word]
-            .iter()
-            .map(|bits| bits.count_ones())
-            .sum();
+        let whole: u32 = self.present[..word].iter().map(|bits| bits.count_ones()).sum();
         let below = self.present[word] & ((1 << bit) - 1);
         (whole + below.count_ones()) as usize
     }
@@ -286,31 +278,20 @@ mod tests {
             record.set(*field, field.name());
         }
         assert_eq!(fields(&record), Field::ALL);
-        assert!(
-            Field::ALL
-                .iter()
-                .all(|f| record.get(*f) == Some(&Value::Word(f.name())))
-        );
+        assert!(Field::ALL.iter().all(|f| record.get(*f) == Some(&Value::Word(f.name()))));
     }
 
     #[test]
     fn any_order_of_setting_gives_the_same_record() {
-        let (mut state, mut record, mut sorted) =
-            (1_u64, Record::new(), std::collections::BTreeMap::new());
+        let (mut state, mut record, mut sorted) = (1_u64, Record::new(), std::collections::BTreeMap::new());
         for n in 0..2000_u64 {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let field = Field::ALL[(state >> 33) as usize % Field::ALL.len()];
             record.set(field, n);
             sorted.insert(field, Value::U64(n));
             assert_eq!(record.len(), sorted.len());
         }
-        assert!(
-            record
-                .iter()
-                .eq(sorted.iter().map(|(field, value)| (*field, value)))
-        );
+        assert!(record.iter().eq(sorted.iter().map(|(field, value)| (*field, value))));
     }
 
     #[test]
@@ -332,10 +313,7 @@ mod tests {
         two.set(Field::ProcessPid, 2_u32);
         two.set(Field::EventKind, "event");
         one.extend(two);
-        assert_eq!(
-            fields(&one),
-            [Field::EventKind, Field::ProcessPid, Field::UserId]
-        );
+        assert_eq!(fields(&one), [Field::EventKind, Field::ProcessPid, Field::UserId]);
         assert_eq!(one.get(Field::ProcessPid), Some(&Value::U64(2)));
     }
 

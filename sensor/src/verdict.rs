@@ -7,7 +7,11 @@
 use std::collections::VecDeque;
 
 use crate::{
-    event::{Key, Running, exe_deleted::{Lost, Method, basename}, name::{Call, hash}},
+    event::{
+        Key, Running,
+        exe_deleted::{Lost, Method, basename},
+        name::{Call, hash},
+    },
     process::{Process, Table},
     record::Text,
 };
@@ -48,8 +52,18 @@ const FRESH_TOUCH: u64 = 100_000_000;
 const MOST: usize = 4096;
 /// Programs that put new files in place of running ones as their trade.
 const PACKAGE_MANAGERS: [&str; 12] = [
-    "/usr/bin/dpkg", "/usr/bin/apt-get", "/usr/bin/apt", "/usr/bin/rpm", "/usr/bin/dnf", "/usr/bin/dnf5",
-    "/usr/bin/microdnf", "/usr/bin/yum", "/usr/bin/pacman", "/sbin/apk", "/usr/sbin/apk", "/usr/bin/zypper",
+    "/usr/bin/dpkg",
+    "/usr/bin/apt-get",
+    "/usr/bin/apt",
+    "/usr/bin/rpm",
+    "/usr/bin/dnf",
+    "/usr/bin/dnf5",
+    "/usr/bin/microdnf",
+    "/usr/bin/yum",
+    "/usr/bin/pacman",
+    "/sbin/apk",
+    "/usr/sbin/apk",
+    "/usr/bin/zypper",
 ];
 
 /// Recent hints.
@@ -90,7 +104,14 @@ impl Verdicts {
     /// A process was looked at again: says what was lost, and marks all that run the same.
     ///
     /// `taken` says whether a path leads to another file now; it is asked when the call isn't known.
-    pub fn look(&mut self, table: &mut Table, key: Key, now: &Running, time: u64, taken: impl FnOnce(&Text) -> bool) -> Option<Found> {
+    pub fn look(
+        &mut self,
+        table: &mut Table,
+        key: Key,
+        now: &Running,
+        time: u64,
+        taken: impl FnOnce(&Text) -> bool,
+    ) -> Option<Found> {
         let process = table.get(key)?;
         let change = change(&process.now, now)?;
         let (was, path) = (process.now, process.image.executable.clone());
@@ -116,7 +137,9 @@ impl Verdicts {
         let name = path.map(|path| hash(basename(path).as_bytes()));
         let fits = |hint: &&Hint| {
             let named = match hint.names {
-                Some(names) => (name.is_some() && names.contains(&name)) || (hint.own && hint.actor.key == key),
+                Some(names) => {
+                    (name.is_some() && names.contains(&name)) || (hint.own && hint.actor.key == key)
+                }
                 None => true,
             };
             let call = !(change == Change::Moved && hint.call == Some(Call::Unlink));
@@ -143,7 +166,9 @@ fn method(change: Change, hint: Option<&Hint>, taken: impl FnOnce() -> bool) -> 
 /// All that run the file by that name: they know now that it is gone, and are told once.
 fn mark(table: &mut Table, was: &Running, now: &Running, method: Method) -> Vec<Process> {
     let mut runners = Vec::new();
-    for process in table.iter_mut().filter(|process| process.now.same_file(was) && process.now.dentry == was.dentry) {
+    for process in
+        table.iter_mut().filter(|process| process.now.same_file(was) && process.now.dentry == was.dentry)
+    {
         process.now = *now;
         process.replaced = method == Method::Replace;
         runners.push(process.clone());
@@ -154,26 +179,40 @@ fn mark(table: &mut Table, was: &Running, now: &Running, method: Method) -> Vec<
 
 /// By its executable: root's, on disk under its own name, and not for others to write.
 fn package_manager(process: &Process) -> bool {
-    let known = process.image.executable.as_ref().is_some_and(|path| PACKAGE_MANAGERS.iter().any(|known| known.as_bytes() == path.as_bytes()));
+    let known = process
+        .image
+        .executable
+        .as_ref()
+        .is_some_and(|path| PACKAGE_MANAGERS.iter().any(|known| known.as_bytes() == path.as_bytes()));
     known && trusted(&process.now)
 }
 
 /// Only root can have put it there.
 #[must_use]
 pub fn trusted(running: &Running) -> bool {
-    running.uid == 0 && running.mode & 0o022 == 0 && running.nlink != 0 && running.flags & Running::UNHASHED == 0
+    running.uid == 0
+        && running.mode & 0o022 == 0
+        && running.nlink != 0
+        && running.flags & Running::UNHASHED == 0
 }
 
 /// Container runtimes that execute a copy of themselves from memory, to keep containers off their binary.
 const RUNTIMES: [&str; 8] = [
-    "/usr/bin/runc", "/usr/sbin/runc", "/usr/local/bin/runc", "/usr/local/sbin/runc", "/usr/bin/crun", "/usr/local/bin/crun",
-    "/usr/libexec/crio/runc", "/usr/libexec/crio/crun",
+    "/usr/bin/runc",
+    "/usr/sbin/runc",
+    "/usr/local/bin/runc",
+    "/usr/local/sbin/runc",
+    "/usr/bin/crun",
+    "/usr/local/bin/crun",
+    "/usr/libexec/crio/runc",
+    "/usr/libexec/crio/crun",
 ];
 
 /// Whether what ran before is such a runtime: by its file, not by its name alone.
 #[must_use]
 pub fn runtime(executable: Option<&Text>, running: &Running) -> bool {
-    executable.is_some_and(|path| RUNTIMES.iter().any(|known| known.as_bytes() == path.as_bytes())) && trusted(running)
+    executable.is_some_and(|path| RUNTIMES.iter().any(|known| known.as_bytes() == path.as_bytes()))
+        && trusted(running)
 }
 
 #[cfg(test)]
@@ -181,8 +220,19 @@ mod tests {
     use super::*;
     use crate::{event::Actor, process::Image};
 
-    const NAMED: Running =
-        Running { inode: 9, dentry: 1, parent: 2, name_hash: 3, nlink: 1, device: 0, generation: 0, ctime: 0, mode: 0o755, flags: 0, uid: 0 };
+    const NAMED: Running = Running {
+        inode: 9,
+        dentry: 1,
+        parent: 2,
+        name_hash: 3,
+        nlink: 1,
+        device: 0,
+        generation: 0,
+        ctime: 0,
+        mode: 0o755,
+        flags: 0,
+        uid: 0,
+    };
     const UNLINKED: Running = Running { nlink: 0, flags: Running::UNHASHED, ..NAMED };
     const MOVED: Running = Running { name_hash: 4, ..NAMED };
 
@@ -200,7 +250,14 @@ mod tests {
     }
 
     fn hint(table: &Table, pid: u32, call: Call, name: &str) -> Hint {
-        Hint { time: 5, actor: table.get(key(pid)).unwrap().clone(), thread: pid, call: Some(call), names: Some([Some(hash(name.as_bytes())), None]), own: false }
+        Hint {
+            time: 5,
+            actor: table.get(key(pid)).unwrap().clone(),
+            thread: pid,
+            call: Some(call),
+            names: Some([Some(hash(name.as_bytes())), None]),
+            own: false,
+        }
     }
 
     #[test]
@@ -216,9 +273,11 @@ mod tests {
 
     #[test]
     fn methods_follow_from_what_was_called_and_what_became() {
-        for (now, call, method) in
-            [(UNLINKED, Call::Rename, Method::Replace), (MOVED, Call::Rename, Method::Rename), (UNLINKED, Call::Unlink, Method::Unlink)]
-        {
+        for (now, call, method) in [
+            (UNLINKED, Call::Rename, Method::Replace),
+            (MOVED, Call::Rename, Method::Rename),
+            (UNLINKED, Call::Unlink, Method::Unlink),
+        ] {
             let mut table = table(&[(1, "/x")]);
             let mut verdicts = Verdicts::default();
             verdicts.hint(hint(&table, 1, call, "x"));

@@ -5,9 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The actor is who made the call.
 #[repr(C)]
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Name {
     /// The actor's own image after the call.
     pub running: Running,
@@ -24,8 +22,7 @@ pub struct Name {
 /// The hash by which names are matched: FNV-1a, 32 bits.
 #[must_use]
 pub fn hash(name: &[u8]) -> u32 {
-    name.iter()
-        .fold(HASH_START, |hash, byte| hash_step(hash, *byte))
+    name.iter().fold(HASH_START, |hash, byte| hash_step(hash, *byte))
 }
 
 /// Before the first byte of a name.

@@ -82,7 +82,5 @@ fn add(sum: &mut Io, more: Io) {
     sum.syscw = sum.syscw.wrapping_add(more.syscw);
     sum.read_bytes = sum.read_bytes.wrapping_add(more.read_bytes);
     sum.write_bytes = sum.write_bytes.wrapping_add(more.write_bytes);
-    sum.cancelled_write_bytes = sum
-        .cancelled_write_bytes
-        .wrapping_add(more.cancelled_write_bytes);
+    sum.cancelled_write_bytes = sum.cancelled_write_bytes.wrapping_add(more.cancelled_write_bytes);
 }

@@ -26,11 +26,7 @@ pub fn fork(context: RawTracePointContext) -> u32 {
     };
     record.header = header(&child, FORK, size_of::<Record<Fork>>());
     actor(child, &mut record.actor);
-    record.body = Fork {
-        creator_start: creator.leader_start(),
-        creator: creator.tgid(),
-        reserved: 0,
-    };
+    record.body = Fork { creator_start: creator.leader_start(), creator: creator.tgid(), reserved: 0 };
     submit(FORK, record, size_of::<Record<Fork>>() as u32, Haste::Bulk);
     0
 }

@@ -40,21 +40,13 @@ pub fn enter_unlinkat(context: TracePointContext) -> u32 {
 
 #[tracepoint]
 pub fn enter_rename(context: TracePointContext) -> u32 {
-    enter(renames(
-        From::User,
-        context_word::<16>(&context),
-        context_word::<24>(&context),
-    ))
+    enter(renames(From::User, context_word::<16>(&context), context_word::<24>(&context)))
 }
 
 /// `renameat` and `renameat2` have these in the same places.
 #[tracepoint]
 pub fn enter_renameat(context: TracePointContext) -> u32 {
-    enter(renames(
-        From::User,
-        context_word::<24>(&context),
-        context_word::<40>(&context),
-    ))
+    enter(renames(From::User, context_word::<24>(&context), context_word::<40>(&context)))
 }
 
 /// The end of `unlink` and `unlinkat`.
@@ -79,10 +71,7 @@ pub fn uring(context: RawTracePointContext) -> u32 {
         _ => return 0,
     };
     let hint = match member::<u8>(request, ask!(offsets.uring_opcode)) {
-        OP_UNLINKAT => unlinks(
-            From::Kernel,
-            queued(request, ask!(offsets.uring_unlink_name)),
-        ),
+        OP_UNLINKAT => unlinks(From::Kernel, queued(request, ask!(offsets.uring_unlink_name))),
         OP_RENAMEAT => renames(
             From::Kernel,
             queued(request, ask!(offsets.uring_rename_old)),
@@ -199,10 +188,5 @@ fn tell(task: Task, hint: Hint) {
     record.body.old = hint[1];
     record.body.new = hint[2];
     record.body.reserved = 0;
-    submit(
-        NAME,
-        record,
-        size_of::<Record<Name>>() as u32,
-        Haste::Urgent,
-    );
+    submit(NAME, record, size_of::<Record<Name>>() as u32, Haste::Urgent);
 }

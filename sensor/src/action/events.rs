@@ -13,7 +13,9 @@ use crate::{
 pub fn act(args: &Catalogue) -> Result<(), Failure> {
     let text = match (args.markdown, chosen(args)) {
         (true, _) => markdown(),
-        (false, Format::Text) => ACTIONS.iter().map(|action| format!("{:<18} {}\n", action.name, action.sentence)).collect(),
+        (false, Format::Text) => {
+            ACTIONS.iter().map(|action| format!("{:<18} {}\n", action.name, action.sentence)).collect()
+        }
         (false, Format::Json) => ACTIONS.iter().map(|action| json(action)).collect(),
     };
     print(&text)

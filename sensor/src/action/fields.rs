@@ -1,10 +1,7 @@
 //! `sensor fields`: the dictionary of fields, from the table that the code uses.
 
 use super::{Catalogue, Failure, Format, chosen, print};
-use crate::{
-    field::Field,
-    format,
-};
+use crate::{field::Field, format};
 
 /// Prints it.
 ///
@@ -13,9 +10,12 @@ use crate::{
 pub fn act(args: &Catalogue) -> Result<(), Failure> {
     let text = match (args.markdown, chosen(args)) {
         (true, _) => markdown(),
-        (false, Format::Text) => {
-            Field::ALL.iter().map(|field| format!("{:<45} {:<8} {}\n", field.name(), field.kind().ecs_type(), field.sentence())).collect()
-        }
+        (false, Format::Text) => Field::ALL
+            .iter()
+            .map(|field| {
+                format!("{:<45} {:<8} {}\n", field.name(), field.kind().ecs_type(), field.sentence())
+            })
+            .collect(),
         (false, Format::Json) => Field::ALL.iter().map(|field| json(*field)).collect(),
     };
     print(&text)

@@ -47,9 +47,13 @@ pub enum Output {
 pub fn act(args: &Run) -> Result<(), Failure> {
     let config = config(args)?;
     if !geteuid().is_root() {
-        return Err(Failure::new(Status::NotPermitted, "loading programs into the kernel: needs root; run it with sudo or as a service of root"));
+        return Err(Failure::new(
+            Status::NotPermitted,
+            "loading programs into the kernel: needs root; run it with sudo or as a service of root",
+        ));
     }
-    let format = format::named(args.format.name()).ok_or_else(|| Failure::new(Status::Usage, "no such format"))?;
+    let format =
+        format::named(args.format.name()).ok_or_else(|| Failure::new(Status::Usage, "no such format"))?;
     if args.kernel_log {
         log::set_logger(&LogLines).map_err(|error| Failure::new(Status::Failed, error.to_string()))?;
         log::set_max_level(log::LevelFilter::Debug);
@@ -88,7 +92,9 @@ async fn stream(config: &Config, format: &dyn format::Format, log: bool) -> Resu
 }
 
 fn config(args: &Run) -> Result<Config, Failure> {
-    let Some(path) = &args.config else { return Ok(Config::default()) };
+    let Some(path) = &args.config else {
+        return Ok(Config::default());
+    };
     Config::read(path).map_err(|error| {
         let status = match error {
             ConfigError::Read { .. } => Status::Failed,

@@ -1,7 +1,10 @@
 //! `coverage`: what is seen on this host, and what isn't and why.
 
 use super::Action;
-use crate::{field::Field, record::{Record, Text}};
+use crate::{
+    field::Field,
+    record::{Record, Text},
+};
 
 /// What the catalogue says.
 pub const ACTION: Action = Action {

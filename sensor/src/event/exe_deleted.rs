@@ -97,13 +97,22 @@ impl Lost {
     fn verdict(&self) -> (u64, &'static str) {
         let moved = matches!(self.method, Method::Rename | Method::Replace);
         if self.package_manager && moved {
-            return (severity::LOW, "a package manager put another file in place of one that is running: restart what runs it");
+            return (
+                severity::LOW,
+                "a package manager put another file in place of one that is running: restart what runs it",
+            );
         }
         if self.own {
-            return (severity::HIGH, "the process took away the name of its own image, as intruders do to hide it");
+            return (
+                severity::HIGH,
+                "the process took away the name of its own image, as intruders do to hide it",
+            );
         }
         if self.age < FRESH {
-            return (severity::HIGH, "the image lost its name within seconds of being executed, as intruders do to hide it");
+            return (
+                severity::HIGH,
+                "the image lost its name within seconds of being executed, as intruders do to hide it",
+            );
         }
         if self.unseen {
             return (severity::MEDIUM, "a running image lost its name, and no hook saw who took it");

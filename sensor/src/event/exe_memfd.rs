@@ -18,7 +18,10 @@ pub const ACTION: Action = Action {
 /// Sets how odd it is, and why. `runtime`: a container runtime re-executes itself.
 pub fn set(record: &mut Record, memfd: bool, runtime: bool) {
     let (severity, reason) = match (memfd, runtime) {
-        (_, true) => (severity::LOW, "a container runtime re-executes itself from memory, as it does to protect its binary"),
+        (_, true) => (
+            severity::LOW,
+            "a container runtime re-executes itself from memory, as it does to protect its binary",
+        ),
         (true, _) => (severity::HIGH, "the image is only in memory: it never had a name on a file system"),
         (false, _) => (severity::HIGH, "the image has no name in any directory at the moment it is executed"),
     };

@@ -112,7 +112,10 @@ mod tests {
 
     #[test]
     fn what_has_no_directory_has_a_name() {
-        let body = wire::exec::Exec { executable: Path { names: span(0, 8), flags: Path::NAMELESS }, ..Default::default() };
+        let body = wire::exec::Exec {
+            executable: Path { names: span(0, 8), flags: Path::NAMELESS },
+            ..Default::default()
+        };
         let exec = exec(body, b"memfd:x\0");
         assert_eq!(exec.executable.path.as_bytes(), b"memfd:x");
         assert!(exec.executable.nameless);

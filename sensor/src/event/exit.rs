@@ -60,7 +60,11 @@ pub(super) fn decode(body: &wire::exit::Exit, _: &Tail<'_>, _: u16) -> Exit {
     let [low, code, ..] = body.status.to_le_bytes();
     Exit {
         running: body.running,
-        status: if low & 0x7f == 0 { Status::Code(code) } else { Status::Signal(low & 0x7f, low & 0x80 != 0) },
+        status: if low & 0x7f == 0 {
+            Status::Code(code)
+        } else {
+            Status::Signal(low & 0x7f, low & 0x80 != 0)
+        },
         io: body.io,
         cpu_ns: body.cpu,
         max_rss_pages: body.max_rss,
@@ -69,7 +73,12 @@ pub(super) fn decode(body: &wire::exit::Exit, _: &Tail<'_>, _: u16) -> Exit {
 
 impl Exit {
     /// Sets what this event has beside the process.
-    pub fn set(&self, record: &mut Record, page_bytes: u64, signal_name: impl FnOnce(u8) -> Option<&'static str>) {
+    pub fn set(
+        &self,
+        record: &mut Record,
+        page_bytes: u64,
+        signal_name: impl FnOnce(u8) -> Option<&'static str>,
+    ) {
         match self.status {
             Status::Code(code) => record.set(Field::ProcessExitCode, code),
             Status::Signal(signal, core) => {
@@ -101,7 +110,9 @@ mod tests {
 
     #[test]
     fn tells_codes_from_signals() {
-        for (status, expected) in [(3 << 8, Status::Code(3)), (9, Status::Signal(9, false)), (0x8b, Status::Signal(11, true))] {
+        for (status, expected) in
+            [(3 << 8, Status::Code(3)), (9, Status::Signal(9, false)), (0x8b, Status::Signal(11, true))]
+        {
             let body = wire::exit::Exit { status, ..Default::default() };
             match decode_record(&wire_record(EXIT, &body, &[])).unwrap().fact {
                 Fact::Exit(exit) => assert_eq!(exit.status, expected),

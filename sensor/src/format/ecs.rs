@@ -67,32 +67,20 @@ impl Nest {
 
 /// What two dotted paths have each for themselves after the objects that they share.
 fn part<'a>(one: &'a str, two: &'a str) -> (&'a str, &'a str) {
-    let same = one
-        .bytes()
-        .zip(two.bytes())
-        .take_while(|(a, b)| a == b)
-        .count();
+    let same = one.bytes().zip(two.bytes()).take_while(|(a, b)| a == b).count();
     let ends = |path: &str| matches!(path.as_bytes().get(same), None | Some(b'.'));
     let shared = match one.get(..same) {
         Some(_) if ends(one) && ends(two) => same,
         Some(common) => common.rfind('.').unwrap_or(0),
         None => 0,
     };
-    let rest = |path: &'a str| {
-        path.get(shared..)
-            .unwrap_or_default()
-            .trim_start_matches('.')
-    };
+    let rest = |path: &'a str| path.get(shared..).unwrap_or_default().trim_start_matches('.');
     (rest(one), rest(two))
 }
 
 /// How many objects a dotted path names.
 fn segments(path: &str) -> usize {
-    if path.is_empty() {
-        0
-    } else {
-        1 + path.bytes().filter(|byte| *byte == b'.').count()
-    }
+    if path.is_empty() { 0 } else { 1 + path.bytes().filter(|byte| *byte == b'.').count() }
 }
 
 /// Writes a key, which never needs an escape, after the comma that it may need.
@@ -116,19 +104,13 @@ fn value(field: Field, value: &Value, out: &mut Vec<u8>) -> bool {
         Value::Text(text) => return json_string(text.as_bytes(), out),
         Value::Word(word) => return json_string(word.as_bytes(), out),
         Value::Texts(texts) => {
-            return array(texts.iter(), out, |text, out| {
-                json_string(text.as_bytes(), out)
-            });
+            return array(texts.iter(), out, |text, out| json_string(text.as_bytes(), out));
         }
         Value::Words(words) => {
-            return array(words.iter(), out, |word, out| {
-                json_string(word.as_bytes(), out)
-            });
+            return array(words.iter(), out, |word, out| json_string(word.as_bytes(), out));
         }
         Value::Records(records) => {
-            return array(records.iter(), out, |record, out| {
-                object(record, field, out)
-            });
+            return array(records.iter(), out, |record, out| object(record, field, out));
         }
     }
     true
@@ -244,9 +226,7 @@ fn is_utf8(value: &Value) -> bool {
     match value {
         Value::Text(text) => text.is_utf8(),
         Value::Texts(texts) => texts.iter().all(crate::record::Text::is_utf8),
-        Value::Records(records) => records
-            .iter()
-            .all(|record| record.iter().all(|(_, held)| is_utf8(held))),
+        Value::Records(records) => records.iter().all(|record| record.iter().all(|(_, held)| is_utf8(held))),
         Value::U64(_)
         | Value::I64(_)
         | Value::Bool(_)
@@ -346,19 +326,13 @@ mod tests {
         fine.set(Field::RunnerPid, 2_u32);
         let mut record = Record::new();
         record.set(Field::ProcessExecutable, Text::copy_from(b"/tmp/\xff\xc3"));
-        record.set(
-            Field::ProcessArgs,
-            texts(&[b"ok", b"\xc3\x28", b"\xc3\xa9"]),
-        );
+        record.set(Field::ProcessArgs, texts(&[b"ok", b"\xc3\x28", b"\xc3\xa9"]));
         record.set(Field::ProcessParentName, Text::copy_from(b"\x80"));
         record.set(Field::SensorRunners, vec![fine, odd]);
         let shown = parsed(&record);
         assert_eq!(shown["process"]["executable"], "/tmp/\u{fffd}\u{fffd}");
         assert_eq!(shown["process"]["args"], json!(["ok", "\u{fffd}(", "é"]));
-        assert_eq!(
-            shown["sensor"]["runners"][1]["args"],
-            json!(["x", "\u{fffd}"])
-        );
+        assert_eq!(shown["sensor"]["runners"][1]["args"], json!(["x", "\u{fffd}"]));
         let raw = json!({
             "process": {
                 "executable": "L3RtcC//ww==",
@@ -376,10 +350,7 @@ mod tests {
         record.set(Field::SensorRaw, "mine");
         assert_eq!(line(&record), "{}\n");
         record.set(Field::UserName, Text::copy_from(b"\xff"));
-        assert_eq!(
-            parsed(&record)["sensor"]["raw"],
-            json!({"user": {"name": "/w=="}})
-        );
+        assert_eq!(parsed(&record)["sensor"]["raw"], json!({"user": {"name": "/w=="}}));
     }
 
     #[test]
@@ -390,22 +361,15 @@ mod tests {
         inner.set(Field::RunnerPid, 3_u32);
         let mut record = Record::new();
         record.set(Field::SensorRunners, vec![inner]);
-        let wanted =
-            json!([{"process": {"thread": {"id": 1}}, "sensor": {"exe": {"nlink": 2}}, "pid": 3}]);
+        let wanted = json!([{"process": {"thread": {"id": 1}}, "sensor": {"exe": {"nlink": 2}}, "pid": 3}]);
         assert_eq!(parsed(&record)["sensor"]["runners"], wanted);
     }
 
     #[test]
     fn paths_part_where_an_object_ends() {
-        assert_eq!(
-            part("process.parent", "process.previous"),
-            ("parent", "previous")
-        );
+        assert_eq!(part("process.parent", "process.previous"), ("parent", "previous"));
         assert_eq!(part("process", "process.thread"), ("", "thread"));
-        assert_eq!(
-            part("process.thread.capabilities", "process"),
-            ("thread.capabilities", "")
-        );
+        assert_eq!(part("process.thread.capabilities", "process"), ("thread.capabilities", ""));
         assert_eq!(part("user", "user_agent"), ("user", "user_agent"));
         assert_eq!(part("a.user", "a.user_agent"), ("user", "user_agent"));
         assert_eq!(part("", "host.boot"), ("", "host.boot"));
@@ -422,9 +386,7 @@ mod tests {
     fn random_records_read_back_as_they_were() {
         let mut state = 3_u64;
         let mut random = move |below: usize| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize % below
         };
         let plain = |field: &&Field| {
@@ -442,10 +404,7 @@ mod tests {
                     continue;
                 }
                 let bytes: Vec<u8> = (0..random(12)).map(|_| random(256) as u8).collect();
-                let (text, lossy) = (
-                    Text::from(bytes.clone()),
-                    String::from_utf8_lossy(&bytes).into_owned(),
-                );
+                let (text, lossy) = (Text::from(bytes.clone()), String::from_utf8_lossy(&bytes).into_owned());
                 if field.kind().is_array() {
                     record.set(field, vec![text.clone(), Text::from("é")]);
                     put(&mut wanted, field.name(), json!([lossy, "é"]));
@@ -457,20 +416,12 @@ mod tests {
                     let mut coded = Vec::new();
                     base64(&bytes, &mut coded);
                     let coded = json!(String::from_utf8(coded).unwrap());
-                    let raw = if field.kind().is_array() {
-                        json!([coded, null])
-                    } else {
-                        coded
-                    };
+                    let raw = if field.kind().is_array() { json!([coded, null]) } else { coded };
                     put(&mut wanted, &format!("sensor.raw.{}", field.name()), raw);
                 }
             }
             let shown = line(&record);
-            assert_eq!(
-                serde_json::from_str::<Json>(&shown).unwrap(),
-                wanted,
-                "{shown}"
-            );
+            assert_eq!(serde_json::from_str::<Json>(&shown).unwrap(), wanted, "{shown}");
             assert!(!shown.trim_end().chars().any(misleads), "{shown:?}");
             keys_are_unique(&shown);
         }
@@ -480,10 +431,6 @@ mod tests {
     /// lose what it had, and be written with fewer keys again.
     fn keys_are_unique(line: &str) {
         let again = serde_json::from_str::<Json>(line).unwrap().to_string();
-        assert_eq!(
-            line.matches("\":").count(),
-            again.matches("\":").count(),
-            "{line}"
-        );
+        assert_eq!(line.matches("\":").count(), again.matches("\":").count(), "{line}");
     }
 }

@@ -47,12 +47,7 @@ impl Format for Lines {
     }
 }
 
-const USER: [Field; 4] = [
-    Field::UserName,
-    Field::ProcessUserName,
-    Field::UserId,
-    Field::ProcessUserId,
-];
+const USER: [Field; 4] = [Field::UserName, Field::ProcessUserName, Field::UserId, Field::ProcessUserId];
 
 impl Lines {
     /// The action and, for an alert, its severity in a word.
@@ -204,11 +199,7 @@ fn show(value: &Value, out: &mut Vec<u8>) {
     }
 }
 
-fn list<T>(
-    items: impl Iterator<Item = T>,
-    out: &mut Vec<u8>,
-    mut write: impl FnMut(T, &mut Vec<u8>),
-) {
+fn list<T>(items: impl Iterator<Item = T>, out: &mut Vec<u8>, mut write: impl FnMut(T, &mut Vec<u8>)) {
     out.push(b'[');
     for (at, item) in items.enumerate() {
         if at > 0 {
@@ -273,15 +264,9 @@ fn needs(bytes: &[u8]) -> Quotes {
         return Quotes::Escaping;
     }
     let plain = |c: char| {
-        c.is_ascii_alphanumeric()
-            || "%+,-./:=@_".contains(c)
-            || (!c.is_ascii() && !c.is_whitespace())
+        c.is_ascii_alphanumeric() || "%+,-./:=@_".contains(c) || (!c.is_ascii() && !c.is_whitespace())
     };
-    if !text.is_empty() && text.chars().all(plain) {
-        Quotes::None
-    } else {
-        Quotes::Single
-    }
+    if !text.is_empty() && text.chars().all(plain) { Quotes::None } else { Quotes::Single }
 }
 
 /// Appends the bytes with escapes for all that misleads and a backslash before what `special` says.
@@ -323,18 +308,14 @@ mod tests {
         record.set(Field::UserId, Value::Id(1000));
         record.set(Field::UserName, Text::from("alice"));
         record.set(Field::ProcessExecutable, Text::from("/usr/bin/ls"));
-        record.set(
-            Field::ProcessArgs,
-            texts(&[b"ls", b"-l", b"my file", b"|", b"exit=0"]),
-        );
+        record.set(Field::ProcessArgs, texts(&[b"ls", b"-l", b"my file", b"|", b"exit=0"]));
         record.set(Field::SensorExeState, "present");
         record
     }
 
     #[test]
     fn an_exec() {
-        let wanted =
-            "12:34:56.123 exec         4242    alice    /usr/bin/ls -l 'my file' '|' exit=0\n";
+        let wanted = "12:34:56.123 exec         4242    alice    /usr/bin/ls -l 'my file' '|' exit=0\n";
         assert_eq!(line(Lines::default(), &exec()), wanted);
     }
 
@@ -349,10 +330,7 @@ mod tests {
         record.set(Field::FilePath, Text::from("/tmp/x"));
         record.set(Field::SensorSelf, true);
         record.set(Field::SensorRunners, vec![runner]);
-        record.set(
-            Field::SensorReason,
-            Text::from(String::from("it unlinks\n itself")),
-        );
+        record.set(Field::SensorReason, Text::from(String::from("it unlinks\n itself")));
         let rest = "/usr/bin/ls ['[kworker/0:1]'] | file=/tmp/x self=yes \
                     runners=[{pid=7 args=[x 'a b']}] | it unlinks\\x0a itself\n";
         let plain = format!("12:34:56.123 exe_deleted [high] 4242    alice    {rest}");
@@ -363,19 +341,13 @@ mod tests {
 
     #[test]
     fn an_empty_record_and_odd_values() {
-        assert_eq!(
-            line(Lines::default(), &Record::new()),
-            "--:--:--.--- -            -       -       \n"
-        );
+        assert_eq!(line(Lines::default(), &Record::new()), "--:--:--.--- -            -       -       \n");
         let mut record = Record::new();
         record.set(Field::Timestamp, Time(-1));
         record.set(Field::EventSeverity, -1_i64);
         record.set(Field::ProcessArgs, texts(&[]));
         record.set(Field::SensorArgsTruncated, true);
-        record.set(
-            Field::SensorCapabilitiesGained,
-            vec!["CAP_BPF", "CAP_SYSLOG"],
-        );
+        record.set(Field::SensorCapabilitiesGained, vec!["CAP_BPF", "CAP_SYSLOG"]);
         record.set(Field::SensorRunners, Vec::<Record>::new());
         assert_eq!(
             line(Lines::default(), &record),
@@ -395,10 +367,7 @@ mod tests {
             (b"\x1b[31m", r"$'\x1b[31m'"),
             (b"a\nb\x7f", r"$'a\x0ab\x7f'"),
             (b"\xff\xe2\x80", r"$'\xff\xe2\x80'"),
-            (
-                "\u{85}\u{202e}\u{2028}".as_bytes(),
-                r"$'\u{85}\u{202e}\u{2028}'",
-            ),
+            ("\u{85}\u{202e}\u{2028}".as_bytes(), r"$'\u{85}\u{202e}\u{2028}'"),
             ("a\u{a0}b".as_bytes(), "'a\u{a0}b'"),
             ("a\u{200b}b".as_bytes(), r"$'a\u{200b}b'"),
         ];
@@ -409,13 +378,8 @@ mod tests {
 
     /// The bytes that a word stands for.
     fn read(word: &str) -> Vec<u8> {
-        let Some(body) = word
-            .strip_prefix("$'")
-            .and_then(|rest| rest.strip_suffix('\''))
-        else {
-            let bare = word
-                .strip_prefix('\'')
-                .and_then(|rest| rest.strip_suffix('\''));
+        let Some(body) = word.strip_prefix("$'").and_then(|rest| rest.strip_suffix('\'')) else {
+            let bare = word.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
             return bare.unwrap_or(word).as_bytes().to_vec();
         };
         let (mut out, mut chars) = (Vec::new(), body.chars());
@@ -444,9 +408,7 @@ mod tests {
     fn random_bytes_are_harmless_and_can_be_read_back() {
         let mut state = 7_u64;
         let mut random = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (state >> 33) as usize
         };
         let pieces: [&[u8]; 12] = [
@@ -465,10 +427,7 @@ mod tests {
         ];
         for _ in 0..20_000 {
             let length = random() % 6;
-            let bytes: Vec<u8> = (0..length)
-                .flat_map(|_| pieces[random() % 12])
-                .copied()
-                .collect();
+            let bytes: Vec<u8> = (0..length).flat_map(|_| pieces[random() % 12]).copied().collect();
             let word = escape(&bytes);
             assert_eq!(read(&word), bytes, "{word}");
             let mut record = exec();
@@ -476,10 +435,7 @@ mod tests {
             record.set(Field::UserName, bytes.clone());
             record.set(Field::SensorReason, bytes);
             let line = line(Lines::default(), &record);
-            assert!(
-                !line.trim_end_matches('\n').chars().any(misleads),
-                "{line:?}"
-            );
+            assert!(!line.trim_end_matches('\n').chars().any(misleads), "{line:?}");
         }
     }
 }

@@ -141,13 +141,7 @@ impl<'a> Type<'a> {
         let tail = kind::tail(kind, len).ok_or(BtfError::Kind { id, kind })?;
         let after = bytes.get(HEAD..).unwrap_or_default();
         let (tail, rest) = after.split_at_checked(tail).ok_or(cut)?;
-        let ty = Self {
-            kind,
-            flag,
-            name,
-            size_or_id,
-            tail,
-        };
+        let ty = Self { kind, flag, name, size_or_id, tail };
         Ok((ty, rest))
     }
 
@@ -156,10 +150,7 @@ impl<'a> Type<'a> {
     }
 
     fn is_qualifier(&self) -> bool {
-        matches!(
-            self.kind,
-            kind::CONST | kind::VOLATILE | kind::RESTRICT | kind::TYPE_TAG
-        )
+        matches!(self.kind, kind::CONST | kind::VOLATILE | kind::RESTRICT | kind::TYPE_TAG)
     }
 
     /// Whether it is ever looked up by its name.
@@ -198,12 +189,7 @@ impl<'a> Btf<'a> {
     pub fn parse(data: &'a [u8]) -> Result<Self, BtfError> {
         let (types, strings) = sections(data)?;
         let buckets = vec![0; (types.len() / 64).next_power_of_two()];
-        let mut btf = Self {
-            types,
-            strings,
-            entries: Vec::with_capacity(types.len() / 24),
-            buckets,
-        };
+        let mut btf = Self { types, strings, entries: Vec::with_capacity(types.len() / 24), buckets };
         let mut rest = types;
         let mut id = 0_u32;
         while !rest.is_empty() {
@@ -222,11 +208,7 @@ impl<'a> Btf<'a> {
     /// A path is names between dots, each with indices where it is an array: `se.sum_exec_runtime`,
     /// `numbers[0].nr`. Members of anonymous structs are named as in C. Pointers are not followed.
     pub fn offset(&self, type_name: &str, path: &str) -> Option<Member> {
-        let mut place = Place {
-            id: self.composite(type_name)?,
-            bits: 0,
-            bit_size: 0,
-        };
+        let mut place = Place { id: self.composite(type_name)?, bits: 0, bit_size: 0 };
         for step in path.split('.') {
             let mut parts = step.split('[');
             place = self.member(place, parts.next()?)?;
@@ -271,19 +253,12 @@ impl<'a> Btf<'a> {
     }
 
     fn params_of(&self, proto: u32) -> Option<Vec<Param>> {
-        let proto = self
-            .resolve(proto)
-            .filter(|ty| ty.kind == kind::FUNC_PROTO)?;
+        let proto = self.resolve(proto).filter(|ty| ty.kind == kind::FUNC_PROTO)?;
         if rows::<2>(proto.tail).len() > PARAMS_MAX {
             return None;
         }
         rows(proto.tail)
-            .map(|[name, id]| {
-                Some(Param {
-                    name: self.text(name)?,
-                    type_name: self.type_name(id)?,
-                })
-            })
+            .map(|[name, id]| Some(Param { name: self.text(name)?, type_name: self.type_name(id)? }))
             .collect()
     }
 
@@ -308,12 +283,7 @@ impl<'a> Btf<'a> {
         for _ in 0..CHAIN_MAX {
             let ty = self.resolve(id)?;
             match ty.kind {
-                kind::INT
-                | kind::ENUM
-                | kind::ENUM64
-                | kind::FLOAT
-                | kind::STRUCT
-                | kind::UNION => {
+                kind::INT | kind::ENUM | kind::ENUM64 | kind::FLOAT | kind::STRUCT | kind::UNION => {
                     return count.checked_mul(ty.size_or_id);
                 }
                 kind::PTR => return count.checked_mul(POINTER_SIZE),
@@ -341,16 +311,8 @@ impl<'a> Btf<'a> {
             };
             for [name_at, id, place] in rows(ty.tail) {
                 left = left.checked_sub(1)?;
-                let (bits, bit_size) = if ty.flag {
-                    (place & 0xff_ffff, place >> 24)
-                } else {
-                    (place, 0)
-                };
-                let inner = Place {
-                    id,
-                    bits: outer.bits.checked_add(bits.into())?,
-                    bit_size,
-                };
+                let (bits, bit_size) = if ty.flag { (place & 0xff_ffff, place >> 24) } else { (place, 0) };
+                let inner = Place { id, bits: outer.bits.checked_add(bits.into())?, bit_size };
                 if self.is_named(name_at, name) {
                     return Some(inner);
                 }
@@ -369,34 +331,22 @@ impl<'a> Btf<'a> {
         if index >= len && len != 0 {
             return None;
         }
-        let bits = u64::from(index)
-            .checked_mul(self.size(id)?.into())?
-            .checked_mul(8)?;
-        Some(Place {
-            id,
-            bits: array.bits.checked_add(bits)?,
-            bit_size: 0,
-        })
+        let bits = u64::from(index).checked_mul(self.size(id)?.into())?.checked_mul(8)?;
+        Some(Place { id, bits: array.bits.checked_add(bits)?, bit_size: 0 })
     }
 
     /// The struct or union of this name, or else a typedef that may be one (`atomic_t`).
     fn composite(&self, name: &str) -> Option<u32> {
-        self.find(name, Type::is_composite)
-            .or_else(|| self.find(name, |ty| ty.kind == kind::TYPEDEF))
+        self.find(name, Type::is_composite).or_else(|| self.find(name, |ty| ty.kind == kind::TYPEDEF))
     }
 
     /// The first type with this name and a kind that fits.
     fn find(&self, name: &str, fits: impl Fn(&Type<'a>) -> bool) -> Option<u32> {
         let mut found = None;
-        let mut id = *self
-            .buckets
-            .get(bucket(name.as_bytes(), self.buckets.len()))?;
+        let mut id = *self.buckets.get(bucket(name.as_bytes(), self.buckets.len()))?;
         // Each entry points at one before it, so this ends.
         while let Some(entry) = self.entry(id) {
-            if self
-                .get(id)
-                .is_some_and(|ty| fits(&ty) && self.is_named(ty.name, name))
-            {
+            if self.get(id).is_some_and(|ty| fits(&ty) && self.is_named(ty.name, name)) {
                 found = Some(id);
             }
             id = entry.next;
@@ -443,8 +393,7 @@ impl<'a> Btf<'a> {
     }
 
     fn text(&self, at: u32) -> Option<String> {
-        self.name(at)
-            .map(|name| String::from_utf8_lossy(name).into_owned())
+        self.name(at).map(|name| String::from_utf8_lossy(name).into_owned())
     }
 
     fn is_named(&self, at: u32, name: &str) -> bool {
@@ -504,9 +453,7 @@ fn bucket(name: &[u8], count: usize) -> usize {
     let words = words.iter().map(|word| u64::from_le_bytes(*word));
     let hash = words
         .chain(rest.iter().map(|byte| u64::from(*byte)))
-        .fold(0_u64, |hash, word| {
-            (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        });
+        .fold(0_u64, |hash, word| (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     usize::try_from(hash >> 32).unwrap_or(0) & count.saturating_sub(1)
 }
 
@@ -523,11 +470,7 @@ mod tests {
 
     impl Build {
         fn new() -> Self {
-            Self {
-                types: Vec::new(),
-                strings: vec![0],
-                last: 0,
-            }
+            Self { types: Vec::new(), strings: vec![0], last: 0 }
         }
 
         fn name(&mut self, name: &str) -> u32 {
@@ -542,31 +485,16 @@ mod tests {
         fn add(&mut self, kind: u32, name: &str, len: u32, size_or_id: u32, tail: &[u32]) -> u32 {
             let name = self.name(name);
             let head = [name, kind << 24 | len, size_or_id];
-            self.types
-                .extend(head.iter().chain(tail).flat_map(|word| word.to_le_bytes()));
+            self.types.extend(head.iter().chain(tail).flat_map(|word| word.to_le_bytes()));
             self.last += 1;
             self.last
         }
 
         /// Members as (name, type, bits from the start).
-        fn composite(
-            &mut self,
-            kind: u32,
-            name: &str,
-            size: u32,
-            members: &[(&str, u32, u32)],
-        ) -> u32 {
-            let tail: Vec<u32> = members
-                .iter()
-                .flat_map(|(name, id, bits)| [self.name(name), *id, *bits])
-                .collect();
-            self.add(
-                kind,
-                name,
-                u32::try_from(members.len()).unwrap(),
-                size,
-                &tail,
-            )
+        fn composite(&mut self, kind: u32, name: &str, size: u32, members: &[(&str, u32, u32)]) -> u32 {
+            let tail: Vec<u32> =
+                members.iter().flat_map(|(name, id, bits)| [self.name(name), *id, *bits]).collect();
+            self.add(kind, name, u32::try_from(members.len()).unwrap(), size, &tail)
         }
 
         /// The type added last gets the flag.
@@ -579,10 +507,7 @@ mod tests {
             let strings = u32::try_from(self.strings.len()).unwrap();
             let header = [0x0001_eb9f, 24, 0, types, types, strings];
             let header = header.iter().flat_map(|word| word.to_le_bytes());
-            header
-                .chain(self.types.iter().copied())
-                .chain(self.strings.iter().copied())
-                .collect()
+            header.chain(self.types.iter().copied()).chain(self.strings.iter().copied()).collect()
         }
     }
 
@@ -594,12 +519,8 @@ mod tests {
         let qualified = b.add(kind::VOLATILE, "", 0, long, &[]);
         let counts = b.add(kind::ARRAY, "", 0, 0, &[qualified, int, 4]);
         let matrix = b.add(kind::ARRAY, "", 0, 0, &[counts, int, 2]);
-        let entity = b.composite(
-            kind::STRUCT,
-            "sched_entity",
-            80,
-            &[("load", long, 0), ("grid", matrix, 64)],
-        );
+        let entity =
+            b.composite(kind::STRUCT, "sched_entity", 80, &[("load", long, 0), ("grid", matrix, 64)]);
         let uid = b.composite(kind::STRUCT, "", 4, &[("val", int, 0)]);
         let kuid = b.add(kind::TYPEDEF, "kuid_t", 0, uid, &[]);
         let union = b.composite(kind::UNION, "", 8, &[("left", long, 0), ("right", int, 0)]);
@@ -645,44 +566,21 @@ mod tests {
     }
 
     fn plain(offset: u32, size: u32) -> Option<Member> {
-        Some(Member {
-            offset,
-            size,
-            bit_offset: 0,
-            bit_size: 0,
-        })
+        Some(Member { offset, size, bit_offset: 0, bit_size: 0 })
     }
 
     fn param(name: &str, type_name: &str) -> Param {
-        Param {
-            name: name.to_owned(),
-            type_name: type_name.to_owned(),
-        }
+        Param { name: name.to_owned(), type_name: type_name.to_owned() }
     }
 
     /// Every kind of question, for inputs of which only the end is of interest.
     fn ask(btf: &Btf<'_>) {
-        for path in [
-            "flags",
-            "se.load",
-            "se.grid[1][3]",
-            "right",
-            "uid.val",
-            "bit",
-            "a",
-            "a[7].a",
-            "",
-            ".",
-        ] {
+        for path in ["flags", "se.load", "se.grid[1][3]", "right", "uid.val", "bit", "a", "a[7].a", "", "."] {
             let _ = btf.offset("task_struct", path);
             let _ = btf.offset("a", path);
         }
         let _ = (btf.size_of_struct("a"), btf.size_of_struct("task_struct"));
-        let _ = (
-            btf.params("vfs_unlink"),
-            btf.params("a"),
-            btf.trace_params("sched_process_exit"),
-        );
+        let _ = (btf.params("vfs_unlink"), btf.params("a"), btf.trace_params("sched_process_exit"));
     }
 
     #[test]
@@ -699,12 +597,7 @@ mod tests {
         assert_eq!(btf.offset("task_struct", "right"), plain(96, 4));
         assert_eq!(btf.offset("task_struct", "uid.val"), plain(104, 4));
         assert_eq!(btf.offset("kuid_t", "val"), plain(0, 4));
-        let bit = Member {
-            offset: 108,
-            size: 4,
-            bit_offset: 2,
-            bit_size: 3,
-        };
+        let bit = Member { offset: 108, size: 4, bit_offset: 2, bit_size: 3 };
         assert_eq!(btf.offset("task_struct", "bit"), Some(bit));
         assert_eq!(btf.size_of_struct("task_struct"), Some(136));
         assert_eq!(btf.size_of_struct("kuid_t"), Some(4));
@@ -771,10 +664,7 @@ mod tests {
         let mut bytes = kernel().bytes();
         bytes[4] = 32;
         bytes.splice(24..24, [0xff; 8]);
-        assert_eq!(
-            Btf::parse(&bytes).unwrap().size_of_struct("task_struct"),
-            Some(136)
-        );
+        assert_eq!(Btf::parse(&bytes).unwrap().size_of_struct("task_struct"), Some(136));
     }
 
     #[test]
@@ -784,11 +674,7 @@ mod tests {
             let error = Btf::parse(&bytes[..end]).err();
             assert_eq!(
                 error,
-                Some(if end < 24 {
-                    BtfError::Header
-                } else {
-                    error_of_section(&bytes, end)
-                }),
+                Some(if end < 24 { BtfError::Header } else { error_of_section(&bytes, end) }),
                 "{end}"
             );
         }
@@ -796,11 +682,7 @@ mod tests {
 
     fn error_of_section(bytes: &[u8], end: usize) -> BtfError {
         let types = u32::from_le_bytes(*bytes[12..].first_chunk().unwrap());
-        BtfError::Section(if end < 24 + types as usize {
-            "type"
-        } else {
-            "string"
-        })
+        BtfError::Section(if end < 24 + types as usize { "type" } else { "string" })
     }
 
     #[test]
@@ -808,21 +690,14 @@ mod tests {
         let whole = kernel();
         let mut ends = 0;
         for end in 0..whole.types.len() {
-            let cut = Build {
-                types: whole.types[..end].to_vec(),
-                strings: whole.strings.clone(),
-                last: 0,
-            };
+            let cut = Build { types: whole.types[..end].to_vec(), strings: whole.strings.clone(), last: 0 };
             match Btf::parse(&cut.bytes()) {
                 Ok(btf) => ask(&btf),
                 Err(error) => assert!(matches!(error, BtfError::Truncated(_)), "{end}: {error}"),
             }
             ends += usize::from(Btf::parse(&cut.bytes()).is_ok());
         }
-        assert_eq!(
-            ends, whole.last as usize,
-            "a cut is well-formed only between two types"
-        );
+        assert_eq!(ends, whole.last as usize, "a cut is well-formed only between two types");
     }
 
     #[test]
@@ -843,10 +718,7 @@ mod tests {
         assert_eq!(with(good.len() - 1, b'x'), Some(BtfError::Strings));
         // The first type: kind 31, then a name beyond the strings.
         assert_eq!(with(31, 31), Some(BtfError::Kind { id: 1, kind: 31 }));
-        assert_eq!(
-            BtfError::Kind { id: 1, kind: 31 }.to_string(),
-            "BTF type 1 is of unknown kind 31"
-        );
+        assert_eq!(BtfError::Kind { id: 1, kind: 31 }.to_string(), "BTF type 1 is of unknown kind 31");
         let mut big = good.clone();
         big.swap(0, 1);
         assert_eq!(Btf::parse(&big).err(), Some(BtfError::BigEndian));
@@ -856,15 +728,7 @@ mod tests {
     fn every_changed_byte_ends_well() {
         let good = kernel().bytes();
         for at in 0..good.len() {
-            for byte in [
-                0,
-                1,
-                0x7f,
-                0x80,
-                0xff,
-                good[at] ^ 1,
-                good[at].wrapping_add(1),
-            ] {
+            for byte in [0, 1, 0x7f, 0x80, 0xff, good[at] ^ 1, good[at].wrapping_add(1)] {
                 let mut bytes = good.clone();
                 bytes[at] = byte;
                 let _ = Btf::parse(&bytes).map(|btf| ask(&btf));
@@ -874,14 +738,7 @@ mod tests {
 
     #[test]
     fn cycles_end() {
-        for kind in [
-            kind::TYPEDEF,
-            kind::CONST,
-            kind::VOLATILE,
-            kind::RESTRICT,
-            kind::TYPE_TAG,
-            kind::PTR,
-        ] {
+        for kind in [kind::TYPEDEF, kind::CONST, kind::VOLATILE, kind::RESTRICT, kind::TYPE_TAG, kind::PTR] {
             let mut b = Build::new();
             b.add(kind, "a", 0, 1, &[]);
             b.composite(kind::STRUCT, "task_struct", 8, &[("a", 1, 0), ("", 1, 0)]);
@@ -921,21 +778,12 @@ mod tests {
     #[test]
     fn offsets_do_not_overflow() {
         let mut b = Build::new();
-        b.composite(
-            kind::STRUCT,
-            "a",
-            u32::MAX,
-            &[("a", 2, 0), ("end", 1, u32::MAX - 7), ("odd", 1, 1)],
-        );
+        b.composite(kind::STRUCT, "a", u32::MAX, &[("a", 2, 0), ("end", 1, u32::MAX - 7), ("odd", 1, 1)]);
         b.add(kind::ARRAY, "", 0, 0, &[1, 1, 0]);
         let bytes = b.bytes();
         let btf = Btf::parse(&bytes).unwrap();
         assert_eq!(btf.offset("a", "end"), plain(u32::MAX / 8, u32::MAX));
-        assert_eq!(
-            btf.offset("a", "odd"),
-            None,
-            "a bitfield whose size is not told"
-        );
+        assert_eq!(btf.offset("a", "odd"), None, "a bitfield whose size is not told");
         assert_eq!(btf.offset("a", "a[1].a"), plain(u32::MAX, 0));
         assert_eq!(btf.offset("a", "a[4294967295]"), None);
         let far = ["a[4294967295]"; 64].join(".");
@@ -977,36 +825,22 @@ mod tests {
             assert_eq!((member.size, member.bit_size), (size, 0), "{path}");
             assert!(member.offset + size <= task, "{path}");
         }
-        let (pid, tgid) = (
-            btf.offset("task_struct", "pid").unwrap(),
-            btf.offset("task_struct", "tgid").unwrap(),
-        );
+        let (pid, tgid) =
+            (btf.offset("task_struct", "pid").unwrap(), btf.offset("task_struct", "tgid").unwrap());
         assert_eq!(pid.offset + 4, tgid.offset);
         assert_eq!(btf.offset("list_head", "prev"), plain(8, 8));
         assert_eq!(btf.offset("atomic_t", "counter"), plain(0, 4));
         assert_eq!(btf.offset("task_struct", "in_execve").unwrap().bit_size, 1);
         let [first, second] = ["__sk_common.skc_daddr", "__sk_common.skc_rcv_saddr"]
             .map(|path| btf.offset("sock", path).unwrap());
-        assert_eq!(
-            first.offset + 4,
-            second.offset,
-            "both lie in one anonymous struct"
-        );
+        assert_eq!(first.offset + 4, second.offset, "both lie in one anonymous struct");
         let number = btf.offset("pid", "numbers[1].nr").unwrap();
         assert_eq!(
             number.offset,
             btf.offset("pid", "numbers").unwrap().offset + btf.size_of_struct("upid").unwrap()
         );
         assert!(btf.size_of_struct("mount").unwrap() > 64);
-        assert!(
-            btf.params("vfs_unlink")
-                .unwrap()
-                .iter()
-                .any(|param| param.type_name == "dentry")
-        );
-        assert_eq!(
-            btf.trace_params("sched_process_exit").unwrap().first(),
-            Some(&param("", "task_struct"))
-        );
+        assert!(btf.params("vfs_unlink").unwrap().iter().any(|param| param.type_name == "dentry"));
+        assert_eq!(btf.trace_params("sched_process_exit").unwrap().first(), Some(&param("", "task_struct")));
     }
 }

@@ -42,7 +42,8 @@ impl Facts {
 /// Offsets and positions from the kernel's type information.
 fn answers(bytes: &[u8]) -> Result<(Ask, Vec<&'static Row>), KernelError> {
     let btf = Btf::parse(bytes).map_err(|source| KernelError::BadBtf { path: BTF, source })?;
-    let (offsets, missing) = Offsets::fill(|strukt, path| btf.offset(strukt, path).map(|member| member.offset));
+    let (offsets, missing) =
+        Offsets::fill(|strukt, path| btf.offset(strukt, path).map(|member| member.offset));
     let missing: Vec<_> = missing.collect();
     let must: Vec<_> = missing.iter().filter(|row| row.need == Need::Must).map(|row| row.name).collect();
     if !must.is_empty() {
@@ -71,7 +72,13 @@ fn tracefs() -> Result<PathBuf, String> {
         return Ok(found.into());
     }
     let [root, _] = TRACEFS;
-    mount(Some("tracefs"), root, Some("tracefs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, None::<&str>)
-        .map(|()| root.into())
-        .map_err(|error| format!("tracefs is not mounted, and mounting it on {root} failed: {error}"))
+    mount(
+        Some("tracefs"),
+        root,
+        Some("tracefs"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+        None::<&str>,
+    )
+    .map(|()| root.into())
+    .map_err(|error| format!("tracefs is not mounted, and mounting it on {root} failed: {error}"))
 }

@@ -31,7 +31,8 @@ pub(super) fn object(facts: &Facts, options: &Options) -> Result<Ebpf, KernelErr
 
 /// Attaches every hook that this kernel takes, and says what became of each.
 pub(super) fn attach(ebpf: &mut Ebpf, facts: &Facts) -> Result<Vec<Coverage>, KernelError> {
-    let btf = Btf::from_sys_fs().map_err(|source| KernelError::Load { what: "the kernel's types", source: Box::new(source) })?;
+    let btf = Btf::from_sys_fs()
+        .map_err(|source| KernelError::Load { what: "the kernel's types", source: Box::new(source) })?;
     let mut coverage = Vec::with_capacity(HOOKS.len());
     for hook in HOOKS {
         coverage.push(match refusal(hook, facts) {
@@ -48,14 +49,26 @@ fn attach_hook(ebpf: &mut Ebpf, btf: &Btf, hook: &Hook) -> Result<Coverage, Kern
             if hook.must {
                 return Err(KernelError::Load { what: hook.name, source });
             }
-            let reason = format!("the kernel refused it: {}; not seen: {}", chain(source.as_ref()), hook.without);
-            return Ok(Coverage::row(hook.action, hook.name, State::Unseen, reason, "run `sensor run --kernel-log` and report its output"));
+            let reason =
+                format!("the kernel refused it: {}; not seen: {}", chain(source.as_ref()), hook.without);
+            return Ok(Coverage::row(
+                hook.action,
+                hook.name,
+                State::Unseen,
+                reason,
+                "run `sensor run --kernel-log` and report its output",
+            ));
         }
     }
     Ok(Coverage::row(hook.action, hook.name, State::Seen, String::new(), ""))
 }
 
-fn attach_program(ebpf: &mut Ebpf, btf: &Btf, name: &str, attach: Attach) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn attach_program(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    name: &str,
+    attach: Attach,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let program = ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
     match attach {
         Attach::Raw(tracepoint) => {

@@ -89,7 +89,12 @@ impl Marks {
         let mask = MaskFlags::FAN_ATTRIB | MaskFlags::FAN_DELETE_SELF | MaskFlags::FAN_MOVE_SELF;
         let group = &self.group.get_ref().0;
         if self.evictable {
-            match group.mark(MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_EVICTABLE, mask, nix::fcntl::AT_FDCWD, Some(path)) {
+            match group.mark(
+                MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_EVICTABLE,
+                mask,
+                nix::fcntl::AT_FDCWD,
+                Some(path),
+            ) {
                 Err(Errno::EINVAL) => self.evictable = false,
                 result => return result,
             }
@@ -104,7 +109,12 @@ impl Marks {
             self.kept = 0;
             self.marked.clear();
             // Flushing takes no path; a failure leaves marks that do no harm.
-            let _ = self.group.get_ref().0.mark(MarkFlags::FAN_MARK_FLUSH, MaskFlags::empty(), nix::fcntl::AT_FDCWD, None::<&Path>);
+            let _ = self.group.get_ref().0.mark(
+                MarkFlags::FAN_MARK_FLUSH,
+                MaskFlags::empty(),
+                nix::fcntl::AT_FDCWD,
+                None::<&Path>,
+            );
         }
     }
 

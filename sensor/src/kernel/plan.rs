@@ -65,35 +65,50 @@ pub(super) const HOOKS: &[Hook] = &[
     Hook {
         action: "exe_deleted",
         name: "tracepoint/syscalls/unlink",
-        programs: &[("enter_unlink", Syscall("sys_enter_unlink")), ("leave_unlink", Syscall("sys_exit_unlink"))],
+        programs: &[
+            ("enter_unlink", Syscall("sys_enter_unlink")),
+            ("leave_unlink", Syscall("sys_exit_unlink")),
+        ],
         must: false,
         without: "who unlinked (unlink(2)); the sweep still sees that the name is gone, within a second",
     },
     Hook {
         action: "exe_deleted",
         name: "tracepoint/syscalls/unlinkat",
-        programs: &[("enter_unlinkat", Syscall("sys_enter_unlinkat")), ("leave_unlink", Syscall("sys_exit_unlinkat"))],
+        programs: &[
+            ("enter_unlinkat", Syscall("sys_enter_unlinkat")),
+            ("leave_unlink", Syscall("sys_exit_unlinkat")),
+        ],
         must: false,
         without: "who unlinked (unlinkat(2)); the sweep still sees that the name is gone, within a second",
     },
     Hook {
         action: "exe_deleted",
         name: "tracepoint/syscalls/rename",
-        programs: &[("enter_rename", Syscall("sys_enter_rename")), ("leave_rename", Syscall("sys_exit_rename"))],
+        programs: &[
+            ("enter_rename", Syscall("sys_enter_rename")),
+            ("leave_rename", Syscall("sys_exit_rename")),
+        ],
         must: false,
         without: "who renamed (rename(2)); the sweep still sees that the name is gone, within a second",
     },
     Hook {
         action: "exe_deleted",
         name: "tracepoint/syscalls/renameat",
-        programs: &[("enter_renameat", Syscall("sys_enter_renameat")), ("leave_rename", Syscall("sys_exit_renameat"))],
+        programs: &[
+            ("enter_renameat", Syscall("sys_enter_renameat")),
+            ("leave_rename", Syscall("sys_exit_renameat")),
+        ],
         must: false,
         without: "who renamed (renameat(2)); the sweep still sees that the name is gone, within a second",
     },
     Hook {
         action: "exe_deleted",
         name: "tracepoint/syscalls/renameat2",
-        programs: &[("enter_renameat", Syscall("sys_enter_renameat2")), ("leave_rename", Syscall("sys_exit_renameat2"))],
+        programs: &[
+            ("enter_renameat", Syscall("sys_enter_renameat2")),
+            ("leave_rename", Syscall("sys_exit_renameat2")),
+        ],
         must: false,
         without: "who renamed (renameat2(2)); the sweep still sees that the name is gone, within a second",
     },
@@ -139,7 +154,10 @@ fn syscall_refusal(hook: &Hook, facts: &Facts, name: &str) -> Option<Coverage> {
             hook.action,
             hook.name,
             State::Absent,
-            format!("no {name} in {}/events/syscalls: this architecture has no such call, or CONFIG_FTRACE_SYSCALLS is off", root.display()),
+            format!(
+                "no {name} in {}/events/syscalls: this architecture has no such call, or CONFIG_FTRACE_SYSCALLS is off",
+                root.display()
+            ),
             "nothing to do when the call doesn't exist; else a kernel with CONFIG_FTRACE_SYSCALLS",
         )),
     }

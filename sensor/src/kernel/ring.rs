@@ -55,7 +55,9 @@ impl Batch {
         self.index.is_empty()
     }
 
-    fn full(&self) -> bool {
+    /// Whether more may be waiting in the rings.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
         self.bytes.len() >= MOST
     }
 }
@@ -79,7 +81,9 @@ impl Ring {
     /// Moves what is there into a batch, up to its limit.
     pub(super) fn drain(&mut self, batch: &mut Batch) {
         let ring = self.0.get_mut();
-        while !batch.full() && let Some(item) = ring.next() {
+        while !batch.is_full()
+            && let Some(item) = ring.next()
+        {
             batch.push(&item);
         }
     }

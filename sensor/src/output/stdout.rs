@@ -100,12 +100,7 @@ impl<W: Write> Stdout<W> {
     }
 
     fn error(&self, fault: Fault, source: io::Error) -> OutputError {
-        OutputError {
-            attempted: ATTEMPTED,
-            undelivered: self.ends.len() as u64,
-            fault,
-            source,
-        }
+        OutputError { attempted: ATTEMPTED, undelivered: self.ends.len() as u64, fault, source }
     }
 }
 
@@ -144,11 +139,7 @@ impl<W: Write + Send> Output for Stdout<W> {
     }
 
     fn counts(&self) -> Counts {
-        Counts {
-            delivered: self.delivered,
-            waiting: self.ends.len() as u64,
-            refused: self.refused,
-        }
+        Counts { delivered: self.delivered, waiting: self.ends.len() as u64, refused: self.refused }
     }
 }
 
@@ -191,26 +182,16 @@ mod tests {
     }
 
     fn planned(room: usize, plan: impl IntoIterator<Item = Does>) -> Stdout<Fake> {
-        let fake = Fake {
-            plan: plan.into_iter().collect(),
-            ..Fake::default()
-        };
+        let fake = Fake { plan: plan.into_iter().collect(), ..Fake::default() };
         Stdout::with_room(fake, room)
     }
 
     fn give(output: &mut Stdout<Fake>, lines: &[&str]) -> Vec<Taken> {
-        lines
-            .iter()
-            .map(|line| output.write(line.as_bytes()).unwrap())
-            .collect()
+        lines.iter().map(|line| output.write(line.as_bytes()).unwrap()).collect()
     }
 
     fn counts(delivered: u64, waiting: u64, refused: u64) -> Counts {
-        Counts {
-            delivered,
-            waiting,
-            refused,
-        }
+        Counts { delivered, waiting, refused }
     }
 
     #[test]
@@ -235,23 +216,14 @@ mod tests {
 
     #[test]
     fn no_space_in_mid_line_and_then_space_again() {
-        let plan = [
-            Takes(6),
-            Fails(Errno::ENOSPC),
-            Fails(Errno::ENOSPC),
-            Takes(1),
-            Fails(Errno::ENOSPC),
-        ];
+        let plan = [Takes(6), Fails(Errno::ENOSPC), Fails(Errno::ENOSPC), Takes(1), Fails(Errno::ENOSPC)];
         let mut output = planned(10, plan);
         give(&mut output, &["one\n", "two\n", "six\n"]);
         let error = output.flush().unwrap_err();
         assert_eq!((error.fault, error.undelivered), (Fault::Full, 2));
         assert_eq!(output.counts(), counts(1, 2, 0));
         // Six bytes wait, four more may: the next line is dropped, and the sink is left alone.
-        assert_eq!(
-            give(&mut output, &["ten\n", "nil\n"]),
-            [Taken::Kept, Taken::Refused]
-        );
+        assert_eq!(give(&mut output, &["ten\n", "nil\n"]), [Taken::Kept, Taken::Refused]);
         assert_eq!((output.sink.calls, output.counts()), (2, counts(1, 3, 1)));
         assert_eq!(output.flush().unwrap_err().undelivered, 3);
         assert_eq!(output.flush().unwrap_err().undelivered, 3);
@@ -269,10 +241,7 @@ mod tests {
         assert_eq!(output.flush().unwrap_err().fault, Fault::Busy);
         assert_eq!(give(&mut output, &["two\n"]), [Taken::Refused]);
         output.flush().unwrap();
-        assert_eq!(
-            (output.sink.got.as_slice(), output.counts()),
-            (&b"one\n"[..], counts(1, 0, 1))
-        );
+        assert_eq!((output.sink.got.as_slice(), output.counts()), (&b"one\n"[..], counts(1, 0, 1)));
     }
 
     #[test]
@@ -311,9 +280,7 @@ mod tests {
     fn random_faults_never_tear_a_line() {
         let mut state = 11_u64;
         let mut random = move |below: usize| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize % below
         };
         for _ in 0..500 {
@@ -333,11 +300,7 @@ mod tests {
                 if random(3) == 0 {
                     let _ = output.flush();
                 }
-                let Counts {
-                    delivered,
-                    waiting,
-                    refused,
-                } = output.counts();
+                let Counts { delivered, waiting, refused } = output.counts();
                 assert_eq!(delivered + waiting + refused, n + 1);
             }
             while output.flush().is_err() {}

@@ -1,0 +1,240 @@
+//! What each fact changes in what is known, and what is told of it.
+
+use std::collections::HashMap;
+
+use super::{Pipeline, PipelineError};
+use crate::{
+    enrich::Enricher,
+    event::{self, Actor, Event, Fact, Key, Stamp, exe_memfd, exec::Exec, exit, fork, image, name::Name},
+    field::Field,
+    process::Image,
+    procfs::Details,
+    record::{Record, Text},
+    verdict::{Hint, runtime},
+};
+
+/// For how long after a hint that came ahead of the deed everything is looked at each round, nanoseconds.
+const AHEAD: u64 = 300_000_000;
+/// And after something running was touched.
+const TOUCHED: u64 = 50_000_000;
+
+impl Pipeline<'_> {
+    pub(super) fn take(&mut self, event: Event) -> Result<(), PipelineError> {
+        let Event { stamp, actor, fact } = event;
+        match fact {
+            Fact::Fork(fork) => self.take_fork(stamp, actor, fork),
+            Fact::Exec(exec) => self.take_exec(stamp, actor, exec),
+            Fact::Exit(exit) => self.take_exit(stamp, actor, exit),
+            Fact::Name(name) => self.take_name(stamp, actor, &name),
+            Fact::Image(image) => self.look(stamp, &image),
+        }
+    }
+
+    pub(super) fn take_fork(
+        &mut self,
+        stamp: Stamp,
+        actor: Actor,
+        fork: fork::Fork,
+    ) -> Result<(), PipelineError> {
+        self.taken("fork");
+        self.table.born(stamp.key, actor, fork.creator);
+        self.tell_process(&fork::ACTION, stamp, |_| {})
+    }
+
+    pub(super) fn take_exec(
+        &mut self,
+        stamp: Stamp,
+        actor: Actor,
+        mut exec: Exec,
+    ) -> Result<(), PipelineError> {
+        self.taken("exec");
+        if exec.executable.cut || exec.working_directory.cut || exec.args_unread {
+            self.complete(stamp.key, &mut exec);
+        }
+        self.mark(stamp.key, &exec.running)?;
+        let (_, before) = self.table.became(stamp.key, stamp.time, actor, &exec);
+        let Some(process) = self.table.get(stamp.key) else {
+            return Ok(());
+        };
+        let mut extra = Record::new();
+        Enricher::set_before(process, before.as_ref(), &mut extra);
+        let nameless = exec.executable.nameless
+            || exec.running.nlink == 0
+            || exec.running.flags & event::Running::UNHASHED != 0;
+        self.tell_process(&event::exec::ACTION, stamp, |record| record.extend(extra.clone()))?;
+        if !nameless {
+            return Ok(());
+        }
+        let memfd = exec.executable.path.as_bytes().starts_with(b"memfd:");
+        let runtime = memfd
+            && before.is_some_and(|before| runtime(before.image.executable.as_ref(), &before.image.running));
+        self.tell_process(&exe_memfd::ACTION, stamp, |record| {
+            record.extend(extra);
+            exe_memfd::set(record, memfd, runtime);
+        })
+    }
+
+    /// Asks /proc for what the program couldn't read, if the process still lives.
+    pub(super) fn complete(&mut self, key: Key, exec: &mut Exec) {
+        let deleted = exec.running.nlink == 0 || exec.running.flags & event::Running::UNHASHED != 0;
+        let Some(details) = self.reader.details(key.pid, key.start, deleted) else {
+            return;
+        };
+        if let (true, Some(path)) = (exec.executable.cut, details.executable) {
+            exec.executable.path = path;
+        }
+        if let (true, Some(path)) = (exec.working_directory.cut, details.working_directory) {
+            exec.working_directory.path = path;
+        }
+        if exec.args_unread && !details.args_unread {
+            exec.args = details.args.into();
+            exec.args_unread = details.args_truncated;
+        }
+    }
+
+    pub(super) fn take_exit(
+        &mut self,
+        stamp: Stamp,
+        actor: Actor,
+        exit: exit::Exit,
+    ) -> Result<(), PipelineError> {
+        self.taken("exit");
+        if self.table.get(stamp.key).is_none() {
+            self.table.found(stamp.key, actor, Image::default());
+        }
+        self.table.refresh(stamp.key, actor);
+        // The last net: what no hook and no sweep saw shows in the image at the end.
+        self.look(stamp, &image::Image { running: exit.running, alive: true })?;
+        let (end, page) = (self.enricher.boot.at(stamp.time), self.host.page_bytes());
+        self.tell_process(&exit::ACTION, stamp, |record| {
+            record.set(Field::ProcessEnd, end);
+            exit.set(record, page, signal_name);
+        })?;
+        self.table.ended(stamp.key);
+        Ok(())
+    }
+
+    pub(super) fn take_name(&mut self, stamp: Stamp, actor: Actor, name: &Name) -> Result<(), PipelineError> {
+        self.taken("name");
+        if self.table.get(stamp.key).is_none() {
+            self.adopt(stamp, actor, image::Image { running: name.running, alive: true });
+        }
+        self.table.refresh(stamp.key, actor);
+        let Some(process) = self.table.get(stamp.key) else {
+            return Ok(());
+        };
+        self.verdicts.hint(Hint {
+            time: stamp.time,
+            actor: process.clone(),
+            thread: stamp.thread,
+            call: Some(name.call),
+            names: Some([name.old, name.new]),
+            own: name.own,
+        });
+        self.hinted |= name.old.is_some() || name.new.is_some();
+        if name.ahead {
+            self.ahead = stamp.time.saturating_add(AHEAD);
+        }
+        if name.own {
+            return self.look(stamp, &image::Image { running: name.running, alive: true });
+        }
+        Ok(())
+    }
+
+    /// Looks at everything that runs: what lost its name, what began or ended unseen.
+    pub(super) fn sweep(&mut self, began: u64) -> Result<(), PipelineError> {
+        self.kernel.sweep(&mut self.rows)?;
+        let rows = std::mem::take(&mut self.rows);
+        let mut shown = HashMap::new();
+        for event in event::decode_rows(&rows) {
+            let Ok(Event { stamp, actor, fact: Fact::Image(image) }) = event else {
+                self.counts.lost("decode", "image", "malformed", 1);
+                continue;
+            };
+            if !image.alive {
+                continue;
+            }
+            shown.insert(stamp.key.pid, stamp.key.start);
+            if self.table.get(stamp.key).is_none() && stamp.key.start < began {
+                self.adopt(stamp, actor, image);
+                self.mark(stamp.key, &image.running)?;
+            }
+            self.look(stamp, &image)?;
+        }
+        self.rows = rows;
+        self.table.keep(began, &shown);
+        self.kernel.keep_marks(self.table.iter().map(|process| &process.now));
+        Ok(())
+    }
+
+    /// Somebody touched a file that is running: who is known, what became of it shows in a look.
+    pub(super) fn take_touched(&mut self, now: u64) {
+        for pid in self.kernel.touched() {
+            self.hinted = true;
+            // The kernel tells a link less before the name is gone, so a look or two more.
+            self.ahead = self.ahead.max(now.saturating_add(TOUCHED));
+            if let Some(actor) = self.table.at(pid) {
+                self.verdicts.hint(Hint {
+                    time: now,
+                    actor: actor.clone(),
+                    thread: pid,
+                    call: None,
+                    names: None,
+                    own: false,
+                });
+            }
+        }
+    }
+
+    /// Asks the kernel to tell when the image of a process is touched.
+    pub(super) fn mark(&mut self, key: Key, running: &event::Running) -> Result<(), PipelineError> {
+        let named = running.inode != 0 && running.nlink != 0 && running.flags & event::Running::UNHASHED == 0;
+        if named && self.kernel.mark(running, &self.reader.executable(key.pid)) {
+            self.tell_coverage(self.host.boot_now())?;
+        }
+        Ok(())
+    }
+
+    /// Takes in a process whose birth wasn't seen, with what /proc tells of it.
+    pub(super) fn adopt(&mut self, stamp: Stamp, actor: Actor, image: image::Image) {
+        let deleted = image.running.flags & event::Running::UNHASHED != 0 || image.running.nlink == 0;
+        let details = self.reader.details(stamp.key.pid, stamp.key.start, deleted).unwrap_or_default();
+        let Details { executable, working_directory, args, args_truncated, args_unread, cgroup, name } =
+            details;
+        let nameless = executable.as_ref().is_some_and(|path: &Text| path.as_bytes().starts_with(b"memfd:"));
+        let process = self.table.found(
+            stamp.key,
+            actor,
+            Image {
+                executable,
+                args: args.into(),
+                args_truncated: args_truncated || args_unread,
+                running: image.running,
+                nameless,
+                since: stamp.key.start,
+                ..Image::default()
+            },
+        );
+        process.working_directory = working_directory;
+        process.cgroup = cgroup;
+        process.name = name;
+    }
+
+    /// Compares what a process runs with what it ran, and tells a name that was lost.
+    pub(super) fn look(&mut self, stamp: Stamp, image: &image::Image) -> Result<(), PipelineError> {
+        let (reader, pid) = (&self.reader, stamp.key.pid);
+        let taken = |path: &Text| reader.leads(pid, path);
+        match self.verdicts.look(&mut self.table, stamp.key, &image.running, stamp.time, taken) {
+            Some(found) => self.tell_lost(&found, stamp.time),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn taken(&mut self, kind: &'static str) {
+        *self.taken.entry(kind).or_default() += 1;
+    }
+}
+
+fn signal_name(signal: u8) -> Option<&'static str> {
+    nix::sys::signal::Signal::try_from(i32::from(signal)).ok().map(nix::sys::signal::Signal::as_str)
+}

@@ -1,0 +1,135 @@
+//! Records on their way out: completed, written, and counted whatever becomes of them.
+
+use super::{Pipeline, PipelineError};
+use crate::{
+    event::{self, Action, Stamp, exe_deleted, loss},
+    field::Field,
+    output::{Fault, OutputError, Taken},
+    process::Process,
+    record::Record,
+    verdict::Found,
+};
+
+impl Pipeline<'_> {
+    pub(super) fn tell_lost(&mut self, found: &Found, time: u64) -> Result<(), PipelineError> {
+        let mut record = exe_deleted::ACTION.record();
+        if let Some(hint) = &found.hint {
+            self.enricher.set(&hint.actor, &mut record);
+            record.set(Field::ProcessThreadId, hint.thread);
+        }
+        found.lost.set(&mut record);
+        if let Some(first) = found.runners.first() {
+            record.set(Field::SensorExeDevice, exe_deleted::device(first.now.device).to_string());
+            record.set(Field::SensorExeInode, first.now.inode.to_string());
+            record.set(Field::SensorExeNlink, first.now.nlink);
+            record.set(Field::SensorExeState, crate::enrich::state(first));
+        }
+        record.set(Field::SensorRunners, found.runners.iter().map(runner).collect::<Vec<_>>());
+        let when = found.hint.as_ref().map_or(time, |hint| hint.time);
+        self.deliver(exe_deleted::ACTION.name, when, record)
+    }
+
+    pub(super) fn tell_process(
+        &mut self,
+        action: &'static Action,
+        stamp: Stamp,
+        set: impl FnOnce(&mut Record),
+    ) -> Result<(), PipelineError> {
+        let mut record = action.record();
+        if let Some(process) = self.table.get(stamp.key) {
+            self.enricher.set(process, &mut record);
+        }
+        record.set(Field::ProcessThreadId, stamp.thread);
+        set(&mut record);
+        self.deliver(action.name, stamp.time, record)
+    }
+
+    pub(super) fn tell_coverage(&mut self, time: u64) -> Result<(), PipelineError> {
+        let rows = self.kernel.coverage().iter().map(|row| event::coverage::Row {
+            action: row.action,
+            hook: row.hook,
+            state: row.state.word(),
+            reason: &row.reason,
+            remedy: row.remedy,
+        });
+        let record = event::coverage::record(rows);
+        self.deliver(event::coverage::ACTION.name, time, record)
+    }
+
+    pub(super) fn tell_losses(&mut self) -> Result<(), PipelineError> {
+        let counters = self.kernel.counters()?;
+        for (action, reason, count) in counters.lost_since(&self.counters) {
+            self.counts.lost("kernel", action, reason, count);
+        }
+        self.counters = counters;
+        let news = self.counts.news();
+        if news.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<_> = news
+            .into_iter()
+            .map(|(stage, action, reason, count)| loss::Row { stage, action, reason, count })
+            .collect();
+        let record = loss::record(&rows);
+        self.deliver(loss::ACTION.name, self.host.boot_now(), record)
+    }
+
+    /// Completes a record and gives its line to the output.
+    pub(super) fn deliver(
+        &mut self,
+        action: &'static str,
+        time: u64,
+        mut record: Record,
+    ) -> Result<(), PipelineError> {
+        self.sequence += 1;
+        record.extend(self.common.clone());
+        record.set(Field::Timestamp, self.enricher.boot.at(time));
+        record.set(Field::EventSequence, self.sequence);
+        record.set(Field::EventId, format!("{}-{}", self.run, self.sequence));
+        self.line.clear();
+        self.format.write(&record, &mut self.line);
+        match self.output.write(&self.line) {
+            Ok(Taken::Kept) => self.counts.delivered(action),
+            Ok(Taken::Refused) => self.counts.lost("output", action, "full", 1),
+            Err(error) => return self.trouble(error),
+        }
+        Ok(())
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), PipelineError> {
+        match self.output.flush() {
+            Ok(()) => {
+                if std::mem::take(&mut self.troubled) {
+                    eprintln!(
+                        "sensor: the output takes events again; what it refused meanwhile is told in a loss event"
+                    );
+                }
+                Ok(())
+            }
+            Err(error) => self.trouble(error),
+        }
+    }
+
+    /// An output that is gone ends the sensor; one that is full or busy is tried again.
+    pub(super) fn trouble(&mut self, error: OutputError) -> Result<(), PipelineError> {
+        if error.fault == Fault::Closed {
+            return Err(error.into());
+        }
+        if !std::mem::replace(&mut self.troubled, true) {
+            eprintln!("sensor: {error}: {}", error.source);
+        }
+        Ok(())
+    }
+}
+
+/// One who runs the file, as an object of `sensor.runners`.
+fn runner(process: &Process) -> Record {
+    let mut record = Record::with_capacity(4);
+    record.set(Field::RunnerPid, process.key.pid);
+    record.set(Field::RunnerEntityId, process.entity.clone());
+    if let Some(executable) = &process.image.executable {
+        record.set(Field::RunnerExecutable, executable.clone());
+    }
+    record.set(Field::RunnerArgs, process.image.args.clone());
+    record
+}
