@@ -3,6 +3,10 @@
 //! Built only for the BPF target; on the host this is an empty program, so that tools which
 //! build the whole workspace don't stumble over it.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(clippy::needless_pass_by_value, reason = "a program's entry is given its context by value")
+)]
 
 #[cfg(target_arch = "bpf")]
 mod emit;

@@ -97,6 +97,7 @@ pub fn context_word<const AT: usize>(context: &impl EbpfContext) -> u64 {
 ///
 /// Exclusive while the program runs: each user of a slot is one program, and the kernel doesn't
 /// let a program run again on a CPU where it is running.
+#[expect(clippy::mut_from_ref, reason = "a per-CPU map is a place for each CPU, not one that is shared")]
 #[inline(always)]
 fn slot<T>(map: &'static PerCpuArray<T>, index: u32) -> Option<&'static mut T> {
     let value = map.get_ptr_mut(index)?;

@@ -99,9 +99,9 @@ fn remember_name(big: &Big, at: u32) {
         }
         hash = hash_step(hash, byte);
     }
-    if NAMES.get_ptr(&hash).is_none() {
+    if NAMES.get_ptr(hash).is_none() {
         // A full map drops the name that was used longest ago; the sweep still finds what it misses.
-        let _ = NAMES.insert(&hash, &1, 0);
+        let _ = NAMES.insert(hash, 1, 0);
     }
 }
 
@@ -115,6 +115,6 @@ fn nameless(big: &Big) -> Haste {
     {
         return Haste::Bulk;
     }
-    let _ = TOLD.insert(&[running.dentry, u64::from(big.header.pid)], &1, 0);
+    let _ = TOLD.insert([running.dentry, u64::from(big.header.pid)], 1, 0);
     Haste::Urgent
 }

@@ -117,7 +117,7 @@ fn matches(hint: Hint) -> bool {
 #[inline(always)]
 fn named(from: From, path: u64, bit: u32) -> (u32, u32) {
     match last_component(from, path) {
-        Some(hash) if NAMES.get_ptr(&hash).is_none() => (0, hash),
+        Some(hash) if NAMES.get_ptr(hash).is_none() => (0, hash),
         Some(hash) => (bit, hash),
         None => (bit, 0),
     }
@@ -127,7 +127,7 @@ fn named(from: From, path: u64, bit: u32) -> (u32, u32) {
 #[inline(always)]
 fn enter(hint: Hint) -> u32 {
     if matches(hint) {
-        let _ = PENDING.insert(&current_pid(), &hint, 0);
+        let _ = PENDING.insert(current_pid(), hint, 0);
     }
     0
 }
@@ -138,7 +138,7 @@ fn leave(context: &impl EbpfContext, call: u32) -> u32 {
     let thread = current_pid();
     let pending = copied(&PENDING, &thread);
     if pending.is_some() {
-        let _ = PENDING.remove(&thread);
+        let _ = PENDING.remove(thread);
     }
     if context_word::<16>(context) != 0 {
         return 0;
@@ -167,10 +167,10 @@ fn own_lost(task: Task) -> bool {
         return false;
     }
     let key = [dentry, current_pid() >> 32];
-    if TOLD.get_ptr(&key).is_some() {
+    if TOLD.get_ptr(key).is_some() {
         return false;
     }
-    let _ = TOLD.insert(&key, &1, 0);
+    let _ = TOLD.insert(key, 1, 0);
     true
 }
 

@@ -17,6 +17,8 @@ use nix::{
 };
 use tokio::io::unix::AsyncFd;
 
+use super::ring::awaited;
+
 /// `FAN_REPORT_FID` (`include/uapi/linux/fanotify.h`), without which inodes' own events aren't told.
 const REPORT_FID: u32 = 0x200;
 /// After so many marks that a kernel before 5.19 keeps for good, all are taken away and set anew.
@@ -54,9 +56,7 @@ impl Marks {
             | InitFlags::FAN_UNLIMITED_MARKS
             | InitFlags::from_bits_retain(REPORT_FID);
         let group = Group(Fanotify::init(flags, EventFFlags::O_RDONLY | EventFFlags::O_CLOEXEC)?);
-        // SAFETY: the group owns its file descriptor and lives inside the AsyncFd, so the
-        // descriptor stays open and the same for as long as it is registered.
-        let group = unsafe { AsyncFd::register(group) }.map_err(io::Error::from)?;
+        let group = awaited(group)?;
         Ok(Self { group, marked: HashSet::new(), evictable: true, kept: 0, refused: None })
     }
 

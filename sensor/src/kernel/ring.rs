@@ -1,6 +1,6 @@
 //! The two rings: what is in them, in the order of kernel time.
 
-use std::io;
+use std::{io, os::fd::AsRawFd};
 
 use aya::maps::{MapData, RingBuf};
 use tokio::io::unix::AsyncFd;
@@ -62,14 +62,19 @@ impl Batch {
     }
 }
 
+/// Something with a file descriptor of its own, such that it can be waited for.
+pub(super) fn awaited<T: AsRawFd>(owner: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: what is given here (a ring, a fanotify group) owns its descriptor and lives inside
+    // the AsyncFd, so the descriptor stays open and the same for as long as it is registered.
+    unsafe { AsyncFd::register(owner) }.map_err(io::Error::from)
+}
+
 /// A ring that can be waited for.
 pub(super) struct Ring(AsyncFd<RingBuf<MapData>>);
 
 impl Ring {
     pub(super) fn new(map: RingBuf<MapData>) -> io::Result<Self> {
-        // SAFETY: the ring owns its file descriptor and lives inside the AsyncFd, so the
-        // descriptor stays open and the same for as long as it is registered.
-        unsafe { AsyncFd::register(map) }.map(Self).map_err(io::Error::from)
+        Ok(Self(awaited(map)?))
     }
 
     /// Waits until the kernel wakes the reader of this ring.
