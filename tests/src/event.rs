@@ -13,10 +13,7 @@ impl Event {
     /// Reads a line, or says what is wrong with it as a line.
     pub fn parse(line: &[u8]) -> Result<Self, String> {
         if let Some(byte) = line.iter().find(|byte| **byte < 0x20) {
-            return Err(format!(
-                "a raw control byte {byte:#04x} in: {}",
-                line.escape_ascii()
-            ));
+            return Err(format!("a raw control byte {byte:#04x} in: {}", line.escape_ascii()));
         }
         match serde_json::from_slice(line) {
             Ok(value @ Value::Object(_)) => Ok(Self(Arc::new(value))),
@@ -28,9 +25,7 @@ impl Event {
     /// The value of a field, `process.parent.pid`-like, when there is one.
     #[must_use]
     pub fn get(&self, field: &str) -> Option<&Value> {
-        field
-            .split('.')
-            .try_fold(&*self.0, |value, name| value.get(name))
+        field.split('.').try_fold(&*self.0, |value, name| value.get(name))
     }
 
     /// Whether the event has that field.
@@ -42,48 +37,37 @@ impl Event {
     /// A field that must be there.
     #[must_use]
     pub fn value(&self, field: &str) -> &Value {
-        self.get(field)
-            .unwrap_or_else(|| panic!("no {field} in {self:#}"))
+        self.get(field).unwrap_or_else(|| panic!("no {field} in {self:#}"))
     }
 
     /// A field that must be a text.
     #[must_use]
     pub fn str(&self, field: &str) -> &str {
-        self.value(field)
-            .as_str()
-            .unwrap_or_else(|| panic!("{field} is no text in {self:#}"))
+        self.value(field).as_str().unwrap_or_else(|| panic!("{field} is no text in {self:#}"))
     }
 
     /// A field that must be a number.
     #[must_use]
     pub fn num(&self, field: &str) -> u64 {
-        self.value(field)
-            .as_u64()
-            .unwrap_or_else(|| panic!("{field} is no number in {self:#}"))
+        self.value(field).as_u64().unwrap_or_else(|| panic!("{field} is no number in {self:#}"))
     }
 
     /// A field that must be true or false.
     #[must_use]
     pub fn truth(&self, field: &str) -> bool {
-        self.value(field)
-            .as_bool()
-            .unwrap_or_else(|| panic!("{field} is neither true nor false in {self:#}"))
+        self.value(field).as_bool().unwrap_or_else(|| panic!("{field} is neither true nor false in {self:#}"))
     }
 
     /// A field that must be an array.
     #[must_use]
     pub fn list(&self, field: &str) -> &[Value] {
-        self.value(field)
-            .as_array()
-            .unwrap_or_else(|| panic!("{field} is no array in {self:#}"))
+        self.value(field).as_array().unwrap_or_else(|| panic!("{field} is no array in {self:#}"))
     }
 
     /// A field that must be an array of texts.
     #[must_use]
     pub fn texts(&self, field: &str) -> Vec<&str> {
-        let text = |item| {
-            Value::as_str(item).unwrap_or_else(|| panic!("{field} isn't all text in {self:#}"))
-        };
+        let text = |item| Value::as_str(item).unwrap_or_else(|| panic!("{field} isn't all text in {self:#}"));
         self.list(field).iter().map(text).collect()
     }
 
@@ -96,9 +80,7 @@ impl Event {
     /// `event.action`.
     #[must_use]
     pub fn action(&self) -> &str {
-        self.get("event.action")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
+        self.get("event.action").and_then(Value::as_str).unwrap_or_default()
     }
 
     /// All leaves with their names; arrays of objects get `[]` in the name.
@@ -112,22 +94,13 @@ impl Event {
     /// What is wrong with what every event must have; empty when nothing is.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
-        let missing = fields::COMMON
-            .iter()
-            .filter(|name| !self.has(name))
-            .map(|name| format!("{name}: missing"));
+        let missing =
+            fields::COMMON.iter().filter(|name| !self.has(name)).map(|name| format!("{name}: missing"));
         let mut faults: Vec<String> = missing.collect();
-        faults.extend(
-            self.leaves()
-                .iter()
-                .filter_map(|(name, value)| fields::wrong(name, value)),
-        );
+        faults.extend(self.leaves().iter().filter_map(|(name, value)| fields::wrong(name, value)));
         let state = self.get("sensor.exe.state").and_then(Value::as_str);
         if state.is_some_and(|state| !fields::STATES.contains(&state)) {
-            faults.push(format!(
-                "sensor.exe.state: {state:?} isn't one of {:?}",
-                fields::STATES
-            ));
+            faults.push(format!("sensor.exe.state: {state:?} isn't one of {:?}", fields::STATES));
         }
         let kind = self.get("event.kind").and_then(Value::as_str);
         if matches!(self.action(), "exe_deleted" | "exe_memfd") {
@@ -149,10 +122,7 @@ impl Event {
     /// Checks all that every event must have.
     pub fn whole(&self) {
         let faults = self.faults();
-        assert!(
-            faults.is_empty(),
-            "not a whole event: {faults:#?}\n{self:#}"
-        );
+        assert!(faults.is_empty(), "not a whole event: {faults:#?}\n{self:#}");
     }
 }
 
@@ -165,24 +135,14 @@ impl fmt::Display for Event {
 /// A text without its quotes, all else as JSON has it.
 #[must_use]
 pub fn as_text(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn walk<'a>(name: String, value: &'a Value, all: &mut Vec<(String, &'a Value)>) {
     match value {
         Value::Object(members) => {
             for (member, inner) in members {
-                walk(
-                    if name.is_empty() {
-                        member.clone()
-                    } else {
-                        format!("{name}.{member}")
-                    },
-                    inner,
-                    all,
-                );
+                walk(if name.is_empty() { member.clone() } else { format!("{name}.{member}") }, inner, all);
             }
         }
         Value::Array(items) if items.iter().any(Value::is_object) => {
@@ -211,11 +171,6 @@ mod tests {
         assert_eq!(event.str("a.d"), "x");
         let names: Vec<String> = event.leaves().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["a.b[].c", "a.b[].c", "a.d"]);
-        assert!(
-            event
-                .faults()
-                .iter()
-                .any(|fault| fault.starts_with("event.id"))
-        );
+        assert!(event.faults().iter().any(|fault| fault.starts_with("event.id")));
     }
 }

@@ -168,14 +168,11 @@ pub fn wrong(name: &str, value: &Value) -> Option<String> {
     let right = match shape {
         Text => text.is_some_and(|text| !text.is_empty()),
         Any => text.is_some(),
-        Id => text
-            .is_some_and(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())),
+        Id => text.is_some_and(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())),
         Time => text.is_some_and(is_time),
         Number => value.is_u64(),
         Truth => value.is_boolean(),
-        Texts => value
-            .as_array()
-            .is_some_and(|items| items.iter().all(Value::is_string)),
+        Texts => value.as_array().is_some_and(|items| items.iter().all(Value::is_string)),
     };
     (!right).then(|| format!("{name}: {value} isn't of shape {shape:?}"))
 }
@@ -185,13 +182,11 @@ pub fn wrong(name: &str, value: &Value) -> Option<String> {
 pub fn is_time(text: &str) -> bool {
     const LIKE: &[u8] = b"0000-00-00T00:00:00.000000000Z";
     text.len() == LIKE.len()
-        && text.bytes().zip(LIKE).all(|(byte, like)| {
-            if *like == b'0' {
-                byte.is_ascii_digit()
-            } else {
-                byte == *like
-            }
-        })
+        && text.bytes().zip(LIKE).all(
+            |(byte, like)| {
+                if *like == b'0' { byte.is_ascii_digit() } else { byte == *like }
+            },
+        )
 }
 
 #[cfg(test)]

@@ -22,13 +22,7 @@ pub struct Find<'a> {
 
 impl<'a> Find<'a> {
     pub(crate) fn new(seen: &'a Seen, action: &str) -> Self {
-        Self {
-            seen,
-            action: action.to_owned(),
-            fields: Vec::new(),
-            checks: Vec::new(),
-            deadline: DEADLINE,
-        }
+        Self { seen, action: action.to_owned(), fields: Vec::new(), checks: Vec::new(), deadline: DEADLINE }
     }
 
     /// Events with that value in that field, whatever its type.
@@ -84,15 +78,12 @@ impl<'a> Find<'a> {
 
     /// Waits for the first, which must be whole.
     pub fn wait(&self) -> Event {
-        self.look(self.deadline)
-            .unwrap_or_else(|| panic!("{}", self.story("it doesn't come")))
+        self.look(self.deadline).unwrap_or_else(|| panic!("{}", self.story("it doesn't come")))
     }
 
     /// The first, if it comes before the deadline.
     pub fn look(&self, deadline: Duration) -> Option<Event> {
-        let found = self
-            .seen
-            .wait(Instant::now() + deadline, |event| self.fits(event))?;
+        let found = self.seen.wait(Instant::now() + deadline, |event| self.fits(event))?;
         found.whole();
         Some(found)
     }
@@ -100,11 +91,7 @@ impl<'a> Find<'a> {
     /// All that came so far.
     #[must_use]
     pub fn all(&self) -> Vec<Event> {
-        self.seen
-            .so_far()
-            .into_iter()
-            .filter(|event| self.fits(event))
-            .collect()
+        self.seen.so_far().into_iter().filter(|event| self.fits(event)).collect()
     }
 
     /// Checks that none came so far.
@@ -115,11 +102,7 @@ impl<'a> Find<'a> {
     /// The only one so far, which must be whole.
     pub fn one(&self) -> Event {
         let mut all = self.all();
-        assert!(
-            all.len() == 1,
-            "{}",
-            self.story(&format!("{} of them instead of one", all.len()))
-        );
+        assert!(all.len() == 1, "{}", self.story(&format!("{} of them instead of one", all.len())));
         let event = all.remove(0);
         event.whole();
         event
@@ -127,10 +110,7 @@ impl<'a> Find<'a> {
 
     fn fits(&self, event: &Event) -> bool {
         event.action() == self.action
-            && self
-                .fields
-                .iter()
-                .all(|(field, value)| event.text(field).as_ref() == Some(value))
+            && self.fields.iter().all(|(field, value)| event.text(field).as_ref() == Some(value))
             && self.checks.iter().all(|(_, check)| check(event))
     }
 
@@ -147,24 +127,14 @@ impl<'a> Find<'a> {
         let score = |event: &Event| {
             let near = |(field, value): &&(&'static str, String)| {
                 event.text(field).as_ref() == Some(value)
-                    || !value.is_empty()
-                        && value.len() > 6
-                        && event.to_string().contains(value.as_str())
+                    || !value.is_empty() && value.len() > 6 && event.to_string().contains(value.as_str())
             };
             2 * self.fields.iter().filter(near).count() + usize::from(event.action() == self.action)
         };
-        let mut near: Vec<(usize, &Event)> = all
-            .iter()
-            .map(|event| (score(event), event))
-            .filter(|(score, _)| *score > 1)
-            .collect();
+        let mut near: Vec<(usize, &Event)> =
+            all.iter().map(|event| (score(event), event)).filter(|(score, _)| *score > 1).collect();
         near.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
-        let _ = write!(
-            story,
-            ": {what}; {} events in all, {} related:",
-            all.len(),
-            near.len()
-        );
+        let _ = write!(story, ": {what}; {} events in all, {} related:", all.len(), near.len());
         for (_, event) in near.iter().take(8) {
             let _ = write!(story, "\n  {event}");
         }

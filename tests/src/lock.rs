@@ -12,14 +12,8 @@ pub struct Alone {
 /// Waits until no other test that asked for it runs.
 pub fn alone() -> Alone {
     let path = std::env::temp_dir().join("sensor-tests.lock");
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .expect("open the lock file");
-    let lock = Flock::lock(file, FlockArg::LockExclusive)
-        .map_err(|(_, why)| why)
-        .expect("lock");
+    let file =
+        File::options().write(true).create(true).truncate(false).open(&path).expect("open the lock file");
+    let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, why)| why).expect("lock");
     Alone { _file: lock }
 }

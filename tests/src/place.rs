@@ -22,11 +22,7 @@ impl Folder {
     #[must_use]
     pub fn inside(parent: &Path) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "sensor-tests-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("sensor-tests-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = parent.join(name);
         fs::create_dir(&path).expect("make a folder");
         fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("open the folder to all");
@@ -73,38 +69,28 @@ impl Drop for Folder {
     }
 }
 
+/// Makes a folder, as [`Folder::folder`], anywhere.
+pub fn make_folder(path: &Path) {
+    fs::create_dir(path).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+}
+
 /// Runs `what` in a thread whose mounts, and those of the programs it starts, nobody else sees; they end with it.
 pub fn private_mounts<T: Send>(what: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let inside = scope.spawn(|| {
             unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace of our own");
-            mount(
-                None::<&str>,
-                "/",
-                None::<&str>,
-                MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-                None::<&str>,
-            )
-            .expect("make all mounts private");
+            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+                .expect("make all mounts private");
             what()
         });
-        inside
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
 /// Mounts a tmpfs of that many bytes (in the words of its `size=` option) on a folder.
 pub fn mount_tmpfs(on: &Path, size: &str) {
     let options = format!("size={size},mode=755");
-    mount(
-        Some("tmpfs"),
-        on,
-        Some("tmpfs"),
-        MsFlags::empty(),
-        Some(options.as_str()),
-    )
-    .expect("mount a tmpfs");
+    mount(Some("tmpfs"), on, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())).expect("mount a tmpfs");
 }
 
 /// Shows one folder at another place too.
@@ -114,19 +100,9 @@ pub fn mount_bind(from: &Path, on: &Path) {
 
 /// Mounts an overlay of two folders; `work` must lie on the file system of `upper`.
 pub fn mount_overlay(lower: &Path, upper: &Path, work: &Path, on: &Path) -> nix::Result<()> {
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        lower.display(),
-        upper.display(),
-        work.display()
-    );
-    mount(
-        Some("overlay"),
-        on,
-        Some("overlay"),
-        MsFlags::empty(),
-        Some(options.as_str()),
-    )
+    let options =
+        format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
+    mount(Some("overlay"), on, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
 }
 
 /// Takes away whatever is mounted there, if anything is.

@@ -6,9 +6,9 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -40,16 +40,7 @@ pub fn tiny() -> PathBuf {
 /// `tiny32`: a true 32-bit program, where the compiler can make one.
 #[must_use]
 pub fn tiny32() -> Option<PathBuf> {
-    let flags = [
-        "-m32",
-        "-O1",
-        "-static",
-        "-nostdlib",
-        "-fno-pie",
-        "-no-pie",
-        "-fno-stack-protector",
-        "-s",
-    ];
+    let flags = ["-m32", "-O1", "-static", "-nostdlib", "-fno-pie", "-no-pie", "-fno-stack-protector", "-s"];
     compiled("tiny32", &flags, &[]).ok()
 }
 
@@ -64,43 +55,21 @@ fn compiled(name: &str, flags: &[&str], libraries: &[&str]) -> Result<PathBuf, S
     if let Some(path) = done.get(name) {
         return Ok(path.clone());
     }
-    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("programs")
-        .join(format!("{name}.c"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(format!("{name}.c"));
     let mut hash = DefaultHasher::new();
-    (
-        fs::read(&source).map_err(|why| format!("{}: {why}", source.display()))?,
-        flags,
-    )
-        .hash(&mut hash);
-    let folder = std::env::current_exe()
-        .unwrap()
-        .parent()
-        .unwrap()
-        .join("programs");
+    (fs::read(&source).map_err(|why| format!("{}: {why}", source.display()))?, flags).hash(&mut hash);
+    let folder = std::env::current_exe().unwrap().parent().unwrap().join("programs");
     fs::create_dir_all(&folder).unwrap();
     let folder = folder.canonicalize().unwrap();
     let path = folder.join(format!("{name}-{:016x}", hash.finish()));
     if !path.exists() {
         let half = folder.join(format!("{name}-{}", std::process::id()));
-        let out = Command::new("cc")
-            .args(flags)
-            .arg("-o")
-            .arg(&half)
-            .arg(&source)
-            .args(libraries)
-            .output();
+        let out = Command::new("cc").args(flags).arg("-o").arg(&half).arg(&source).args(libraries).output();
         let out = out.map_err(|why| {
-            format!(
-                "cc, the C compiler of the test programs (apt-get install gcc libc6-dev): {why}"
-            )
+            format!("cc, the C compiler of the test programs (apt-get install gcc libc6-dev): {why}")
         })?;
         if !out.status.success() {
-            return Err(format!(
-                "{}: {}",
-                source.display(),
-                String::from_utf8_lossy(&out.stderr)
-            ));
+            return Err(format!("{}: {}", source.display(), String::from_utf8_lossy(&out.stderr)));
         }
         fs::rename(&half, &path).unwrap();
     }
@@ -124,10 +93,7 @@ pub fn actor_at(path: impl AsRef<Path>) -> PathBuf {
 /// Makes a script with that first line; another process writes it, for the reason told at [`copy`].
 pub fn script(path: &Path, first_line: &str) {
     let shell = "printf '%s\\n' \"#!$1\" > \"$2\" && chmod 755 \"$2\"";
-    done(
-        Path::new("/bin/sh"),
-        crate::words!["-c", shell, "sh", first_line, path],
-    );
+    done(Path::new("/bin/sh"), crate::words!["-c", shell, "sh", first_line, path]);
 }
 
 /// Words that sum up to that many bytes, each with its closing zero, together with the name of the program.
@@ -168,12 +134,7 @@ pub fn done(program: &Path, words: Vec<OsString>) -> String {
     let mut running = Running::start(Command::new(program).args(words));
     running.close();
     let status = running.wait();
-    assert!(
-        status.success(),
-        "{}: {status}: {}",
-        program.display(),
-        running.rest()
-    );
+    assert!(status.success(), "{}: {status}: {}", program.display(), running.rest());
     running.rest()
 }
 
@@ -189,27 +150,18 @@ impl Running {
     /// Starts a command with pipes to both ends.
     pub fn start(command: &mut Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|why| panic!("{command:?}: {why}"));
+        let mut child = command.spawn().unwrap_or_else(|why| panic!("{command:?}: {why}"));
         let (input, output) = (child.stdin.take(), child.stdout.take().unwrap());
         let (sender, lines) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(output).split(b'\n') {
                 let Ok(line) = line else { break };
-                if sender
-                    .send(String::from_utf8_lossy(&line).trim_end().to_owned())
-                    .is_err()
-                {
+                if sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
                     break;
                 }
             }
         });
-        Self {
-            child,
-            input,
-            lines,
-        }
+        Self { child, input, lines }
     }
 
     /// Starts a program with these words.
@@ -253,11 +205,7 @@ impl Running {
 
     /// Sends it a line: its step `wait` goes on.
     pub fn go(&mut self) {
-        self.input
-            .as_mut()
-            .expect("its input is open")
-            .write_all(b"\n")
-            .expect("write a line to it");
+        self.input.as_mut().expect("its input is open").write_all(b"\n").expect("write a line to it");
     }
 
     /// Closes its standard input: every `wait` goes on.
@@ -267,14 +215,12 @@ impl Running {
 
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
-        wait(&mut self.child, DEADLINE)
-            .unwrap_or_else(|| panic!("pid {} doesn't end", self.child.id()))
+        wait(&mut self.child, DEADLINE).unwrap_or_else(|| panic!("pid {} doesn't end", self.child.id()))
     }
 
     /// As [`Self::wait`], with a deadline of its own.
     pub fn wait_for(&mut self, deadline: Duration) -> ExitStatus {
-        wait(&mut self.child, deadline)
-            .unwrap_or_else(|| panic!("pid {} doesn't end", self.child.id()))
+        wait(&mut self.child, deadline).unwrap_or_else(|| panic!("pid {} doesn't end", self.child.id()))
     }
 
     /// Closes its input and waits for its end.
@@ -287,11 +233,8 @@ impl Running {
     #[must_use]
     pub fn io(&self, name: &str) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/io", self.pid())).expect("its io");
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        line.and_then(|number| number.trim().parse().ok())
-            .unwrap_or_else(|| panic!("no {name} in {text}"))
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        line.and_then(|number| number.trim().parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
     }
 
     /// A link of its `/proc/PID`, as text.
@@ -321,4 +264,24 @@ pub fn wait(child: &mut Child, deadline: Duration) -> Option<ExitStatus> {
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Runs a command to its end, which must come before the deadline.
+pub fn output(command: &mut Command, deadline: Duration) -> Output {
+    let mut child = command.spawn().unwrap_or_else(|why| panic!("{command:?}: {why}"));
+    let read = |from: Option<Box<dyn Read + Send>>| {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            from.map(|mut from| from.read_to_end(&mut bytes));
+            bytes
+        })
+    };
+    let out = read(child.stdout.take().map(|out| Box::new(out) as Box<dyn Read + Send>));
+    let err = read(child.stderr.take().map(|err| Box::new(err) as Box<dyn Read + Send>));
+    let status = wait(&mut child, deadline);
+    let _ = child.kill();
+    let (stdout, stderr) = (out.join().unwrap(), err.join().unwrap());
+    let status = status
+        .unwrap_or_else(|| panic!("{command:?} doesn't end; it said {}", String::from_utf8_lossy(&stderr)));
+    Output { status, stdout, stderr }
 }

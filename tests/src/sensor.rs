@@ -48,6 +48,7 @@ pub struct Seen {
 #[derive(Debug, Default)]
 struct State {
     events: Vec<Event>,
+    lines: Vec<String>,
     counts: BTreeMap<String, u64>,
     faults: Vec<String>,
     stderr: Vec<String>,
@@ -77,10 +78,7 @@ impl Seen {
     pub(crate) fn wait(&self, deadline: Instant, fits: impl Fn(&Event) -> bool) -> Option<Event> {
         let mut next = 0;
         self.until(deadline, |state| {
-            let found = state.events[next..]
-                .iter()
-                .find(|event| fits(event))
-                .cloned();
+            let found = state.events[next..].iter().find(|event| fits(event)).cloned();
             next = state.events.len();
             found
         })
@@ -176,9 +174,7 @@ impl Start {
         let (let_go, hold) = channel::<()>();
         // This thread outlives the sensor, which dies with the thread that started it.
         let reader = std::thread::spawn(move || {
-            let mut child = command
-                .spawn()
-                .unwrap_or_else(|why| panic!("{command:?}: {why}"));
+            let mut child = command.spawn().unwrap_or_else(|why| panic!("{command:?}: {why}"));
             let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
             sender.send(child).unwrap();
             let for_errors = Arc::clone(&for_reader);
@@ -189,13 +185,7 @@ impl Start {
             let _ = hold.recv();
         });
         let child = receiver.recv().expect("the sensor starts");
-        Sensor {
-            child,
-            seen,
-            reader: Some(reader),
-            _let_go: let_go,
-            _folder: folder,
-        }
+        Sensor { child, seen, reader: Some(reader), _let_go: let_go, _folder: folder }
     }
 }
 
@@ -205,10 +195,7 @@ fn read_errors(err: impl Read, seen: &Seen) {
         let text = String::from_utf8_lossy(&line).into_owned();
         seen.change(|state| {
             if line.iter().any(|byte| *byte < 0x20 && *byte != b'\t') {
-                state.faults.push(format!(
-                    "a raw control byte on standard error: {}",
-                    line.escape_ascii()
-                ));
+                state.faults.push(format!("a raw control byte on standard error: {}", line.escape_ascii()));
             }
             state.stderr.push(text);
         });
@@ -231,31 +218,23 @@ fn read_events(out: impl Read, seen: &Seen, keep: Keep) {
             before = None;
             continue;
         }
-        let event = if torn {
-            Err(format!("a torn line: {}", line.escape_ascii()))
-        } else {
-            Event::parse(&line)
-        };
+        let event =
+            if torn { Err(format!("a torn line: {}", line.escape_ascii())) } else { Event::parse(&line) };
         seen.change(|state| match event {
             Err(fault) => state.faults.push(fault),
             Ok(event) => {
-                let sequence = event
-                    .get("event.sequence")
-                    .and_then(serde_json::Value::as_u64);
+                let sequence = event.get("event.sequence").and_then(serde_json::Value::as_u64);
                 if let (Some(before), Some(sequence)) = (before, sequence)
                     && sequence != before + 1
                 {
-                    state
-                        .faults
-                        .push(format!("event.sequence {sequence} follows {before}"));
+                    state.faults.push(format!("event.sequence {sequence} follows {before}"));
                 }
                 before = sequence;
                 if !ids.insert(event.text("event.id")) {
-                    state
-                        .faults
-                        .push(format!("event.id {:?} came twice", event.text("event.id")));
+                    state.faults.push(format!("event.id {:?} came twice", event.text("event.id")));
                 }
                 *state.counts.entry(event.action().to_owned()).or_default() += 1;
+                state.lines.push(String::from_utf8_lossy(&line).into_owned());
                 state.events.push(event);
             }
         });
@@ -291,11 +270,7 @@ impl Sensor {
     /// How to start one.
     #[must_use]
     pub fn with() -> Start {
-        Start {
-            args: Vec::new(),
-            config: None,
-            keep: |_| true,
-        }
+        Start { args: Vec::new(), config: None, keep: |_| true }
     }
 
     /// Starts one with these arguments after `run`, and waits until it is live.
@@ -325,11 +300,7 @@ impl Sensor {
     /// kernel saw earlier stands before it in the stream.
     pub fn fence(&self) {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let mark = format!(
-            "fence-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
+        let mark = format!("fence-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mut running = Running::of(actor(), crate::words!["ignore", mark, "wait"]);
         let pid = running.pid();
         self.find("exec").pid(pid).arg(&mark).wait();
@@ -353,19 +324,33 @@ impl Sensor {
         self.seen.counts().get(action).copied().unwrap_or_default()
     }
 
+    /// The lines, as they came, that hold this text.
+    #[must_use]
+    pub fn lines_with(&self, text: &str) -> Vec<String> {
+        let state = self.seen.state.lock().unwrap();
+        state.lines.iter().filter(|line| line.contains(text)).cloned().collect()
+    }
+
+    /// As [`Self::fence`], when a filter keeps exits from becoming events: waits until that many were counted, or told lost.
+    pub fn settled(&self, exits: u64) {
+        let enough = |state: &State| {
+            let lost = state.events.iter().filter(|event| event.action() == "loss");
+            let rows = lost.flat_map(|event| event.list("sensor.lost").to_vec());
+            let lost: u64 =
+                rows.filter(|row| row["action"] == "exit").filter_map(|row| row["count"].as_u64()).sum();
+            (state.counts.get("exit").copied().unwrap_or_default() + lost >= exits).then_some(())
+        };
+        let settled = self.seen.until(Instant::now() + 4 * DEADLINE, enough);
+        assert!(settled.is_some(), "{exits} processes ended, yet: {:?}", self.seen.counts());
+    }
+
     /// Resident memory, in KiB.
     #[must_use]
     pub fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))
-            .expect("the sensor's status");
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .expect("VmRSS");
-        line.trim()
-            .trim_end_matches(" kB")
-            .parse()
-            .expect("a number of kB")
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the sensor's status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse().expect("a number of kB")
     }
 
     /// Asks it to stop, and waits for its end.
@@ -377,23 +362,15 @@ impl Sensor {
     /// Waits for its end, whatever brings it.
     pub fn ended(mut self) -> End {
         let status = program::wait(&mut self.child, 2 * DEADLINE);
-        let status =
-            status.unwrap_or_else(|| panic!("the sensor doesn't end: {:#?}", self.seen.stderr()));
+        let status = status.unwrap_or_else(|| panic!("the sensor doesn't end: {:#?}", self.seen.stderr()));
         assert!(
-            self.seen
-                .until(Instant::now() + DEADLINE, |state| state.ended.then_some(()))
-                .is_some(),
+            self.seen.until(Instant::now() + DEADLINE, |state| state.ended.then_some(())).is_some(),
             "somebody holds the sensor's output open"
         );
         let state = self.seen.state.lock().unwrap();
         let (stderr, faults) = (state.stderr.clone(), state.faults.clone());
         drop(state);
-        End {
-            seen: Arc::clone(&self.seen),
-            status,
-            stderr,
-            faults,
-        }
+        End { seen: Arc::clone(&self.seen), status, stderr, faults }
     }
 }
 
@@ -453,11 +430,14 @@ impl End {
     /// The final account on standard error, `sensor: ACTION: seen S, delivered D, lost L`, by action.
     #[must_use]
     pub fn account(&self) -> BTreeMap<String, Account> {
-        self.stderr
-            .iter()
-            .filter_map(|line| account(line))
-            .collect()
+        account_of(self.stderr.iter().map(String::as_str))
     }
+}
+
+/// The final account in lines of standard error.
+#[must_use]
+pub fn account_of<'a>(lines: impl Iterator<Item = &'a str>) -> BTreeMap<String, Account> {
+    lines.filter_map(account).collect()
 }
 
 fn account(line: &str) -> Option<(String, Account)> {
@@ -467,11 +447,7 @@ fn account(line: &str) -> Option<(String, Account)> {
     let number = |text: &str| text.trim().parse().ok();
     Some((
         action.to_owned(),
-        Account {
-            seen: number(seen)?,
-            delivered: number(delivered)?,
-            lost: number(lost)?,
-        },
+        Account { seen: number(seen)?, delivered: number(delivered)?, lost: number(lost)? },
     ))
 }
 
@@ -482,17 +458,7 @@ mod tests {
     #[test]
     fn accounts_are_read() {
         let read = account("sensor: exec: seen 12, delivered 10, lost 2");
-        assert_eq!(
-            read,
-            Some((
-                "exec".to_owned(),
-                Account {
-                    seen: 12,
-                    delivered: 10,
-                    lost: 2
-                }
-            ))
-        );
+        assert_eq!(read, Some(("exec".to_owned(), Account { seen: 12, delivered: 10, lost: 2 })));
         assert_eq!(account("sensor: ready"), None);
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tests::find::Source;
-use tests::place::{mount_bind, mount_overlay, mount_tmpfs, private_mounts};
+use tests::place::{make_folder, mount_bind, mount_overlay, mount_tmpfs, private_mounts};
 use tests::program::{self, actor, actor_at, copy, join, nest, threads};
 use tests::skip::{because, skip};
 use tests::{Event, Folder, Running, Sensor, words};
@@ -24,36 +24,16 @@ struct Way {
 }
 
 const fn unlink(step: &'static str) -> Way {
-    Way {
-        step,
-        second: None,
-        target: false,
-        method: "unlink",
-    }
+    Way { step, second: None, target: false, method: "unlink" }
 }
 const fn rename(step: &'static str) -> Way {
-    Way {
-        step,
-        second: Some("away"),
-        target: false,
-        method: "rename",
-    }
+    Way { step, second: Some("away"), target: false, method: "rename" }
 }
 const fn replace(step: &'static str) -> Way {
-    Way {
-        step,
-        second: Some("new"),
-        target: true,
-        method: "replace",
-    }
+    Way { step, second: Some("new"), target: true, method: "replace" }
 }
 const fn exchange(step: &'static str) -> Way {
-    Way {
-        step,
-        second: Some("new"),
-        target: false,
-        method: "rename",
-    }
+    Way { step, second: Some("new"), target: false, method: "rename" }
 }
 
 const WAYS: &[Way] = &[
@@ -128,14 +108,8 @@ fn lose(folder: &Path, way: Way, who: Who, name: &str) -> Result<Case, String> {
             (first, Some(pid), None)
         }
         Parent => {
-            let inner = nest(
-                "spawn",
-                join([words![&victim, "pid", "say", "runs", "wait"]]),
-            );
-            let first = Running::of(
-                &other,
-                join([inner, steps.clone(), words!["say", "done", "wait"]]),
-            );
+            let inner = nest("spawn", join([words![&victim, "pid", "say", "runs", "wait"]]));
+            let first = Running::of(&other, join([inner, steps.clone(), words!["say", "done", "wait"]]));
             let pid = first.pid();
             (first, None, Some(pid))
         }
@@ -162,11 +136,7 @@ fn lose(folder: &Path, way: Way, who: Who, name: &str) -> Result<Case, String> {
     if !status.success() {
         return Err(format!("{name}: {status}"));
     }
-    let pid = |known: Option<u32>| {
-        known
-            .or(printed)
-            .ok_or_else(|| format!("{name}: no pid in {lines:?}"))
-    };
+    let pid = |known: Option<u32>| known.or(printed).ok_or_else(|| format!("{name}: no pid in {lines:?}"));
     Ok(Case {
         name: name.to_owned(),
         way,
@@ -184,15 +154,9 @@ fn lose(folder: &Path, way: Way, who: Who, name: &str) -> Result<Case, String> {
 fn judge(sensor: &Sensor, case: &Case) -> Vec<String> {
     let alerts = sensor.find("exe_deleted").file(&case.victim).all();
     let [alert] = alerts.as_slice() else {
-        let methods: Vec<_> = alerts
-            .iter()
-            .map(|alert| alert.text("sensor.method").unwrap_or_default())
-            .collect();
-        return vec![format!(
-            "{}: {} alerts, methods {methods:?}",
-            case.name,
-            alerts.len()
-        )];
+        let methods: Vec<_> =
+            alerts.iter().map(|alert| alert.text("sensor.method").unwrap_or_default()).collect();
+        return vec![format!("{}: {} alerts, methods {methods:?}", case.name, alerts.len())];
     };
     let mut faults = alert.faults();
     let mut same = |field: &str, expected: &str| {
@@ -201,21 +165,10 @@ fn judge(sensor: &Sensor, case: &Case) -> Vec<String> {
             faults.push(format!("{field} is {got:?}, not {expected:?}"));
         }
     };
-    let deleter = if case.who == Itself {
-        case.victim.clone()
-    } else {
-        case.victim.with_file_name("other")
-    };
+    let deleter = if case.who == Itself { case.victim.clone() } else { case.victim.with_file_name("other") };
     same("event.kind", "alert");
     same("event.category", r#"["file"]"#);
-    same(
-        "event.type",
-        if case.way.method == "rename" {
-            r#"["change"]"#
-        } else {
-            r#"["deletion"]"#
-        },
-    );
+    same("event.type", if case.way.method == "rename" { r#"["change"]"# } else { r#"["deletion"]"# });
     same("process.pid", &case.deleter.to_string());
     same("process.executable", &deleter.to_string_lossy());
     same("file.name", "victim");
@@ -224,39 +177,21 @@ fn judge(sensor: &Sensor, case: &Case) -> Vec<String> {
     same("sensor.method", case.way.method);
     same("sensor.self", &(case.who == Itself).to_string());
     let severity = alert.text("event.severity").unwrap_or_default();
-    if !case
-        .severities
-        .iter()
-        .any(|allowed| severity == allowed.to_string())
-    {
-        faults.push(format!(
-            "event.severity is {severity}, not one of {:?}",
-            case.severities
-        ));
+    if !case.severities.iter().any(|allowed| severity == allowed.to_string()) {
+        faults.push(format!("event.severity is {severity}, not one of {:?}", case.severities));
     }
     let runners: Vec<_> = runners(alert);
-    let expected = vec![(
-        case.runner.to_string(),
-        case.victim.to_string_lossy().into_owned(),
-    )];
+    let expected = vec![(case.runner.to_string(), case.victim.to_string_lossy().into_owned())];
     if runners != expected {
         faults.push(format!("sensor.runners are {runners:?}, not {expected:?}"));
     }
-    faults
-        .into_iter()
-        .map(|fault| format!("{}: {fault}", case.name))
-        .collect()
+    faults.into_iter().map(|fault| format!("{}: {fault}", case.name)).collect()
 }
 
 fn runners(alert: &Event) -> Vec<(String, String)> {
     let rows = alert.get("sensor.runners").and_then(|rows| rows.as_array());
-    let member = |row: &serde_json::Value, name| {
-        row.get(name).map(tests::event::as_text).unwrap_or_default()
-    };
-    rows.into_iter()
-        .flatten()
-        .map(|row| (member(row, "pid"), member(row, "executable")))
-        .collect()
+    let member = |row: &serde_json::Value, name| row.get(name).map(tests::event::as_text).unwrap_or_default();
+    rows.into_iter().flatten().map(|row| (member(row, "pid"), member(row, "executable"))).collect()
 }
 
 /// Tries every way and everyone on a file system, with one sensor; `prepare` makes the files of a case in its new folder.
@@ -276,12 +211,7 @@ fn matrix(sensor: &Sensor, place: &str, root: &Path, prepare: impl Fn(&str, &Pat
     sensor.fence();
     for case in &cases {
         // All alerts are there, or are late: then say which.
-        if sensor
-            .find("exe_deleted")
-            .file(&case.victim)
-            .look(Duration::from_secs(2))
-            .is_none()
-        {
+        if sensor.find("exe_deleted").file(&case.victim).look(Duration::from_secs(2)).is_none() {
             faults.push(format!("{}: no alert", case.name));
             if faults.len() > 10 {
                 break;
@@ -291,15 +221,11 @@ fn matrix(sensor: &Sensor, place: &str, root: &Path, prepare: impl Fn(&str, &Pat
     sensor.fence();
     faults.extend(cases.iter().flat_map(|case| judge(sensor, case)));
     let (count, all) = (faults.len(), cases.len());
-    assert!(
-        faults.is_empty(),
-        "{count} faults in {all} cases:\n{}",
-        faults.join("\n")
-    );
+    assert!(faults.is_empty(), "{count} faults in {all} cases:\n{}", faults.join("\n"));
 }
 
 fn plain(second: &str, folder: &Path) {
-    fs::create_dir(folder).expect("a folder");
+    make_folder(folder);
     actor_at(folder.join("victim"));
     actor_at(folder.join("other"));
     if second == "new" {
@@ -347,19 +273,12 @@ fn every_way_on_an_overlay() {
         return;
     }
     let folder = Folder::new();
-    let [lower, upper, work, merged] =
-        ["lower", "upper", "work", "merged"].map(|name| folder.folder(name));
+    let [lower, upper, work, merged] = ["lower", "upper", "work", "merged"].map(|name| folder.folder(name));
     // Half of the files lie in the lower layer, half in the upper one.
-    let below: Vec<String> = (0..WAYS.len())
-        .step_by(2)
-        .map(|number| format!("{number}-"))
-        .collect();
+    let below: Vec<String> = (0..WAYS.len()).step_by(2).map(|number| format!("{number}-")).collect();
     for (number, way) in WAYS.iter().enumerate().step_by(2) {
         for who in [Itself, Child, Parent, Stranger] {
-            plain(
-                way.second.unwrap_or_default(),
-                &lower.join(format!("{number}-{who:?}")),
-            );
+            plain(way.second.unwrap_or_default(), &lower.join(format!("{number}-{who:?}")));
         }
     }
     private_mounts(|| {
@@ -394,16 +313,10 @@ fn by_another_name_of_the_folder() {
             .with("file.name", "victim")
             .with("sensor.self", false)
             .such("with this runner", |alert| {
-                runners(alert)
-                    .iter()
-                    .any(|(pid, _)| *pid == running.pid().to_string())
+                runners(alert).iter().any(|(pid, _)| *pid == running.pid().to_string())
             })
             .wait();
-        assert_eq!(
-            alert.str("file.path"),
-            victim.to_string_lossy(),
-            "the name that the executable had"
-        );
+        assert_eq!(alert.str("file.path"), victim.to_string_lossy(), "the name that the executable had");
         running.end();
     });
 }
@@ -419,10 +332,7 @@ fn by_lying_paths() {
     std::os::unix::fs::symlink(folder.path(), &link).unwrap();
     let name = |way: &str, victim: &str| match way {
         "link" => link.join(victim),
-        "dots" => folder.at(format!(
-            "../{}/.//{victim}",
-            folder.path().file_name().unwrap().display()
-        )),
+        "dots" => folder.at(format!("../{}/.//{victim}", folder.path().file_name().unwrap().display())),
         "root" => Path::new("/proc/self/root").join(folder.at(victim).strip_prefix("/").unwrap()),
         _ => PathBuf::from(victim),
     };
@@ -445,9 +355,8 @@ fn all_runners_are_named() {
     }
     let (sensor, folder) = (Sensor::shared(), Folder::new());
     let victim = actor_at(folder.at("victim"));
-    let mut running: Vec<Running> = (0..3)
-        .map(|number| Running::of(&victim, words!["ignore", number.to_string(), "wait"]))
-        .collect();
+    let mut running: Vec<Running> =
+        (0..3).map(|number| Running::of(&victim, words!["ignore", number.to_string(), "wait"])).collect();
     // One more that has never executed anything: it was forked.
     let mut forked = Running::of(&victim, nest("fork", words!["pid", "wait"]));
     let child: u32 = forked.line().parse().unwrap();
@@ -458,10 +367,7 @@ fn all_runners_are_named() {
     let mut expected: Vec<u32> = running.iter().map(Running::pid).collect();
     expected.extend([forked.pid(), child]);
     expected.sort_unstable();
-    let mut got: Vec<u32> = runners(&alert)
-        .iter()
-        .filter_map(|(pid, _)| pid.parse().ok())
-        .collect();
+    let mut got: Vec<u32> = runners(&alert).iter().filter_map(|(pid, _)| pid.parse().ok()).collect();
     got.sort_unstable();
     assert_eq!(got, expected);
     for row in alert.list("sensor.runners") {
@@ -485,12 +391,8 @@ fn started_before_the_sensor() {
     }
     let folder = Folder::new();
     let [own, others, moved] = ["own", "others", "moved"].map(|name| actor_at(folder.at(name)));
-    let mut deleter = Running::of(
-        &own,
-        words!["say", "runs", "wait", "unlink", &own, "say", "done", "wait"],
-    );
-    let mut victims =
-        [&others, &moved].map(|path| Running::of(path, words!["say", "runs", "wait"]));
+    let mut deleter = Running::of(&own, words!["say", "runs", "wait", "unlink", &own, "say", "done", "wait"]);
+    let mut victims = [&others, &moved].map(|path| Running::of(path, words!["say", "runs", "wait"]));
     deleter.until("runs");
     for victim in &victims {
         victim.until("runs");
@@ -498,32 +400,16 @@ fn started_before_the_sensor() {
     let sensor = Sensor::start(words![]);
     deleter.go();
     deleter.until("done");
-    program::done(
-        &actor(),
-        words!["unlink", &others, "rename", &moved, folder.at("away")],
-    );
+    program::done(&actor(), words!["unlink", &others, "rename", &moved, folder.at("away")]);
 
     let alert = sensor.find("exe_deleted").file(&own).wait();
     assert!(alert.truth("sensor.self"));
-    assert_eq!(
-        alert.num("event.severity"),
-        73,
-        "an image that unlinks itself is high, old or not"
-    );
+    assert_eq!(alert.num("event.severity"), 73, "an image that unlinks itself is high, old or not");
     assert_eq!(alert.num("process.pid"), u64::from(deleter.pid()));
-    for (path, method, victim) in [
-        (&others, "unlink", &victims[0]),
-        (&moved, "rename", &victims[1]),
-    ] {
+    for (path, method, victim) in [(&others, "unlink", &victims[0]), (&moved, "rename", &victims[1])] {
         let alert = sensor.find("exe_deleted").file(path).wait();
         assert_eq!(alert.str("sensor.method"), method);
-        assert_eq!(
-            runners(&alert),
-            [(
-                victim.pid().to_string(),
-                path.to_string_lossy().into_owned()
-            )]
-        );
+        assert_eq!(runners(&alert), [(victim.pid().to_string(), path.to_string_lossy().into_owned())]);
     }
     for one in victims.iter_mut().chain([&mut deleter]) {
         one.end();
@@ -570,10 +456,7 @@ fn by_another_thread() {
     let alert = sensor.find("exe_deleted").file(&victim).wait();
     assert!(alert.truth("sensor.self"));
     assert_eq!(alert.num("process.pid"), u64::from(running.pid()));
-    assert_eq!(
-        alert.text("process.thread.id").as_deref(),
-        Some(thread.as_str())
-    );
+    assert_eq!(alert.text("process.thread.id").as_deref(), Some(thread.as_str()));
     running.end();
 }
 
@@ -601,10 +484,7 @@ fn by_a_ring_that_the_kernel_polls() {
     }
     let (sensor, folder) = (Sensor::shared(), Folder::new());
     let victim = actor_at(folder.at("victim"));
-    let mut running = Running::of(
-        &victim,
-        words!["sqpoll", "ring-unlink", &victim, "say", "done", "wait"],
-    );
+    let mut running = Running::of(&victim, words!["sqpoll", "ring-unlink", &victim, "say", "done", "wait"]);
     running.until("done");
     let alert = sensor.find("exe_deleted").file(&victim).wait();
     assert_eq!(alert.num("process.pid"), u64::from(running.pid()));
@@ -640,12 +520,8 @@ fn another_hard_link_is_left() {
     let (sensor, folder) = (Sensor::shared(), Folder::new());
     let (victim, link) = (actor_at(folder.at("victim")), folder.at("link"));
     fs::hard_link(&victim, &link).unwrap();
-    let mut running = Running::of(
-        &victim,
-        words![
-            "say", "runs", "wait", "unlink", &victim, "say", "done", "wait"
-        ],
-    );
+    let mut running =
+        Running::of(&victim, words!["say", "runs", "wait", "unlink", &victim, "say", "done", "wait"]);
     running.until("runs");
     running.go();
     running.until("done");
@@ -666,9 +542,8 @@ fn several_transitions_are_several_alerts() {
     }
     let (sensor, folder) = (Sensor::shared(), Folder::new());
     let (victim, away) = (actor_at(folder.at("victim")), folder.at("away"));
-    let steps = words![
-        "rename", &victim, &away, "say", "moved", "wait", "unlink", &away, "say", "done", "wait"
-    ];
+    let steps =
+        words!["rename", &victim, &away, "say", "moved", "wait", "unlink", &away, "say", "done", "wait"];
     let mut running = Running::of(&victim, steps);
     running.until("moved");
     let alert = sensor.find("exe_deleted").file(&victim).wait();
@@ -676,11 +551,7 @@ fn several_transitions_are_several_alerts() {
     assert_eq!(alert.num("sensor.exe.nlink"), 1);
     running.go();
     running.until("done");
-    let alert = sensor
-        .find("exe_deleted")
-        .pid(running.pid())
-        .with("sensor.method", "unlink")
-        .wait();
+    let alert = sensor.find("exe_deleted").pid(running.pid()).with("sensor.method", "unlink").wait();
     assert_eq!(alert.num("sensor.exe.nlink"), 0);
     running.end();
     sensor.fence();
@@ -708,34 +579,17 @@ fn what_is_no_loss() {
     run(words!["unlink", &idle, "unlink", &twin]);
     program::done(&victim, words!["copy", actor(), &idle, "unlink", &idle]);
     // A failed one: not permitted, not there, a folder.
-    assert_eq!(
-        run(words!["become", "65534", "try", "unlink", &victim]),
-        "errno 13\n"
-    );
-    assert_eq!(
-        run(words!["try", "unlink", inner.join("absent")]),
-        "errno 2\n"
-    );
+    assert_eq!(run(words!["become", "65534", "try", "unlink", &victim]), "errno 13\n");
+    assert_eq!(run(words!["try", "unlink", inner.join("absent")]), "errno 2\n");
     assert_eq!(run(words!["try", "rename", &victim, &inner]), "errno 21\n");
-    assert_eq!(
-        run(words!["try", "ring-unlink", inner.join("absent")]),
-        "errno 2\n"
-    );
+    assert_eq!(run(words!["try", "ring-unlink", inner.join("absent")]), "errno 2\n");
     // Another link of the running file; a rename to itself; a rename over its own link, which does nothing.
     run(words!["unlink", &link]);
     run(words![
-        "link", &victim, &link, "rename", &victim, &victim, "rename", &victim, &link, "unlink",
-        &link
+        "link", &victim, &link, "rename", &victim, &victim, "rename", &victim, &link, "unlink", &link
     ]);
     // A folder above.
-    run(words![
-        "rename",
-        &inner,
-        folder.at("moved"),
-        "rename",
-        folder.at("moved"),
-        &inner
-    ]);
+    run(words!["rename", &inner, folder.at("moved"), "rename", folder.at("moved"), &inner]);
 
     running.end();
     sensor.fence();
@@ -743,9 +597,7 @@ fn what_is_no_loss() {
     // The check at the end and the sweep come later than the hooks.
     let alert = sensor.watch(Duration::from_millis(1500), |event| {
         event.action() == "exe_deleted"
-            && event
-                .text("file.path")
-                .is_some_and(|path| path.starts_with(&about))
+            && event.text("file.path").is_some_and(|path| path.starts_with(&about))
     });
     assert!(alert.is_none(), "{:#}", alert.unwrap());
     sensor.stop().clean();
@@ -781,16 +633,8 @@ fn severity_tells_old_images_from_new_ones() {
         // Another sensor event than those awaited: this only paces the tries.
         let _ = sensor.watch(Duration::from_secs(1), |_| false);
     }
-    assert_eq!(
-        told.first().map(|(_, severity)| *severity),
-        Some(73),
-        "{told:?}"
-    );
-    assert_eq!(
-        told.last().map(|(_, severity)| *severity),
-        Some(47),
-        "{told:?}"
-    );
+    assert_eq!(told.first().map(|(_, severity)| *severity), Some(73), "{told:?}");
+    assert_eq!(told.last().map(|(_, severity)| *severity), Some(47), "{told:?}");
 }
 
 #[test]
@@ -805,13 +649,7 @@ fn a_package_upgrade_is_low() {
     let (sensor, folder) = (Sensor::shared(), Folder::new());
     // A package with the program, installed twice into a root of its own: the second time over the running file.
     let root = folder.folder("root");
-    for name in [
-        "var",
-        "var/lib",
-        "var/lib/dpkg",
-        "var/lib/dpkg/updates",
-        "var/lib/dpkg/info",
-    ] {
+    for name in ["var", "var/lib", "var/lib/dpkg", "var/lib/dpkg/updates", "var/lib/dpkg/info"] {
         fs::create_dir(root.join(name)).unwrap();
     }
     fs::write(root.join("var/lib/dpkg/status"), "").unwrap();
@@ -824,19 +662,10 @@ fn a_package_upgrade_is_low() {
         fs::write(tree.join("DEBIAN/control"), control).unwrap();
         actor_at(tree.join("prog"));
         let package = folder.at(format!("prog-{version}.deb"));
-        program::done(
-            Path::new("/usr/bin/dpkg-deb"),
-            words!["--build", "-Znone", &tree, &package],
-        );
+        program::done(Path::new("/usr/bin/dpkg-deb"), words!["--build", "-Znone", &tree, &package]);
         let root = format!("--root={}", root.display());
-        let words = words![
-            root,
-            "--force-not-root",
-            "--force-script-chrootless",
-            "--log=/dev/null",
-            "-i",
-            &package
-        ];
+        let words =
+            words![root, "--force-not-root", "--force-script-chrootless", "--log=/dev/null", "-i", &package];
         program::done(Path::new("/usr/bin/dpkg"), words);
     };
     install("1");
@@ -847,10 +676,8 @@ fn a_package_upgrade_is_low() {
     sensor.fence();
     let alerts: Vec<Event> = sensor.find("exe_deleted").all();
     let inside = root.to_string_lossy().into_owned();
-    let alerts: Vec<&Event> = alerts
-        .iter()
-        .filter(|alert| alert.str("file.path").starts_with(&inside))
-        .collect();
+    let alerts: Vec<&Event> =
+        alerts.iter().filter(|alert| alert.str("file.path").starts_with(&inside)).collect();
     assert!(!alerts.is_empty(), "no alert for the upgrade");
     for alert in alerts {
         assert_eq!(alert.num("event.severity"), 21, "{alert:#}");

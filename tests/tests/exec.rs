@@ -24,11 +24,7 @@ fn an_exec_in_full() {
     let (sensor, folder) = (Sensor::shared(), Folder::new());
     let (program, cwd) = (actor_at(folder.at("prog")), folder.folder("cwd"));
     let mut command = Command::new(&program);
-    let mut running = Running::start(
-        command
-            .args(words!["ignore", "one", "wait"])
-            .current_dir(&cwd),
-    );
+    let mut running = Running::start(command.args(words!["ignore", "one", "wait"]).current_dir(&cwd));
     let event = sensor.find("exec").exe(&program).wait();
     let pid = running.pid();
 
@@ -38,10 +34,7 @@ fn an_exec_in_full() {
     assert_eq!(event.num("process.pid"), u64::from(pid));
     assert_eq!(event.num("process.thread.id"), u64::from(pid));
     assert_eq!(event.str("process.name"), "prog");
-    assert_eq!(
-        event.texts("process.args"),
-        [&text(&program), "ignore", "one", "wait"]
-    );
+    assert_eq!(event.texts("process.args"), [&text(&program), "ignore", "one", "wait"]);
     assert_eq!(event.num("process.args_count"), 4);
     assert_eq!(event.str("process.working_directory"), text(&cwd));
     for field in ["process.user", "process.real_user", "user"] {
@@ -53,21 +46,12 @@ fn an_exec_in_full() {
 
     let own = std::env::current_exe().unwrap().canonicalize().unwrap();
     let own_args: Vec<String> = std::env::args().collect();
-    assert_eq!(
-        event.num("process.parent.pid"),
-        u64::from(std::process::id())
-    );
+    assert_eq!(event.num("process.parent.pid"), u64::from(std::process::id()));
     assert_eq!(event.str("process.parent.executable"), text(&own));
     assert_eq!(event.texts("process.parent.args"), own_args);
-    assert_ne!(
-        event.str("process.parent.entity_id"),
-        event.str("process.entity_id")
-    );
+    assert_ne!(event.str("process.parent.entity_id"), event.str("process.entity_id"));
     let session = nix::unistd::getsid(None).unwrap();
-    assert_eq!(
-        event.num("process.session_leader.pid"),
-        u64::try_from(session.as_raw()).unwrap()
-    );
+    assert_eq!(event.num("process.session_leader.pid"), u64::try_from(session.as_raw()).unwrap());
 
     let file = fs::metadata(&program).unwrap();
     assert_eq!(event.str("sensor.exe.inode"), file.ino().to_string());
@@ -80,10 +64,7 @@ fn an_exec_in_full() {
     let exit = sensor.find("exit").pid(pid).wait();
     let fork = sensor.find("fork").pid(pid).wait();
     for other in [&exit, &fork] {
-        assert_eq!(
-            other.str("process.entity_id"),
-            event.str("process.entity_id")
-        );
+        assert_eq!(other.str("process.entity_id"), event.str("process.entity_id"));
         assert_eq!(other.str("process.start"), event.str("process.start"));
     }
     assert!(fork.str("@timestamp") <= event.str("@timestamp"));
@@ -100,28 +81,15 @@ fn times_are_those_of_the_clock() {
     let (sensor, folder) = (Sensor::shared(), Folder::new());
     let program = actor_at(folder.at("prog"));
     // `date` tells UTC in the format of an event, with the kernel's own clock.
-    let now = || {
-        done(
-            Path::new("/bin/date"),
-            words!["-u", "+%Y-%m-%dT%H:%M:%S.%NZ"],
-        )
-        .trim()
-        .to_owned()
-    };
+    let now = || done(Path::new("/bin/date"), words!["-u", "+%Y-%m-%dT%H:%M:%S.%NZ"]).trim().to_owned();
     let before = now();
     done(&program, words![]);
     let after = now();
     let event = sensor.find("exec").exe(&program).wait();
     let time = event.str("@timestamp");
-    assert!(
-        before.as_str() < time && time < after.as_str(),
-        "{before} {time} {after}"
-    );
+    assert!(before.as_str() < time && time < after.as_str(), "{before} {time} {after}");
     let start = event.str("process.start");
-    assert!(
-        before.as_str() < start && start <= time,
-        "{before} {start} {time}"
-    );
+    assert!(before.as_str() < start && start <= time, "{before} {start} {time}");
 }
 
 #[test]
@@ -151,10 +119,7 @@ fn arguments_of_all_sorts() {
     done(&program, words);
     let event = sensor.find("exec").exe(&program).wait();
     let mut expected = vec![text(&program)];
-    expected.extend(
-        odd.iter()
-            .flat_map(|word| ["ignore".to_owned(), (*word).to_owned()]),
-    );
+    expected.extend(odd.iter().flat_map(|word| ["ignore".to_owned(), (*word).to_owned()]));
     assert_eq!(event.texts("process.args"), expected);
     assert!(!event.to_string().contains("\"raw\""), "{event:#}");
 }
@@ -167,9 +132,7 @@ fn raw(event: &Event) -> Vec<Vec<u8>> {
         Some(items) => items.iter().collect::<Vec<_>>(),
         None => vec![value],
     });
-    texts
-        .filter_map(|value| base64::decode(value.as_str()?))
-        .collect()
+    texts.filter_map(|value| base64::decode(value.as_str()?)).collect()
 }
 
 #[test]
@@ -183,16 +146,9 @@ fn arguments_that_are_not_utf8() {
     done(&program, words!["ignore", word]);
     let event = sensor.find("exec").exe(&program).wait();
     let args = event.texts("process.args");
-    assert!(
-        args[2].starts_with("bad\u{fffd}") && args[2].ends_with("end"),
-        "{args:?}"
-    );
+    assert!(args[2].starts_with("bad\u{fffd}") && args[2].ends_with("end"), "{args:?}");
     let exact = raw(&event);
-    let holds = |bytes: &Vec<u8>| {
-        bytes
-            .windows(word.len())
-            .any(|window| window == word.as_bytes())
-    };
+    let holds = |bytes: &Vec<u8>| bytes.windows(word.len()).any(|window| window == word.as_bytes());
     assert!(exact.iter().any(holds), "{exact:?} in {event:#}");
 }
 
@@ -207,21 +163,12 @@ fn arguments_up_to_16_kib_are_whole() {
         let words = words_of(&program, 16 * 1024, each);
         let mut expected = vec![text(&program)];
         expected.extend(words.iter().map(|word| word.to_string_lossy().into_owned()));
-        assert_eq!(
-            expected.iter().map(|word| word.len() + 1).sum::<usize>(),
-            16 * 1024
-        );
+        assert_eq!(expected.iter().map(|word| word.len() + 1).sum::<usize>(), 16 * 1024);
         done(&program, words);
         let event = sensor.find("exec").exe(&program).wait();
         assert_eq!(event.texts("process.args"), expected);
-        assert_eq!(
-            event.num("process.args_count"),
-            u64::try_from(expected.len()).unwrap()
-        );
-        assert!(
-            !event.has("sensor.args_truncated") || !event.truth("sensor.args_truncated"),
-            "{name}"
-        );
+        assert_eq!(event.num("process.args_count"), u64::try_from(expected.len()).unwrap());
+        assert!(!event.has("sensor.args_truncated") || !event.truth("sensor.args_truncated"), "{name}");
     }
 }
 
@@ -235,29 +182,19 @@ fn more_arguments_are_cut_and_marked() {
         let program = actor_at(folder.at(name));
         let words = words_of(&program, 100 * 1024, each);
         let count = u64::try_from(words.len() + 1).unwrap();
-        let first: Vec<String> = words
-            .iter()
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect();
+        let first: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
         done(&program, words);
         let event = sensor.find("exec").exe(&program).wait();
         assert!(event.truth("sensor.args_truncated"), "{name}");
         assert_eq!(event.num("sensor.args_bytes"), 100 * 1024);
-        assert_eq!(
-            event.num("process.args_count"),
-            count,
-            "{name}: all of them are counted"
-        );
+        assert_eq!(event.num("process.args_count"), count, "{name}: all of them are counted");
         let args = event.texts("process.args");
         assert!(
             args.iter().map(|arg| arg.len() + 1).sum::<usize>() >= 16 * 1024 - 1,
             "at least 16 KiB arrive"
         );
         for (had, got) in first.iter().zip(&args[1..]) {
-            assert!(
-                had.starts_with(got),
-                "what arrives is a beginning of what was there"
-            );
+            assert!(had.starts_with(got), "what arrives is a beginning of what was there");
         }
     }
 }
@@ -268,11 +205,7 @@ fn executables_on_other_mounts() {
         return;
     }
     let (sensor, folder) = (Sensor::shared(), Folder::new());
-    let (real, bind, memory) = (
-        folder.folder("real"),
-        folder.folder("bind"),
-        folder.folder("memory"),
-    );
+    let (real, bind, memory) = (folder.folder("real"), folder.folder("bind"), folder.folder("memory"));
     private_mounts(|| {
         actor_at(real.join("prog"));
         mount_bind(&real, &bind);
@@ -281,11 +214,7 @@ fn executables_on_other_mounts() {
         let inner = memory.join("a/b");
         mount_tmpfs(&inner, "8m");
         fs::create_dir(inner.join("c")).unwrap();
-        let programs = [
-            bind.join("prog"),
-            actor_at(memory.join("prog")),
-            actor_at(inner.join("c/prog")),
-        ];
+        let programs = [bind.join("prog"), actor_at(memory.join("prog")), actor_at(inner.join("c/prog"))];
         for program in programs {
             done(&program, words![]);
             let event = sensor.find("exec").exe(&program).wait();
@@ -316,11 +245,7 @@ fn scripts_and_their_interpreters() {
     }
     let (sensor, folder) = (Sensor::shared(), Folder::new());
     let interpreter = actor_at(folder.at("interpreter"));
-    let (absolute, relative, outer) = (
-        folder.at("absolute"),
-        folder.at("relative"),
-        folder.at("outer"),
-    );
+    let (absolute, relative, outer) = (folder.at("absolute"), folder.at("relative"), folder.at("outer"));
     script(&absolute, &format!("{} ignore", interpreter.display()));
     script(&relative, &format!("{} ignore", interpreter.display()));
     script(&outer, &format!("{} ignore", absolute.display()));
@@ -328,33 +253,13 @@ fn scripts_and_their_interpreters() {
     done(&absolute, words!["ignore", "x"]);
     let event = sensor.find("exec").exe(&interpreter).arg(&absolute).wait();
     assert_eq!(event.str("sensor.script.path"), text(&absolute));
-    assert_eq!(
-        event.texts("process.args"),
-        [
-            &text(&interpreter),
-            "ignore",
-            &text(&absolute),
-            "ignore",
-            "x"
-        ]
-    );
+    assert_eq!(event.texts("process.args"), [&text(&interpreter), "ignore", &text(&absolute), "ignore", "x"]);
     let file = fs::metadata(&interpreter).unwrap();
-    assert_eq!(
-        event.str("sensor.exe.inode"),
-        file.ino().to_string(),
-        "the image is the interpreter"
-    );
+    assert_eq!(event.str("sensor.exe.inode"), file.ino().to_string(), "the image is the interpreter");
 
-    let status = Command::new("./relative")
-        .current_dir(&folder)
-        .status()
-        .unwrap();
+    let status = Command::new("./relative").current_dir(&folder).status().unwrap();
     assert!(status.success());
-    let event = sensor
-        .find("exec")
-        .exe(&interpreter)
-        .arg("./relative")
-        .wait();
+    let event = sensor.find("exec").exe(&interpreter).arg("./relative").wait();
     assert_eq!(event.str("sensor.script.path"), text(&relative));
 
     // The kernel runs `interpreter ignore absolute ignore outer`.
@@ -367,11 +272,7 @@ fn scripts_and_their_interpreters() {
     );
 
     done(&interpreter, words!["ignore", "no script"]);
-    let event = sensor
-        .find("exec")
-        .exe(&interpreter)
-        .arg("no script")
-        .wait();
+    let event = sensor.find("exec").exe(&interpreter).arg("no script").wait();
     assert!(!event.has("sensor.script.path"));
 }
 
@@ -387,15 +288,11 @@ fn a_chain_of_images_is_one_process() {
     running.end();
     let pid = running.pid();
     let exit = sensor.find("exit").pid(pid).wait();
-    let [first, second, third] =
-        [&a, &b, &c].map(|path| sensor.find("exec").pid(pid).exe(path).one());
+    let [first, second, third] = [&a, &b, &c].map(|path| sensor.find("exec").pid(pid).exe(path).one());
     assert_eq!(second.str("process.previous.executable"), text(&a));
     assert_eq!(third.str("process.previous.executable"), text(&b));
     for event in [&first, &second, &third, &sensor.find("fork").pid(pid).one()] {
-        assert_eq!(
-            event.str("process.entity_id"),
-            exit.str("process.entity_id")
-        );
+        assert_eq!(event.str("process.entity_id"), exit.str("process.entity_id"));
     }
     assert_eq!(exit.str("process.executable"), text(&c));
 }
@@ -433,17 +330,11 @@ fn a_setuid_program_run_by_nobody() {
     assert_eq!(event.str("process.real_user.id"), "65534");
     assert_eq!(event.str("process.real_user.name"), "nobody");
     let gained = event.texts("sensor.capabilities.gained");
-    assert!(
-        gained.contains(&"CAP_SYS_ADMIN") && gained.contains(&"CAP_CHOWN"),
-        "{gained:?}"
-    );
+    assert!(gained.contains(&"CAP_SYS_ADMIN") && gained.contains(&"CAP_CHOWN"), "{gained:?}");
 
     // no_new_privs takes the rights away, and is told.
     let run = nest("run", words![&program, "ignore", "held"]);
-    done(
-        &actor(),
-        join([words!["become", "65534", "no-new-privs"], run]),
-    );
+    done(&actor(), join([words!["become", "65534", "no-new-privs"], run]));
     let event = sensor.find("exec").exe(&program).arg("held").wait();
     assert!(event.truth("sensor.no_new_privs"));
     assert_eq!(event.str("process.user.id"), "65534");
@@ -458,13 +349,7 @@ fn nothing_is_gained_by_a_plain_exec() {
     let (sensor, folder) = (Sensor::shared(), Folder::new());
     let program = actor_at(folder.at("prog"));
     done(&program, words!["ignore", "root"]);
-    done(
-        &actor(),
-        join([
-            words!["become", "65534"],
-            nest("run", words![&program, "ignore", "nobody"]),
-        ]),
-    );
+    done(&actor(), join([words!["become", "65534"], nest("run", words![&program, "ignore", "nobody"])]));
     for (word, user) in [("root", "0"), ("nobody", "65534")] {
         let event = sensor.find("exec").exe(&program).arg(word).wait();
         assert!(!event.has("sensor.capabilities.gained"), "{event:#}");
@@ -490,18 +375,11 @@ fn the_login_user_stays() {
     assert!(!event.has("sensor.login"), "absent when unset: {event:#}");
 
     let run = nest("run", words![&program, "ignore", "set"]);
-    done(
-        &actor(),
-        join([words!["loginuid", "1", "become", "65534"], run]),
-    );
+    done(&actor(), join([words!["loginuid", "1", "become", "65534"], run]));
     let event = sensor.find("exec").exe(&program).arg("set").wait();
     assert_eq!(event.str("sensor.login.uid"), "1");
     assert_eq!(event.str("sensor.login.name"), "daemon");
-    assert!(
-        event
-            .text("sensor.login.session")
-            .is_some_and(|session| session.parse::<u32>().is_ok())
-    );
+    assert!(event.text("sensor.login.session").is_some_and(|session| session.parse::<u32>().is_ok()));
     assert_eq!(event.str("process.user.id"), "65534");
 }
 
@@ -512,38 +390,24 @@ fn terminals() {
     }
     let (sensor, folder) = (Sensor::shared(), Folder::new());
     let program = actor_at(folder.at("prog"));
-    let inner = join([
-        nest("run", words!["/usr/bin/tty"]),
-        nest("run", words![&program, "ignore", "terminal"]),
-    ]);
+    let inner =
+        join([nest("run", words!["/usr/bin/tty"]), nest("run", words![&program, "ignore", "terminal"])]);
     let output = done(&actor(), nest("pty", inner));
     let tty = output.lines().next().unwrap().trim().to_owned();
     let event = sensor.find("exec").exe(&program).arg("terminal").wait();
     assert!(event.truth("process.interactive"));
     let number: u64 = tty.strip_prefix("/dev/pts/").unwrap().parse().unwrap();
-    assert_eq!(
-        event.num("process.tty.char_device.major"),
-        136 + number / 256
-    );
+    assert_eq!(event.num("process.tty.char_device.major"), 136 + number / 256);
     assert_eq!(event.num("process.tty.char_device.minor"), number % 256);
 
     done(
         &actor(),
-        join([nest(
-            "fork",
-            join([
-                words!["new-session"],
-                nest("exec", words![&program, "ignore", "none"]),
-            ]),
-        )]),
+        join([nest("fork", join([words!["new-session"], nest("exec", words![&program, "ignore", "none"])]))]),
     );
     let event = sensor.find("exec").exe(&program).arg("none").wait();
     assert!(!event.truth("process.interactive"));
     assert!(!event.has("process.tty"));
-    assert_eq!(
-        event.num("process.session_leader.pid"),
-        event.num("process.pid")
-    );
+    assert_eq!(event.num("process.session_leader.pid"), event.num("process.pid"));
 }
 
 #[test]
@@ -560,18 +424,10 @@ fn namespaces_and_cgroup() {
     for space in ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"] {
         let link = running.link(&format!("ns/{space}"));
         let number = link.split(['[', ']']).nth(1).unwrap();
-        assert_eq!(
-            event.str(&format!("sensor.namespace.{space}")),
-            number,
-            "{space}"
-        );
+        assert_eq!(event.str(&format!("sensor.namespace.{space}")), number, "{space}");
     }
     let own = fs::read_link("/proc/self/ns/uts").unwrap();
-    assert!(
-        !own.to_string_lossy()
-            .contains(event.str("sensor.namespace.uts")),
-        "it had spaces of its own"
-    );
+    assert!(!own.to_string_lossy().contains(event.str("sensor.namespace.uts")), "it had spaces of its own");
     let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", running.pid())).unwrap();
     if let Some(path) = cgroups.lines().find_map(|line| line.strip_prefix("0::")) {
         assert_eq!(event.str("sensor.cgroup.path"), path);
@@ -597,14 +453,8 @@ fn an_exec_by_another_thread_keeps_the_process() {
     let event = sensor.find("exec").pid(pid).exe(&program).one();
     assert_eq!(event.num("process.thread.id"), u64::from(pid));
     assert_eq!(event.str("process.previous.executable"), text(&first));
-    assert_eq!(
-        event.str("process.entity_id"),
-        exit.str("process.entity_id")
-    );
-    assert_eq!(
-        sensor.find("exit").pid(pid).one().str("process.executable"),
-        text(&program)
-    );
+    assert_eq!(event.str("process.entity_id"), exit.str("process.entity_id"));
+    assert_eq!(sensor.find("exit").pid(pid).one().str("process.executable"), text(&program));
 }
 
 #[test]
@@ -624,10 +474,7 @@ fn a_32_bit_program() {
     assert_eq!(running.line(), "fail");
     running.end();
     let event = sensor.find("exec").exe(&program).wait();
-    assert_eq!(
-        event.texts("process.args"),
-        [&text(&program), &text(&absent), "two words"]
-    );
+    assert_eq!(event.texts("process.args"), [&text(&program), &text(&absent), "two words"]);
 }
 
 #[test]
@@ -643,8 +490,5 @@ fn the_zeroth_argument_may_lie() {
     let event = sensor.find("exec").exe(&program).wait();
     assert_eq!(event.texts("process.args"), ["[kworker/0:1]", "pid"]);
     assert_eq!(event.str("process.name"), "prog");
-    assert_eq!(
-        OsStr::new(event.str("process.executable")),
-        program.as_os_str()
-    );
+    assert_eq!(OsStr::new(event.str("process.executable")), program.as_os_str());
 }

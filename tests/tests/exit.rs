@@ -129,15 +129,7 @@ fn the_most_memory_at_once() {
 /// Compares the totals with `/proc/PID/io`, read when the process has nothing to do any more but end.
 fn compare(sensor: &Sensor, mut running: Running) -> tests::Event {
     running.until("did");
-    let names = [
-        "rchar",
-        "wchar",
-        "syscr",
-        "syscw",
-        "read_bytes",
-        "write_bytes",
-        "cancelled_write_bytes",
-    ];
+    let names = ["rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes", "cancelled_write_bytes"];
     let [rchar, wchar, syscr, syscw, read, write, cancelled] = names.map(|name| running.io(name));
     running.end();
     let event = sensor.find("exit").pid(running.pid()).wait();
@@ -160,9 +152,7 @@ fn bytes_read_and_written() {
     }
     let (sensor, folder) = (Sensor::shared(), Folder::new());
     let file = folder.at("file");
-    let steps = words![
-        "write", &file, "300000", "read", &file, "say", "did", "wait"
-    ];
+    let steps = words!["write", &file, "300000", "read", &file, "say", "did", "wait"];
     let event = compare(sensor, Running::of(actor(), steps));
     assert!(event.num("sensor.usage.file.write_bytes") >= 300_000);
     assert!(event.num("sensor.usage.file.read_bytes") >= 300_000);
@@ -175,9 +165,7 @@ fn bytes_that_never_reached_the_disk() {
     }
     let (sensor, folder) = (Sensor::shared(), Folder::new());
     let file = folder.at("file");
-    let steps = words![
-        "write", &file, "1048576", "unlink", &file, "say", "did", "wait"
-    ];
+    let steps = words!["write", &file, "1048576", "unlink", &file, "say", "did", "wait"];
     compare(sensor, Running::of(actor(), steps));
 }
 
@@ -188,10 +176,7 @@ fn direct_writes() {
     }
     let (sensor, folder) = (Sensor::shared(), Folder::new());
     let file = folder.at("file");
-    let mut running = Running::of(
-        actor(),
-        words!["try", "direct", &file, "1048576", "say", "did", "wait"],
-    );
+    let mut running = Running::of(actor(), words!["try", "direct", &file, "1048576", "say", "did", "wait"]);
     if running.line() != "did" {
         let _ = because("the folder for temporary files lies on a file system without O_DIRECT");
         return;
@@ -218,17 +203,10 @@ fn a_process_that_never_executed_anything() {
     running.end();
     let event = sensor.find("exit").pid(child).wait();
     assert_eq!(event.num("process.exit_code"), 5);
-    assert_eq!(
-        event.str("process.executable"),
-        program.to_string_lossy(),
-        "it runs its parent's image"
-    );
+    assert_eq!(event.str("process.executable"), program.to_string_lossy(), "it runs its parent's image");
     assert_eq!(event.num("process.parent.pid"), u64::from(running.pid()));
     let fork = sensor.find("fork").pid(child).one();
-    assert_eq!(
-        fork.str("process.entity_id"),
-        event.str("process.entity_id")
-    );
+    assert_eq!(fork.str("process.entity_id"), event.str("process.entity_id"));
 }
 
 #[test]

@@ -1,0 +1,154 @@
+//! Nothing is lost without a number, and an alert not at all.
+
+use nix::sys::signal::Signal;
+use std::collections::BTreeMap;
+use tests::find::Source;
+use tests::lock::alone;
+use tests::program::{actor_at, copy, storm, tiny};
+use tests::sensor::Account;
+use tests::skip::skip;
+use tests::{End, Folder, Running, Sensor, words};
+
+/// What the `loss` events told, by action.
+fn told(end: &End) -> BTreeMap<String, u64> {
+    let mut sums = BTreeMap::new();
+    for loss in end.find("loss").all() {
+        for row in loss.list("sensor.lost") {
+            for name in ["stage", "action", "reason"] {
+                assert!(row[name].as_str().is_some_and(|text| !text.is_empty()), "{name} in {loss:#}");
+            }
+            let count = row["count"].as_u64().unwrap_or_default();
+            assert!(count > 0, "a loss of nothing: {loss:#}");
+            *sums.entry(row["action"].as_str().unwrap_or_default().to_owned()).or_default() += count;
+        }
+    }
+    sums
+}
+
+/// Checks the account of every action against the stream.
+fn balanced(end: &End) -> BTreeMap<String, Account> {
+    let (account, counts, told) = (end.account(), end.counts(), told(end));
+    for action in ["fork", "exec", "exit", "exe_deleted", "exe_memfd"] {
+        let Account { seen, delivered, lost } =
+            account.get(action).copied().unwrap_or(Account { seen: 0, delivered: 0, lost: 0 });
+        assert_eq!(seen, delivered + lost, "{action}: {:#?}", end.stderr);
+        assert_eq!(
+            delivered,
+            counts.get(action).copied().unwrap_or_default(),
+            "{action}: delivered and in the stream"
+        );
+        assert_eq!(
+            lost,
+            told.get(action).copied().unwrap_or_default(),
+            "{action}: lost and told in `loss` events"
+        );
+    }
+    account
+}
+
+#[test]
+fn a_flood_that_nobody_reads() {
+    if skip() {
+        return;
+    }
+    let _alone = alone();
+    const EACH: u64 = 1500;
+    let folder = Folder::new();
+    let small = folder.at("tiny");
+    copy(&tiny(), &small);
+    let victim = actor_at(folder.at("victim"));
+    let sensor =
+        Sensor::with().config("[kernel]\nbulk_ring_bytes = 65536\nurgent_ring_bytes = 65536\n").live();
+    // The flood's program is known by now: its execs are bulk.
+    Running::of(&small, words![]).end();
+    sensor.find("exec").exe(&small).wait();
+
+    sensor.signal(Signal::SIGSTOP);
+    Running::of(storm(), words!["exec", EACH.to_string(), &small]).end();
+    let mut running = Running::of(&victim, words!["unlink", &victim, "say", "done", "wait"]);
+    running.until("done");
+    Running::of(storm(), words!["exec", EACH.to_string(), &small]).end();
+    sensor.signal(Signal::SIGCONT);
+
+    let alert = sensor.find("exe_deleted").file(&victim).wait();
+    assert_eq!(alert.num("process.pid"), u64::from(running.pid()));
+    let loss = sensor.find("loss").wait();
+    assert!(loss.has("sensor.lost"));
+    running.end();
+    sensor.fence();
+    let end = sensor.stop();
+    end.clean();
+    let account = balanced(&end);
+    for action in ["fork", "exec", "exit"] {
+        let Account { seen, lost, .. } = account[action];
+        assert!(seen >= 2 * EACH, "{action}: only {seen} seen");
+        assert!(lost > 0, "{action}: the flood was not large enough to lose any");
+    }
+    assert_eq!(account["exe_deleted"], Account { seen: 1, delivered: 1, lost: 0 });
+}
+
+#[test]
+fn losses_are_told_within_a_second() {
+    if skip() {
+        return;
+    }
+    let _alone = alone();
+    let sensor = Sensor::with().config("[kernel]\nbulk_ring_bytes = 4096\n").live();
+    sensor.signal(Signal::SIGSTOP);
+    Running::of(storm(), words!["fork", "300"]).end();
+    sensor.signal(Signal::SIGCONT);
+    let loss = sensor.find("loss").within(std::time::Duration::from_millis(1500)).wait();
+    let reasons: Vec<&str> =
+        loss.list("sensor.lost").iter().filter_map(|row| row["reason"].as_str()).collect();
+    assert!(!reasons.is_empty());
+    let end = sensor.stop();
+    end.clean();
+    balanced(&end);
+}
+
+#[test]
+fn all_that_was_seen_is_written_before_the_end() {
+    if skip() {
+        return;
+    }
+    let _alone = alone();
+    const COUNT: usize = 500;
+    let folder = Folder::new();
+    let small = folder.at("tiny");
+    copy(&tiny(), &small);
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let sensor = Sensor::start(words![]);
+        let mut running = Running::of(storm(), words!["exec", COUNT.to_string(), &small]);
+        running.end();
+        sensor.signal(signal);
+        let end = sensor.ended();
+        end.clean();
+        let parent = running.pid();
+        for action in ["fork", "exec", "exit"] {
+            let count = end.find(action).with("process.parent.pid", parent).all().len();
+            assert_eq!(count, COUNT, "{action} after {signal}");
+        }
+        balanced(&end);
+    }
+}
+
+#[test]
+fn nothing_is_lost_without_a_flood() {
+    if skip() {
+        return;
+    }
+    let _alone = alone();
+    let folder = Folder::new();
+    let small = folder.at("tiny");
+    copy(&tiny(), &small);
+    let sensor = Sensor::start(words![]);
+    let mut running = Running::of(storm(), words!["exec", "5000", &small]);
+    running.end();
+    let end = sensor.stop();
+    end.clean();
+    for (action, account) in balanced(&end) {
+        assert_eq!(account.lost, 0, "{action}");
+    }
+    assert_eq!(end.find("exec").exe(&small).all().len(), 5000);
+    assert_eq!(end.find("exit").exe(&small).all().len(), 5000);
+}

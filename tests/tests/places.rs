@@ -1,0 +1,256 @@
+//! Bad places and bad input: a clear word that says what to do, and the right exit status.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+use tests::find::Source;
+use tests::place::{mount_tmpfs, private_mounts, unmount};
+use tests::program::{self, actor, actor_at, done};
+use tests::sensor::{binary, command};
+use tests::skip::skip;
+use tests::{Event, Folder, Running, Sensor, words};
+
+/// Runs it to its end, which must come by itself.
+fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    program::output(command, Duration::from_secs(20))
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn help_and_wrong_usage() {
+    for (args, status) in [
+        (&["--help"][..], 0),
+        (&["run", "--help"], 0),
+        (&["--version"], 0),
+        (&["frobnicate"], 2),
+        (&["run", "--frobnicate"], 2),
+        (&["run", "--output", "nowhere"], 2),
+        (&["run", "--config"], 2),
+    ] {
+        let output = run(Command::new(binary()).args(args));
+        assert_eq!(output.status.code(), Some(status), "{args:?}: {}", said(&output));
+        if status == 0 {
+            assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{args:?}");
+        } else {
+            assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{args:?}");
+        }
+    }
+    let output = run(Command::new(binary()).arg("\x1b[31mevil"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!said(&output).contains('\x1b'), "{:?}", said(&output));
+}
+
+#[test]
+fn not_root() {
+    if skip() {
+        return;
+    }
+    let folder = Folder::new();
+    let sensor = folder.at("sensor");
+    program::copy(&binary(), &sensor);
+    let output = run(Command::new(&sensor).arg("run").uid(65534).gid(65534));
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(output.stdout.is_empty());
+    assert!(said(&output).contains("root"), "{}", said(&output));
+}
+
+#[test]
+fn configurations_that_are_wrong() {
+    if skip() {
+        return;
+    }
+    let folder = Folder::new();
+    for (number, (text, words)) in [
+        ("[kernel]\nbulk_ring_bites = 65536\n", &["bulk_ring_bites", "bulk_ring_bytes"][..]),
+        ("[kernal]\nbulk_ring_bytes = 65536\n", &["kernal", "kernel"]),
+        ("[kernel]\nbulk_ring_bytes = 5000\n", &["bulk_ring_bytes"]),
+        ("[kernel]\nbulk_ring_bytes = -1\n", &["bulk_ring_bytes"]),
+        ("[kernel]\nbulk_ring_bytes = \"many\"\n", &["bulk_ring_bytes"]),
+        ("[kernel\n", &[]),
+        ("\"\\u001b[31m\" = 1\n", &[]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let file = folder.at(format!("{number}.toml"));
+        fs::write(&file, text).unwrap();
+        let output = run(command().arg("run").arg("--config").arg(&file));
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{text:?}: {said}");
+        assert!(output.stdout.is_empty());
+        assert!(said.contains(&*file.to_string_lossy()), "{text:?}: which file? {said}");
+        for word in words {
+            assert!(said.contains(word), "{text:?}: no {word} in {said}");
+        }
+        assert!(!said.contains('\x1b'), "{said:?}");
+    }
+    let folder_as_file = folder.folder("folder");
+    for file in [folder.at("absent.toml"), folder_as_file] {
+        let output = run(command().arg("run").arg("--config").arg(&file));
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{}", said(&output));
+        assert!(said(&output).contains(&*file.to_string_lossy()), "{}", said(&output));
+    }
+}
+
+#[test]
+fn nobody_reads_the_output() {
+    if skip() {
+        return;
+    }
+    let mut child = command().arg("run").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert!(Event::parse(line.trim_end().as_bytes()).is_ok(), "{line}");
+    drop(out);
+    done(&actor(), words![]);
+    let status = program::wait(&mut child, Duration::from_secs(20));
+    let _ = child.kill();
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(status.and_then(|status| status.code()), Some(1), "{status:?}: {said}");
+    assert!(said.contains("output") || said.contains("stdout"), "{said}");
+}
+
+#[test]
+fn a_full_disk() {
+    if skip() {
+        return;
+    }
+    let folder = Folder::new();
+    private_mounts(|| {
+        mount_tmpfs(folder.path(), "128k");
+        let (file, errors) = (folder.at("events"), Folder::new());
+        let said = errors.at("said");
+        let mut command = command();
+        command.arg("run").stdout(File::create(&file).unwrap()).stderr(File::create(&said).unwrap());
+        let mut child = command.spawn().unwrap();
+        Running::of(program::storm(), words!["fork", "2000"]).end();
+        // It either gives up by itself, or goes on and counts: then it is asked to stop.
+        let mut status = program::wait(&mut child, Duration::from_secs(3));
+        if status.is_none() {
+            kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
+            status = program::wait(&mut child, Duration::from_secs(20));
+        }
+        let _ = child.kill();
+        let said = fs::read_to_string(&said).unwrap();
+        assert_eq!(status.and_then(|status| status.code()), Some(1), "{status:?}: {said}");
+        let written = fs::read(&file).unwrap();
+        assert!(
+            written.ends_with(b"\n"),
+            "a torn line at the end: {}",
+            written[written.len().saturating_sub(80)..].escape_ascii()
+        );
+        let lines: Vec<Event> = written
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| Event::parse(line).unwrap())
+            .collect();
+        let lower = said.to_lowercase();
+        assert!(lower.contains("space") || lower.contains("full"), "{said}");
+        let forks = u64::try_from(lines.iter().filter(|event| event.action() == "fork").count()).unwrap();
+        let account = tests::sensor::account_of(said.lines());
+        let fork = account.get("fork").unwrap_or_else(|| panic!("no account in {said}"));
+        assert_eq!((fork.seen, fork.delivered), (fork.delivered + fork.lost, forks), "{said}");
+        assert!(fork.lost > 0, "{said}");
+    });
+}
+
+#[test]
+fn an_output_that_refuses_everything() {
+    if skip() {
+        return;
+    }
+    let mut command = command();
+    command.arg("run").stdout(File::options().write(true).open("/dev/full").unwrap()).stderr(Stdio::piped());
+    let output = program::output(&mut command, Duration::from_secs(20));
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).to_lowercase().contains("space"), "{}", said(&output));
+}
+
+#[test]
+fn no_btf() {
+    if skip() {
+        return;
+    }
+    private_mounts(|| {
+        mount_tmpfs(Path::new("/sys/kernel/btf"), "4k");
+        let output = run(command().arg("run"));
+        assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+        assert!(said(&output).contains("BTF"), "{}", said(&output));
+        assert!(output.stdout.is_empty());
+    });
+}
+
+/// Runs a sensor in the mounts of the caller: it works, or says what is missing.
+fn works_or_tells(what: &str) {
+    let folder = Folder::new();
+    let sensor = Sensor::start(words![]);
+    let victim = actor_at(folder.at("victim"));
+    done(&victim, words!["unlink", &victim]);
+    sensor.find("exec").exe(&victim).wait();
+    sensor.find("exit").exe(&victim).wait();
+    if sensor.find("exe_deleted").file(&victim).look(Duration::from_secs(5)).is_none() {
+        let coverage = sensor.find("coverage").wait().to_string();
+        let said = sensor.seen().stderr().join("\n");
+        assert!(
+            coverage.contains(what) || said.contains(what),
+            "no alert, and no word on {what}: {coverage} {said}"
+        );
+    }
+    sensor.stop().clean();
+}
+
+#[test]
+fn no_tracefs() {
+    if skip() {
+        return;
+    }
+    private_mounts(|| {
+        unmount("/sys/kernel/tracing");
+        unmount("/sys/kernel/debug/tracing");
+        unmount("/sys/kernel/debug");
+        works_or_tells("tracefs");
+    });
+}
+
+#[test]
+fn no_cgroups() {
+    if skip() {
+        return;
+    }
+    private_mounts(|| {
+        for line in fs::read_to_string("/proc/thread-self/mounts").unwrap().lines().rev() {
+            let place = line.split(' ').nth(1).unwrap_or_default();
+            if place.starts_with("/sys/fs/cgroup") {
+                unmount(place);
+            }
+        }
+        works_or_tells("cgroup");
+    });
+}
+
+#[test]
+fn an_unreadable_configuration_is_named() {
+    if skip() {
+        return;
+    }
+    let folder = Folder::new();
+    let (sensor, file) = (folder.at("sensor"), folder.at("secret.toml"));
+    program::copy(&binary(), &sensor);
+    fs::write(&file, "").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let output = run(Command::new(&sensor).arg("run").arg("--config").arg(&file).uid(65534).gid(65534));
+    assert!(matches!(output.status.code(), Some(1..=3)), "{}", said(&output));
+    assert!(!output.stderr.is_empty());
+}
