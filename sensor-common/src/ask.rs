@@ -154,6 +154,7 @@ offsets! {
     kn_name: "kernfs_node" ["name"] May, "cgroups";
     bprm_filename: "linux_binprm" ["filename"] Must, "scripts";
     bprm_interp: "linux_binprm" ["interp"] Must, "scripts";
+    bprm_argc: "linux_binprm" ["argc"] May, "the number of arguments that were cut";
     uring_opcode: "io_kiocb" ["opcode"] May, "names lost through io_uring";
     uring_unlink_name: "io_unlink" ["filename"] May, "names lost through io_uring";
     uring_rename_old: "io_rename" ["oldpath"] May, "names lost through io_uring";

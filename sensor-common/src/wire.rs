@@ -42,7 +42,7 @@ pub const MAX_RECORD: usize = 32 * 1024;
 /// Most bytes of arguments that a record carries.
 pub const MAX_ARGS: usize = 16 * 1024;
 /// Where text begins: the only records that carry some are those of `exec`.
-pub const TEXT: usize = 256;
+pub const TEXT: usize = 264;
 
 /// First bytes of every record.
 #[repr(C)]

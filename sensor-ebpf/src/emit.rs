@@ -20,6 +20,8 @@ use crate::{
 pub enum Haste {
     /// At once: the reader is woken.
     Urgent,
+    /// With the bulk, but the reader is woken for it: what is new, so that a flood of it keeps off the alerts' ring.
+    New,
     /// When the reader comes by, or when the ring fills.
     Bulk,
 }
@@ -55,6 +57,7 @@ pub fn lost(kind: u16, reason: u32) {
 pub fn submit<T>(kind: u16, record: &T, size: u32, haste: Haste) {
     let (ring, flags) = match haste {
         Haste::Urgent => (&URGENT, u64::from(BPF_RB_FORCE_WAKEUP)),
+        Haste::New => (&BULK, u64::from(BPF_RB_FORCE_WAKEUP)),
         Haste::Bulk => (&BULK, bulk_wake(&BULK)),
     };
     if !output(ring, record, size, flags) {

@@ -55,6 +55,10 @@ pub static COUNT: PerCpuArray<u64> = PerCpuArray::with_max_entries(SLOTS, 0);
 #[map]
 pub static NAMES: LruHashMap<u32, u32> = LruHashMap::with_max_entries(16384, 0);
 
+/// Files that were executed before: (device and generation, inode, change time). The first exec of one wakes the reader.
+#[map]
+pub static KNOWN: LruHashMap<[u64; 3], u32> = LruHashMap::with_max_entries(16384, 0);
+
 /// Calls under way that name something running, by thread.
 #[map]
 pub static PENDING: LruHashMap<u64, Hint> = LruHashMap::with_max_entries(4096, 0);

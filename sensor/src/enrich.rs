@@ -98,7 +98,7 @@ impl Enricher {
             (None, None) => {}
         }
         record.set(Field::ProcessArgs, image.args.clone());
-        record.set(Field::ProcessArgsCount, image.args.len() as u64);
+        record.set(Field::ProcessArgsCount, image.args_count.max(image.args.len() as u64));
         if image.args_bytes != 0 {
             record.set(Field::SensorArgsBytes, image.args_bytes);
         }

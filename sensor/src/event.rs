@@ -26,6 +26,7 @@ pub mod image;
 pub mod loss;
 pub mod name;
 pub mod process_snapshot;
+pub mod touch;
 
 /// When something was seen, and which process it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

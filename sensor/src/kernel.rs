@@ -12,7 +12,7 @@ use sensor_common::{
     wire::KINDS,
 };
 
-use crate::event::Running;
+use crate::event::{Running, touch::Touch};
 
 pub mod btf;
 mod facts;
@@ -227,9 +227,9 @@ impl Kernel {
         }
     }
 
-    /// Processes that touched a marked file since this was last asked; 0 for one that isn't known.
+    /// Who touched a marked file since this was last asked, in order.
     #[must_use]
-    pub fn touched(&self) -> Vec<u32> {
+    pub fn touched(&self) -> Vec<Touch> {
         self.marks.as_ref().map(Marks::touched).unwrap_or_default()
     }
 

@@ -185,8 +185,9 @@ impl<'a> Pipeline<'a> {
             (false, false) => BUSY,
             (false, true) => IDLE,
         };
-        self.process(batch)?;
+        // After the rings: a call is told at its end, and what it touched before that.
         self.take_touched(began);
+        self.process(batch)?;
         let due = began.saturating_sub(self.swept) >= SWEEP;
         // While more waits in the rings, what a look shows may be told there already.
         if !pause.is_zero() && (due || self.hinted || self.ahead > began) {

@@ -1,6 +1,9 @@
 //! Who is alive: keyed by pid and start time, bounded, seeded from what was there and kept by events.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use sha2::{Digest, Sha256};
 
@@ -18,6 +21,8 @@ pub struct Image {
     pub args: Arc<[Text]>,
     /// Bytes of all arguments, 0 where unknown.
     pub args_bytes: u64,
+    /// How many arguments there were, also those that are not here.
+    pub args_count: u64,
     /// There were more arguments.
     pub args_truncated: bool,
     /// The script that it interprets.
@@ -89,11 +94,15 @@ pub struct Before {
 pub struct Table {
     boot_id: String,
     live: HashMap<u32, Process>,
+    /// The last that ended, for what is told of them a moment later.
+    recent: VecDeque<Process>,
     most: usize,
 }
 
 /// More than any host runs; each takes about a kilobyte.
 const MOST: usize = 262_144;
+/// How many that ended are kept.
+const RECENT_MOST: usize = 256;
 /// A process is forgotten when as many sweeps in a row didn't show it.
 const MISSING_MOST: u8 = 2;
 
@@ -101,7 +110,7 @@ impl Table {
     /// An empty one, for this boot.
     #[must_use]
     pub fn new(boot_id: String) -> Self {
-        Self { boot_id, live: HashMap::new(), most: MOST }
+        Self { boot_id, live: HashMap::new(), recent: VecDeque::new(), most: MOST }
     }
 
     /// The id of a process over the boot: the same in every run of the sensor and in every verb.
@@ -127,6 +136,12 @@ impl Table {
     #[must_use]
     pub fn at(&self, pid: u32) -> Option<&Process> {
         self.live.get(&pid)
+    }
+
+    /// The process that has a pid now, or the last that had it and ended a moment ago.
+    #[must_use]
+    pub fn lately(&self, pid: u32) -> Option<&Process> {
+        self.at(pid).or_else(|| self.recent.iter().rev().find(|process| process.key.pid == pid))
     }
 
     /// All.
@@ -183,7 +198,7 @@ impl Table {
         actor: Actor,
         exec: &Exec,
     ) -> (&mut Process, Option<Before>) {
-        let known = self.ended(key);
+        let known = self.remove(key);
         let before = known
             .as_ref()
             .map(|old| Before { image: Arc::clone(&old.image), permitted: old.actor.permitted });
@@ -198,6 +213,7 @@ impl Table {
             executable: Some(exec.executable.path.clone()),
             args: Arc::clone(&exec.args),
             args_bytes: exec.args_bytes,
+            args_count: exec.args_count,
             args_truncated: exec.args_truncated(),
             script: exec.script.clone(),
             running: exec.running,
@@ -226,7 +242,16 @@ impl Table {
     }
 
     /// A process ended.
-    pub fn ended(&mut self, key: Key) -> Option<Process> {
+    pub fn ended(&mut self, key: Key) {
+        if let Some(process) = self.remove(key) {
+            if self.recent.len() >= RECENT_MOST {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(process);
+        }
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Process> {
         self.get(key)?;
         self.live.remove(&key.pid)
     }
@@ -286,7 +311,8 @@ mod tests {
         let mut table = Table::new("boot".to_owned());
         table.found(key(1), Actor::default(), image("/bin/parent"));
         table.born(key(2), child_of(1), key(1));
-        table.ended(key(1)).unwrap();
+        table.ended(key(1));
+        assert!(table.get(key(1)).is_none() && table.lately(1).is_some());
         let child = table.get(key(2)).unwrap();
         assert_eq!(child.image.executable, Some(Text::from("/bin/parent")));
         assert_eq!(child.parent.as_ref().unwrap().image.executable, Some(Text::from("/bin/parent")));
@@ -297,7 +323,7 @@ mod tests {
         let mut table = Table::new("boot".to_owned());
         table.found(key(2), Actor::default(), image("/bin/a"));
         let later = Key { pid: 2, start: 999_000_000 };
-        assert!(table.get(later).is_none() && table.ended(later).is_none());
+        assert!(table.get(later).is_none() && table.remove(later).is_none());
         table.born(later, Actor::default(), key(2));
         assert!(table.get(key(2)).is_none());
         assert_ne!(table.entity(key(2)), table.entity(later));

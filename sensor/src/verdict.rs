@@ -11,12 +11,13 @@ use crate::{
         Key, Running,
         exe_deleted::{Lost, Method, basename},
         name::{Call, hash},
+        touch::Touch,
     },
     process::{Process, Table},
     record::Text,
 };
 
-/// A call that may have taken a name.
+/// A call that may have taken a name, or nothing but that something was touched.
 #[derive(Clone, Debug)]
 pub struct Hint {
     /// When, nanoseconds since boot.
@@ -25,10 +26,10 @@ pub struct Hint {
     pub actor: Process,
     /// The thread that called.
     pub thread: u32,
-    /// What was called; none when only that something was taken is known.
+    /// What was called; none when that isn't known.
     pub call: Option<Call>,
-    /// Hashes of the names that it named, if it is known.
-    pub names: Option<[Option<u32>; 2]>,
+    /// Hashes of the names that it named: the one that goes, the one that is replaced.
+    pub names: [Option<u32>; 2],
     /// The caller's own image is known to have lost its name.
     pub own: bool,
 }
@@ -70,6 +71,7 @@ const PACKAGE_MANAGERS: [&str; 12] = [
 #[derive(Default)]
 pub struct Verdicts {
     hints: VecDeque<Hint>,
+    touches: VecDeque<(u64, Touch)>,
 }
 
 /// What became of a name between two looks.
@@ -101,6 +103,15 @@ impl Verdicts {
         self.hints.push_back(hint);
     }
 
+    /// Keeps who touched a file that is running, seen at this time.
+    pub fn touched(&mut self, time: u64, touch: Touch) {
+        let old = time.saturating_sub(FRESH);
+        while self.touches.len() >= MOST || self.touches.front().is_some_and(|(first, _)| *first < old) {
+            self.touches.pop_front();
+        }
+        self.touches.push_back((time, touch));
+    }
+
     /// A process was looked at again: says what was lost, and marks all that run the same.
     ///
     /// `taken` says whether a path leads to another file now; it is asked when the call isn't known.
@@ -114,8 +125,8 @@ impl Verdicts {
     ) -> Option<Found> {
         let process = table.get(key)?;
         let change = change(&process.now, now)?;
+        let hint = self.who(table, change, process, time);
         let (was, path) = (process.now, process.image.executable.clone());
-        let hint = self.who(change, path.as_ref(), time, key);
         let method = method(change, hint.as_ref(), || path.as_ref().is_some_and(taken));
         let runners = mark(table, &was, now, method);
         let own = hint.as_ref().is_some_and(|hint| runners.iter().any(|runner| runner.key == hint.actor.key));
@@ -132,34 +143,49 @@ impl Verdicts {
         Some(Found { lost, hint, runners })
     }
 
-    /// The latest call that fits: it named the file, or is known to have touched it.
-    fn who(&self, change: Change, path: Option<&Text>, time: u64, key: Key) -> Option<Hint> {
-        let name = path.map(|path| hash(basename(path).as_bytes()));
+    /// Who did it.
+    ///
+    /// The inode's own word comes first: whoever touched this very file. Of their calls the latest
+    /// that named it, else of anybody's, else only who touched it is known.
+    fn who(&self, table: &Table, change: Change, process: &Process, time: u64) -> Option<Hint> {
+        let name = process.image.executable.as_ref().map(|path| hash(basename(path).as_bytes()));
         let fits = |hint: &&Hint| {
-            let named = match hint.names {
-                Some(names) => {
-                    (name.is_some() && names.contains(&name)) || (hint.own && hint.actor.key == key)
-                }
-                None => true,
-            };
-            let call = !(change == Change::Moved && hint.call == Some(Call::Unlink));
-            let fresh = if hint.call.is_some() { FRESH } else { FRESH_TOUCH };
-            named && call && hint.time.saturating_add(fresh) > time
+            let named =
+                (name.is_some() && hint.names.contains(&name)) || (hint.own && hint.actor.key == process.key);
+            let possible = change == Change::Removed || hint.call == Some(Call::Rename);
+            named && possible && hint.time.saturating_add(FRESH) > time
         };
-        // A call that is known to be on this name is better than one that only may be.
-        let exact = |hint: &&Hint| hint.call.is_some() && fits(hint);
-        self.hints.iter().rev().find(exact).or_else(|| self.hints.iter().rev().find(fits)).cloned()
+        let calls = || self.hints.iter().rev().filter(fits);
+        let touches = || self.touches.iter().rev().filter(|(when, _)| when.saturating_add(FRESH) > time);
+        let inode = process.now.inode;
+        let touched = |pid: u32| touches().any(|(_, touch)| touch.pid == pid && touch.is_of(inode));
+        if let Some(call) = calls().find(|call| touched(call.actor.key.pid)) {
+            return Some(call.clone());
+        }
+        let known = touches().find(|(_, touch)| touch.is_of(inode));
+        let late = || touches().find(|(when, _)| when.saturating_add(FRESH_TOUCH) > time);
+        known
+            .and_then(|touch| toucher(table, touch))
+            .or_else(|| calls().next().cloned())
+            .or_else(|| late().and_then(|touch| toucher(table, touch)))
     }
 }
 
+/// Who touched something, while it is remembered.
+fn toucher(table: &Table, (time, touch): &(u64, Touch)) -> Option<Hint> {
+    let actor = table.lately(touch.pid)?.clone();
+    Some(Hint { time: *time, actor, thread: touch.pid, call: None, names: [None; 2], own: false })
+}
+
 fn method(change: Change, hint: Option<&Hint>, taken: impl FnOnce() -> bool) -> Method {
-    match (change, hint.map(|hint| hint.call)) {
-        (Change::Moved, _) => Method::Rename,
-        (Change::Removed, Some(Some(Call::Rename))) => Method::Replace,
-        (Change::Removed, Some(Some(Call::Unlink))) => Method::Unlink,
-        (Change::Removed, Some(None)) if taken() => Method::Replace,
-        (Change::Removed, Some(None)) => Method::Unlink,
-        (Change::Removed, None) => Method::Sweep,
+    if change == Change::Moved {
+        return Method::Rename;
+    }
+    match hint.map(|hint| hint.call) {
+        None => Method::Sweep,
+        // Only that it was touched is known: a path that leads somewhere again was taken over.
+        Some(call) if call.map_or_else(taken, |call| call == Call::Rename) => Method::Replace,
+        Some(_) => Method::Unlink,
     }
 }
 
@@ -255,7 +281,7 @@ mod tests {
             actor: table.get(key(pid)).unwrap().clone(),
             thread: pid,
             call: Some(call),
-            names: Some([Some(hash(name.as_bytes())), None]),
+            names: [Some(hash(name.as_bytes())), None],
             own: false,
         }
     }
@@ -322,5 +348,29 @@ mod tests {
             verdicts.hint(hint(&table, 1, Call::Unlink, "x"));
         }
         assert_eq!(verdicts.hints.len(), MOST);
+    }
+
+    #[test]
+    fn the_inode_tells_between_two_of_one_name() {
+        let mut table = table(&[(1, "/a/x"), (2, "/b/y"), (3, "/b/z")]);
+        let mut verdicts = Verdicts::default();
+        verdicts.hint(hint(&table, 2, Call::Unlink, "x"));
+        verdicts.hint(hint(&table, 3, Call::Rename, "x"));
+        verdicts.touched(5, Touch::new(2, vec![9]));
+        verdicts.touched(5, Touch::new(3, vec![8]));
+        let found = verdicts.look(&mut table, key(1), &UNLINKED, 6, |_| false).unwrap();
+        assert_eq!((found.hint.unwrap().actor.key.pid, found.lost.method), (2, Method::Unlink));
+    }
+
+    #[test]
+    fn who_touched_it_is_known_without_a_call() {
+        for (taken, method) in [(false, Method::Unlink), (true, Method::Replace)] {
+            let mut table = table(&[(1, "/x"), (2, "/y")]);
+            let mut verdicts = Verdicts::default();
+            verdicts.touched(5, Touch::new(2, vec![0, 9]));
+            table.ended(key(2));
+            let found = verdicts.look(&mut table, key(1), &UNLINKED, 6, |_| taken).unwrap();
+            assert_eq!((found.hint.unwrap().actor.key.pid, found.lost.method), (2, method));
+        }
     }
 }

@@ -21,8 +21,12 @@ pub struct Exec {
     pub cgroup: Span,
     /// Arguments, each ended by a NUL.
     pub args: Span,
-    /// Bits: `SCRIPT`, `ARGS_UNREAD`.
+    /// Bits: `SCRIPT`, `ARGS_UNREAD`, `CGROUP_V1`.
     pub flags: u32,
+    /// How many arguments there are, also those that are not here; 0 where unknown.
+    pub args_count: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 impl Exec {

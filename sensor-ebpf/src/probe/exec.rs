@@ -12,7 +12,7 @@ use sensor_common::{
 
 use crate::{
     emit::{Haste, header, lost, seen, submit},
-    map::{Big, NAMES, TOLD},
+    map::{Big, KNOWN, NAMES, TOLD},
     path::{cgroup, path, since},
     read::{append, ask, big, cursor, member, set_cursor, text_byte, user_args},
     task::{Task, actor, running},
@@ -35,7 +35,7 @@ pub fn exec(context: RawTracePointContext) -> u32 {
     names(big, task, context.arg(2));
     let size = (TEXT as u32).wrapping_add(cursor(big));
     big.header = header(&task, EXEC, size as usize);
-    let haste = nameless(big);
+    let haste = haste(big);
     submit(EXEC, big, size, haste);
     0
 }
@@ -75,6 +75,8 @@ fn places(big: &mut Big, task: Task, file: u64) {
 fn names(big: &mut Big, task: Task, bprm: u64) {
     let filename: u64 = member(bprm, ask!(offsets.bprm_filename));
     let interp: u64 = member(bprm, ask!(offsets.bprm_interp));
+    big.exec.args_count = member(bprm, ask!(offsets.bprm_argc));
+    big.exec.reserved = 0;
     let start = cursor(big);
     if filename != interp {
         big.exec.flags |= Exec::SCRIPT;
@@ -105,16 +107,23 @@ fn remember_name(big: &Big, at: u32) {
     }
 }
 
-/// An image without a name is an alert, and its missing name is no news later.
+/// An image without a name is an alert, and its missing name is no news later. A file that was not
+/// executed before is to be known at once, so that it can be watched.
 #[inline(always)]
-fn nameless(big: &Big) -> Haste {
+fn haste(big: &Big) -> Haste {
     let running = &big.exec.running;
-    if running.flags & Running::UNHASHED == 0
-        && running.nlink != 0
-        && big.exec.executable.flags & Path::NAMELESS == 0
+    if running.flags & Running::UNHASHED != 0
+        || running.nlink == 0
+        || big.exec.executable.flags & Path::NAMELESS != 0
     {
+        let _ = TOLD.insert([running.dentry, u64::from(big.header.pid)], 1, 0);
+        return Haste::Urgent;
+    }
+    let file =
+        [u64::from(running.device) << 32 | u64::from(running.generation), running.inode, running.ctime];
+    if KNOWN.get_ptr(file).is_some() {
         return Haste::Bulk;
     }
-    let _ = TOLD.insert([running.dentry, u64::from(big.header.pid)], 1, 0);
-    Haste::Urgent
+    let _ = KNOWN.insert(file, 1, 0);
+    Haste::New
 }

@@ -10,7 +10,7 @@ use crate::{
 pub const ACTION: Action = Action {
     name: "exe_deleted",
     kind: "alert",
-    category: &["file", "intrusion_detection"],
+    category: &["file"],
     types: &["deletion"],
     sentence: "A file that some process is executing loses its name: unlinked, renamed, or replaced by a rename.",
     hooks: "perf tracepoints of unlink, unlinkat, rename, renameat, renameat2; raw tracepoint \
@@ -86,6 +86,9 @@ impl Lost {
         }
         record.set(Field::FileInode, self.running.inode.to_string());
         record.set(Field::FileDevice, device(self.running.device).to_string());
+        if self.method == Method::Rename {
+            record.set(Field::EventType, vec!["change"]);
+        }
         record.set(Field::SensorMethod, self.method.word());
         record.set(Field::SensorSelf, self.own);
         let (severity, reason) = self.verdict();

@@ -7,7 +7,7 @@ use crate::{field::Field, record::Record};
 pub const ACTION: Action = Action {
     name: "exe_memfd",
     kind: "alert",
-    category: &["process", "intrusion_detection"],
+    category: &["process"],
     types: &["start"],
     sentence: "The image of an exec never had, or no longer has, a name: memfd, O_TMPFILE, unlinked before.",
     hooks: "raw tracepoint sched_process_exec",

@@ -36,6 +36,8 @@ pub struct Exec {
     pub args: Arc<[Text]>,
     /// Bytes of all arguments, each with its NUL.
     pub args_bytes: u64,
+    /// How many there are, also those that are not here.
+    pub args_count: u64,
     /// The arguments could not be read at that moment.
     pub args_unread: bool,
 }
@@ -49,6 +51,7 @@ impl Exec {
 }
 
 pub(super) fn decode(body: &wire::exec::Exec, tail: &Tail<'_>, _: u16) -> Exec {
+    let args = arguments(tail, body);
     let script = body.flags & wire::exec::Exec::SCRIPT != 0;
     Exec {
         running: body.running,
@@ -56,7 +59,8 @@ pub(super) fn decode(body: &wire::exec::Exec, tail: &Tail<'_>, _: u16) -> Exec {
         working_directory: tail.location(&body.working_directory),
         script: if script { tail.text(body.filename) } else { None },
         cgroup: Text::from(tail.joined(body.cgroup)),
-        args: arguments(tail, body),
+        args_count: u64::from(body.args_count).max(args.len() as u64),
+        args,
         args_bytes: body.args_bytes,
         args_unread: body.flags & wire::exec::Exec::ARGS_UNREAD != 0,
     }

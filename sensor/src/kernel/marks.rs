@@ -18,6 +18,7 @@ use nix::{
 use tokio::io::unix::AsyncFd;
 
 use super::ring::awaited;
+use crate::event::touch::{self, Touch};
 
 /// `FAN_REPORT_FID` (`include/uapi/linux/fanotify.h`), without which inodes' own events aren't told.
 const REPORT_FID: u32 = 0x200;
@@ -118,20 +119,18 @@ impl Marks {
         }
     }
 
-    /// Who touched something marked, each once; pid 0 stands for events that the kernel had no room for.
-    pub(super) fn touched(&self) -> Vec<u32> {
-        let mut pids = Vec::new();
+    /// Who touched something marked, in order.
+    pub(super) fn touched(&self) -> Vec<Touch> {
+        let mut touches = Vec::new();
+        let mut buffer = [0; 8192];
         for _ in 0..READS_MOST {
-            match self.group.get_ref().0.read_events() {
-                Ok(events) if !events.is_empty() => {
-                    pids.extend(events.iter().map(|event| u32::try_from(event.pid()).unwrap_or(0)));
-                }
+            match nix::unistd::read(self.group.get_ref().0.as_fd(), &mut buffer) {
+                Ok(len) if len > 0 => touch::decode(buffer.get(..len).unwrap_or(&[]), &mut touches),
                 _ => break,
             }
         }
-        pids.sort_unstable();
-        pids.dedup();
-        pids
+        touches.dedup();
+        touches
     }
 }
 
@@ -147,11 +146,16 @@ mod tests {
         };
         let path = std::env::temp_dir().join(format!("sensor-marks-{}", std::process::id()));
         std::fs::write(&path, b"x").unwrap();
+        let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
         assert_eq!(marks.mark((1, 2, 3), &path), None);
         assert!(marks.touched().is_empty());
         std::fs::remove_file(&path).unwrap();
         marks.woken().await.unwrap();
-        assert_eq!(marks.touched(), [std::process::id()]);
+        let touches = marks.touched();
+        assert!(
+            touches.iter().all(|touch| touch.pid == std::process::id() && touch.is_of(inode)),
+            "{touches:?}"
+        );
     }
 
     #[tokio::test]

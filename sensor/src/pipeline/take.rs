@@ -128,7 +128,7 @@ impl Pipeline<'_> {
             actor: process.clone(),
             thread: stamp.thread,
             call: Some(name.call),
-            names: Some([name.old, name.new]),
+            names: [name.old, name.new],
             own: name.own,
         });
         self.hinted |= name.old.is_some() || name.new.is_some();
@@ -167,22 +167,13 @@ impl Pipeline<'_> {
         Ok(())
     }
 
-    /// Somebody touched a file that is running: who is known, what became of it shows in a look.
+    /// Somebody touched a file that is running: what became of it shows in a look.
     pub(super) fn take_touched(&mut self, now: u64) {
-        for pid in self.kernel.touched() {
+        for touch in self.kernel.touched() {
             self.hinted = true;
             // The kernel tells a link less before the name is gone, so a look or two more.
             self.ahead = self.ahead.max(now.saturating_add(TOUCHED));
-            if let Some(actor) = self.table.at(pid) {
-                self.verdicts.hint(Hint {
-                    time: now,
-                    actor: actor.clone(),
-                    thread: pid,
-                    call: None,
-                    names: None,
-                    own: false,
-                });
-            }
+            self.verdicts.touched(now, touch);
         }
     }
 
