@@ -169,6 +169,14 @@ impl Running {
         Self::start(Command::new(program).args(words))
     }
 
+    /// Starts `actor`, or a copy of it, and lets it wait for the end of its input. At the return it runs its own code: an
+    /// exec that only returned to the caller may not be complete yet, and what happens then happens to another image.
+    pub fn idle(program: impl AsRef<OsStr>) -> Self {
+        let running = Self::of(program, crate::words!["say", "runs", "hang"]);
+        running.until("runs");
+        running
+    }
+
     /// Its pid.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -95,6 +95,7 @@ fn lose(folder: &Path, way: Way, who: Who, name: &str) -> Result<Case, String> {
     let file = fs::metadata(&victim).map_err(|why| format!("{name}: {why}"))?;
     let steps = steps(way, folder, &victim);
     let say = |word: &str| words!["pid", "say", word];
+    let mut printed = Vec::new();
     let (mut first, runner, mut deleter) = match who {
         Itself => {
             let first = Running::of(&victim, join([steps.clone(), say("done"), words!["wait"]]));
@@ -108,9 +109,12 @@ fn lose(folder: &Path, way: Way, who: Who, name: &str) -> Result<Case, String> {
             (first, Some(pid), None)
         }
         Parent => {
-            let inner = nest("spawn", join([words![&victim, "pid", "say", "runs", "wait"]]));
-            let first = Running::of(&other, join([inner, steps.clone(), words!["say", "done", "wait"]]));
+            let inner = nest("spawn", words![&victim, "pid", "say", "runs", "hang"]);
+            let after = words!["say", "done", "hang"];
+            let mut first = Running::of(&other, join([inner, words!["wait"], steps.clone(), after]));
             let pid = first.pid();
+            printed = first.until("runs");
+            first.go();
             (first, None, Some(pid))
         }
         Stranger => {
@@ -119,7 +123,7 @@ fn lose(folder: &Path, way: Way, who: Who, name: &str) -> Result<Case, String> {
             (first, Some(pid), None)
         }
     };
-    let mut lines = first.until("done");
+    printed.extend(first.until("done"));
     if who == Stranger {
         let mut stranger = Running::of(&other, steps);
         deleter = Some(stranger.pid());
@@ -128,15 +132,12 @@ fn lose(folder: &Path, way: Way, who: Who, name: &str) -> Result<Case, String> {
             return Err(format!("{name}: the stranger fails: {status}"));
         }
     }
-    if who == Parent && !lines.iter().any(|line| line.parse::<u32>().is_ok()) {
-        lines.extend(first.until("runs"));
-    }
-    let printed = lines.iter().find_map(|line| line.parse::<u32>().ok());
+    let child = printed.iter().find_map(|line| line.parse::<u32>().ok());
     let status = first.end();
     if !status.success() {
         return Err(format!("{name}: {status}"));
     }
-    let pid = |known: Option<u32>| known.or(printed).ok_or_else(|| format!("{name}: no pid in {lines:?}"));
+    let pid = |known: Option<u32>| known.or(child).ok_or_else(|| format!("{name}: no pid in {printed:?}"));
     Ok(Case {
         name: name.to_owned(),
         way,
@@ -305,8 +306,7 @@ fn by_another_name_of_the_folder() {
     private_mounts(|| {
         mount_bind(&real, &bind);
         let victim = actor_at(real.join("victim"));
-        let mut running = Running::of(&victim, words!["say", "runs", "wait"]);
-        running.until("runs");
+        let mut running = Running::idle(&victim);
         program::done(&actor(), words!["unlink", bind.join("victim")]);
         let alert = sensor
             .find("exe_deleted")
@@ -338,7 +338,7 @@ fn by_lying_paths() {
     };
     for way in ["link", "dots", "root", "relative"] {
         let victim = actor_at(folder.at(format!("victim-{way}")));
-        let mut running = Running::of(&victim, words!["wait"]);
+        let mut running = Running::idle(&victim);
         let mut stranger = Command::new(actor());
         let path = name(way, &format!("victim-{way}"));
         Running::start(stranger.current_dir(&folder).args(words!["unlink", path])).end();
@@ -355,8 +355,12 @@ fn all_runners_are_named() {
     }
     let (sensor, folder) = (Sensor::shared(), Folder::new());
     let victim = actor_at(folder.at("victim"));
-    let mut running: Vec<Running> =
-        (0..3).map(|number| Running::of(&victim, words!["ignore", number.to_string(), "wait"])).collect();
+    let mut running: Vec<Running> = (0..3)
+        .map(|number| Running::of(&victim, words!["ignore", number.to_string(), "say", "runs", "hang"]))
+        .collect();
+    for one in &running {
+        one.until("runs");
+    }
     // One more that has never executed anything: it was forked.
     let mut forked = Running::of(&victim, nest("fork", words!["pid", "wait"]));
     let child: u32 = forked.line().parse().unwrap();
@@ -571,8 +575,7 @@ fn what_is_no_loss() {
     copy(&victim, &twin);
     let link = inner.join("link");
     fs::hard_link(&victim, &link).unwrap();
-    let mut running = Running::of(&victim, words!["say", "runs", "wait"]);
-    running.until("runs");
+    let mut running = Running::idle(&victim);
 
     let run = |words| program::done(&actor(), words);
     // A file nobody executes, also one with the same name, also by the running program's own image.
@@ -581,7 +584,7 @@ fn what_is_no_loss() {
     // A failed one: not permitted, not there, a folder.
     assert_eq!(run(words!["become", "65534", "try", "unlink", &victim]), "errno 13\n");
     assert_eq!(run(words!["try", "unlink", inner.join("absent")]), "errno 2\n");
-    assert_eq!(run(words!["try", "rename", &victim, &inner]), "errno 21\n");
+    assert_eq!(run(words!["try", "rename", &victim, folder.at("twin")]), "errno 21\n");
     assert_eq!(run(words!["try", "ring-unlink", inner.join("absent")]), "errno 2\n");
     // Another link of the running file; a rename to itself; a rename over its own link, which does nothing.
     run(words!["unlink", &link]);
@@ -614,7 +617,7 @@ fn severity_tells_old_images_from_new_ones() {
     let mut running: Vec<(PathBuf, Running)> = (0..60)
         .map(|number| {
             let path = actor_at(folder.at(format!("victim-{number}")));
-            let running = Running::of(&path, words!["wait"]);
+            let running = Running::idle(&path);
             (path, running)
         })
         .collect();
@@ -669,8 +672,7 @@ fn a_package_upgrade_is_low() {
         program::done(Path::new("/usr/bin/dpkg"), words);
     };
     install("1");
-    let mut running = Running::of(root.join("prog"), words!["say", "runs", "wait"]);
-    running.until("runs");
+    let mut running = Running::idle(root.join("prog"));
     install("2");
     running.end();
     sensor.fence();

@@ -102,7 +102,7 @@ fn nameless_images_unlink_others() {
     let step = format!("memfd x {}", actor().display());
     let steps: Vec<OsString> =
         words!["image", "unlink", &plain, "say", "plain", "wait", "unlink", &victim, "say", "done", "wait"];
-    let mut other = Running::of(&victim, words!["wait"]);
+    let mut other = Running::idle(&victim);
     let mut running = Running::of(actor(), nest(&step, steps));
     let pid = running.pid();
     running.until("plain");

@@ -393,7 +393,7 @@ fn terminals() {
     let inner =
         join([nest("run", words!["/usr/bin/tty"]), nest("run", words![&program, "ignore", "terminal"])]);
     let output = done(&actor(), nest("pty", inner));
-    let tty = output.lines().next().unwrap().trim().to_owned();
+    let tty = output.lines().find(|line| line.starts_with("/dev/pts/")).unwrap();
     let event = sensor.find("exec").exe(&program).arg("terminal").wait();
     assert!(event.truth("process.interactive"));
     let number: u64 = tty.strip_prefix("/dev/pts/").unwrap().parse().unwrap();
