@@ -1,6 +1,7 @@
 //! The real sensor: started, read, stopped.
 
 use crate::find::Source;
+use crate::lock::{self, Lock};
 use crate::program::{self, Running, actor};
 use crate::{DEADLINE, Event, Folder};
 use nix::sys::signal::{Signal, kill};
@@ -281,8 +282,8 @@ impl Sensor {
 
     /// One for all tests of a test program, started by the first that asks.
     pub fn shared() -> &'static Self {
-        static SHARED: OnceLock<Sensor> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start(Vec::new()))
+        static SHARED: OnceLock<(Lock, Sensor)> = OnceLock::new();
+        &SHARED.get_or_init(|| (lock::together(), Self::start(Vec::new()))).1
     }
 
     /// Its pid.

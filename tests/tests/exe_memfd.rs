@@ -14,7 +14,8 @@ fn nameless(sensor: &Sensor, mark: &str, step: &str) -> (Event, Event) {
     running.until("here");
     let pid = running.pid();
     let alert = sensor.find("exe_memfd").pid(pid).wait();
-    let exec = sensor.find("exec").pid(pid).arg(mark).wait();
+    let image = |event: &Event| event.texts("process.args").first() == Some(&"image");
+    let exec = sensor.find("exec").pid(pid).arg(mark).such("image first", image).wait();
     running.end();
     sensor.find("exit").pid(pid).wait();
     sensor.fence();
