@@ -14,6 +14,7 @@ fn no_gap_between_snapshot_and_stream() {
     if skip() {
         return;
     }
+    let _alone = alone();
     let mut births = Running::of(storm(), words!["births"]);
     let early: u32 = births.line().parse().unwrap();
     let sensor = Sensor::start(words![]);
@@ -43,6 +44,7 @@ fn the_stream_begins_with_coverage_and_snapshot() {
     if skip() {
         return;
     }
+    let _alone = alone();
     let folder = Folder::new();
     let program = actor_at(folder.at("prog"));
     let mut running = Running::of(&program, words!["ignore", "a b", "say", "here", "wait"]);
@@ -80,6 +82,7 @@ fn identities_outlive_the_sensor() {
     if skip() {
         return;
     }
+    let _alone = alone();
     let first = Sensor::start(words![]);
     let mut running = Running::of(actor(), words!["wait"]);
     let fork = first.find("fork").pid(running.pid()).wait();
@@ -125,6 +128,7 @@ fn a_parent_that_is_gone_is_known() {
     if skip() {
         return;
     }
+    let _alone = alone();
     let folder = Folder::new();
     let [parent, child] = ["parent", "child"].map(|name| actor_at(folder.at(name)));
     let sensor = Sensor::start(words![]);
