@@ -160,10 +160,11 @@ impl Start {
     /// Starts it without waiting.
     #[must_use]
     pub fn now(self) -> Sensor {
-        let folder = Folder::new();
         let mut command = command();
+        // Only where it is needed: a shared sensor is never dropped, its folder would stay.
+        let folder = self.config.as_ref().map(|_| Folder::new());
         command.arg("run").args(&self.args);
-        if let Some(text) = &self.config {
+        if let (Some(text), Some(folder)) = (&self.config, &folder) {
             let file = folder.at("sensor.toml");
             std::fs::write(&file, text).unwrap();
             command.arg("--config").arg(&file);
@@ -258,7 +259,7 @@ pub struct Sensor {
     seen: Arc<Seen>,
     reader: Option<JoinHandle<()>>,
     _let_go: std::sync::mpsc::Sender<()>,
-    _folder: Folder,
+    _folder: Option<Folder>,
 }
 
 impl Source for Sensor {
