@@ -7,6 +7,8 @@ use std::{
 
 use clap::ValueEnum;
 
+use crate::format::misleads;
+
 pub mod events;
 pub mod fields;
 pub mod run;
@@ -68,7 +70,7 @@ impl Failure {
         Self { status, error: error.into() }
     }
 
-    /// The error with all its causes, one line each.
+    /// The error with all its causes, one line each, safe to show: some of it may be quoted from a file.
     #[must_use]
     pub fn chain(&self) -> String {
         let mut lines = self.error.to_string();
@@ -81,7 +83,8 @@ impl Failure {
             }
             cause = error.source();
         }
-        lines
+        let safe = |c: char| c == '\n' || !misleads(c);
+        lines.chars().map(|c| if safe(c) { c.to_string() } else { c.escape_unicode().to_string() }).collect()
     }
 }
 

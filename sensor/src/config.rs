@@ -50,7 +50,7 @@ impl TryFrom<u64> for RingBytes {
     fn try_from(bytes: u64) -> Result<Self, String> {
         match u32::try_from(bytes) {
             Ok(size) if size.is_power_of_two() && (4096..=1 << 30).contains(&size) => Ok(Self(size)),
-            _ => Err(format!("a ring of {bytes} bytes: give a power of two from 4096 to 1073741824")),
+            _ => Err(format!("{bytes} is no size of a ring: give a power of two from 4096 to 1073741824")),
         }
     }
 }
@@ -101,10 +101,20 @@ fn explain(error: &toml::de::Error, text: &str) -> String {
     let line = error.span().map(|span| text.get(..span.start).unwrap_or("").matches('\n').count() + 1);
     let place = line.map_or_else(String::new, |line| format!("line {line}: "));
     let message = error.message();
+    let key = error.span().and_then(|span| key_at(text, span.start)).filter(|key| !message.contains(key));
+    let place = key.map_or_else(|| place.clone(), |key| format!("{place}{key}: "));
     match unknown(message).and_then(|(name, known)| nearest(name, &known)) {
         Some(near) => format!("{place}{message}; did you mean `{near}`?"),
         None => format!("{place}{message}"),
     }
+}
+
+/// The key of the line in which something is wrong, if it looks like one.
+fn key_at(text: &str, at: usize) -> Option<&str> {
+    let start = text.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
+    let key = text.get(start..)?.split(['=', '\n']).next()?.trim();
+    let plain = key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    (plain && !key.is_empty()).then_some(key)
 }
 
 /// The unknown name and the known ones of serde's message, which puts each in backquotes.

@@ -247,6 +247,15 @@ pub const ACTIONS: &[&Action] = &[
     &coverage::ACTION,
 ];
 
+/// The event that a kind of record becomes: its own, but for those of which an alert may come.
+#[must_use]
+pub fn action(kind: &'static str) -> &'static str {
+    match ACTIONS.iter().find(|action| action.name == kind) {
+        Some(action) => action.name,
+        None => exe_deleted::ACTION.name,
+    }
+}
+
 /// Severities of alerts (`event.severity`).
 pub mod severity {
     /// Usual on a healthy host.

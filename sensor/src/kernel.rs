@@ -12,7 +12,7 @@ use sensor_common::{
     wire::KINDS,
 };
 
-use crate::event::{Running, touch::Touch};
+use crate::event::{Running, action, touch::Touch};
 
 pub mod btf;
 mod facts;
@@ -282,15 +282,16 @@ impl Counters {
         (SEEN + 1..PER_KIND).fold(0, |sum, reason| sum.wrapping_add(self.at(kind, reason)))
     }
 
-    /// What was lost since an earlier reading: name of the kind, reason, how many.
+    /// What was lost since an earlier reading: the event that it would have been, reason, how many.
     #[must_use]
     pub fn lost_since(&self, earlier: &Self) -> Vec<(&'static str, &'static str, u64)> {
         let mut rows = Vec::new();
         for (kind, name) in KINDS {
+            let name = action(name);
             for (reason, word) in REASONS {
                 let count = self.at(*kind, *reason).wrapping_sub(earlier.at(*kind, *reason));
                 if count != 0 {
-                    rows.push((*name, *word, count));
+                    rows.push((name, *word, count));
                 }
             }
         }

@@ -19,6 +19,9 @@ pub trait Output: Send {
     /// What keeps the lines from going, and how many wait.
     fn flush(&mut self) -> Result<(), OutputError>;
 
+    /// Nothing more comes: what waits is given up, and no part of it is left behind where that can be.
+    fn end(&mut self);
+
     /// What became of all lines so far.
     fn counts(&self) -> Counts;
 }

@@ -2,12 +2,13 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use sensor_common::wire::KINDS;
 use sha2::{Digest, Sha256};
 
 use crate::{
     count::Counts,
     enrich::Enricher,
-    event::{self, Event, Fact, process_snapshot},
+    event::{self, Event, Fact, exe_deleted, exe_memfd, process_snapshot},
     field::Field,
     format::Format,
     host::Host,
@@ -39,7 +40,9 @@ pub enum PipelineError {
     Kernel(#[from] KernelError),
     #[error(transparent)]
     Output(#[from] OutputError),
-    #[error("the output never took the last {waiting} events")]
+    #[error(
+        "writing the last {waiting} events: the output has no space for them or doesn't take them; free some and start again"
+    )]
     Waiting { waiting: u64 },
 }
 
@@ -55,8 +58,6 @@ pub struct Pipeline<'a> {
     verdicts: Verdicts,
     counts: Counts,
     counters: Counters,
-    /// Records that the rings gave, by kind; with those lost it is what the hooks saw.
-    taken: HashMap<&'static str, u64>,
     /// What every record has.
     common: Record,
     run: String,
@@ -87,7 +88,6 @@ impl<'a> Pipeline<'a> {
             verdicts: Verdicts::default(),
             counts: Counts::default(),
             counters: Counters::default(),
-            taken: HashMap::new(),
             common: common(host),
             run: run_id(host),
             sequence: 0,
@@ -164,7 +164,7 @@ impl<'a> Pipeline<'a> {
                 && image.alive
                 && born.get(&event.stamp.key.pid) != Some(&event.stamp.key.start)
             {
-                self.adopt(event.stamp, event.actor, image);
+                self.adopt(event.stamp, event.actor, &image.running, false);
                 self.mark(event.stamp.key, &image.running)?;
                 self.tell_process(&process_snapshot::ACTION, event.stamp, |_| {})?;
             }
@@ -186,7 +186,7 @@ impl<'a> Pipeline<'a> {
             (false, true) => IDLE,
         };
         // After the rings: a call is told at its end, and what it touched before that.
-        self.take_touched(began);
+        self.take_touched(self.host.boot_now());
         self.process(batch)?;
         let due = began.saturating_sub(self.swept) >= SWEEP;
         // While more waits in the rings, what a look shows may be told there already.
@@ -217,7 +217,10 @@ impl<'a> Pipeline<'a> {
         self.flush()?;
         match self.output.counts().waiting {
             0 => Ok(()),
-            waiting => Err(PipelineError::Waiting { waiting }),
+            waiting => {
+                self.output.end();
+                Err(PipelineError::Waiting { waiting })
+            }
         }
     }
 
@@ -246,21 +249,21 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// What became of all that the hooks saw: kind, seen, delivered, lost.
+    /// What became of all that the hooks saw, by event: seen, delivered, lost.
     #[must_use]
     pub fn sums(&self) -> Vec<(&'static str, u64, u64, u64)> {
-        sensor_common::wire::KINDS
-            .iter()
-            .filter(|(kind, _)| self.counters.seen(*kind) != 0)
+        let own = KINDS.iter().filter(|(_, name)| event::action(name) == *name);
+        let mut sums: Vec<_> = own
             .map(|(kind, name)| {
-                // A hint is delivered when it was weighed: few of them become an alert.
-                let delivered = match *name {
-                    "name" => self.taken.get(name).copied().unwrap_or(0),
-                    _ => self.counts.delivered_of(name),
-                };
-                (*name, self.counters.seen(*kind), delivered, self.counts.lost_of(name))
+                (*name, self.counters.seen(*kind), self.counts.delivered_of(name), self.counts.lost_of(name))
             })
-            .collect()
+            .collect();
+        // Of the hints few become an alert: seen are those that did, and those that were lost before.
+        for name in [exe_deleted::ACTION.name, exe_memfd::ACTION.name] {
+            let (delivered, lost) = (self.counts.delivered_of(name), self.counts.lost_of(name));
+            sums.push((name, delivered + lost, delivered, lost));
+        }
+        sums
     }
 }
 

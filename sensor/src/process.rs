@@ -115,13 +115,14 @@ impl Table {
 
     /// The id of a process over the boot: the same in every run of the sensor and in every verb.
     ///
-    /// Made of the boot's id, the pid and the start time in the ticks that /proc tells too.
+    /// Made of the boot's id, the pid and the start time in nanoseconds: the ticks that /proc tells are
+    /// too coarse, since a pid can be used again within one.
     #[must_use]
     pub fn entity(&self, key: Key) -> Text {
         let mut hash = Sha256::new();
         hash.update(self.boot_id.as_bytes());
         hash.update(key.pid.to_le_bytes());
-        hash.update((key.start / 10_000_000).to_le_bytes());
+        hash.update(key.start.to_le_bytes());
         let digest = hash.finalize();
         Text::from(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>())
     }

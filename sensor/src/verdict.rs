@@ -149,14 +149,18 @@ impl Verdicts {
     /// that named it, else of anybody's, else only who touched it is known.
     fn who(&self, table: &Table, change: Change, process: &Process, time: u64) -> Option<Hint> {
         let name = process.image.executable.as_ref().map(|path| hash(basename(path).as_bytes()));
+        // What was done before it was executed was done to another file of that name, or number.
+        let since = process.image.since;
         let fits = |hint: &&Hint| {
             let named =
                 (name.is_some() && hint.names.contains(&name)) || (hint.own && hint.actor.key == process.key);
             let possible = change == Change::Removed || hint.call == Some(Call::Rename);
-            named && possible && hint.time.saturating_add(FRESH) > time
+            named && possible && hint.time >= since && hint.time.saturating_add(FRESH) > time
         };
         let calls = || self.hints.iter().rev().filter(fits);
-        let touches = || self.touches.iter().rev().filter(|(when, _)| when.saturating_add(FRESH) > time);
+        let touches = || {
+            self.touches.iter().rev().filter(|(when, _)| *when >= since && when.saturating_add(FRESH) > time)
+        };
         let inode = process.now.inode;
         let touched = |pid: u32| touches().any(|(_, touch)| touch.pid == pid && touch.is_of(inode));
         if let Some(call) = calls().find(|call| touched(call.actor.key.pid)) {

@@ -9,7 +9,7 @@ use zerocopy::IntoBytes;
 use super::{
     Coverage, KernelError, Options, State,
     facts::Facts,
-    plan::{Attach, HOOKS, Hook, refusal},
+    plan::{Attach, HOOKS, Hook, Outcome, refusal},
 };
 
 /// The programs, built from `sensor-ebpf`.
@@ -35,15 +35,17 @@ pub(super) fn attach(ebpf: &mut Ebpf, facts: &Facts) -> Result<Vec<Coverage>, Ke
         .map_err(|source| KernelError::Load { what: "the kernel's types", source: Box::new(source) })?;
     let mut coverage = Vec::with_capacity(HOOKS.len());
     for hook in HOOKS {
-        coverage.push(match refusal(hook, facts) {
-            Some(row) => row,
+        let (state, reason, remedy) = match refusal(hook, facts) {
+            Some(outcome) => outcome,
             None => attach_hook(ebpf, &btf, hook)?,
-        });
+        };
+        let row = |action: &&'static str| Coverage::row(action, hook.name, state, reason.clone(), remedy);
+        coverage.extend(hook.actions.iter().map(row));
     }
     Ok(coverage)
 }
 
-fn attach_hook(ebpf: &mut Ebpf, btf: &Btf, hook: &Hook) -> Result<Coverage, KernelError> {
+fn attach_hook(ebpf: &mut Ebpf, btf: &Btf, hook: &Hook) -> Result<Outcome, KernelError> {
     for (name, attach) in hook.programs {
         if let Err(source) = attach_program(ebpf, btf, name, *attach) {
             if hook.must {
@@ -51,16 +53,10 @@ fn attach_hook(ebpf: &mut Ebpf, btf: &Btf, hook: &Hook) -> Result<Coverage, Kern
             }
             let reason =
                 format!("the kernel refused it: {}; not seen: {}", chain(source.as_ref()), hook.without);
-            return Ok(Coverage::row(
-                hook.action,
-                hook.name,
-                State::Unseen,
-                reason,
-                "run `sensor run --kernel-log` and report its output",
-            ));
+            return Ok((State::Unseen, reason, "run `sensor run --kernel-log` and report its output"));
         }
     }
-    Ok(Coverage::row(hook.action, hook.name, State::Seen, String::new(), ""))
+    Ok((State::Seen, String::new(), ""))
 }
 
 fn attach_program(

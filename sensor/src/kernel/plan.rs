@@ -2,7 +2,7 @@
 
 use sensor_common::ask::ABSENT;
 
-use super::{Coverage, State, facts::Facts};
+use super::{State, facts::Facts};
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +18,8 @@ pub(super) enum Attach {
 /// One hook: programs that serve an event together.
 #[derive(Debug)]
 pub(super) struct Hook {
-    /// The event it serves.
-    pub(super) action: &'static str,
+    /// The events it serves.
+    pub(super) actions: &'static [&'static str],
     /// Its name for people.
     pub(super) name: &'static str,
     /// Programs and where each goes.
@@ -35,35 +35,35 @@ use Attach::{Raw, Syscall, Tasks};
 /// Every hook. The order is that of attaching: ends before beginnings, so that nothing begins unseen and ends seen.
 pub(super) const HOOKS: &[Hook] = &[
     Hook {
-        action: "exit",
+        actions: &["exit"],
         name: "raw_tp/sched_process_exit",
         programs: &[("exit", Raw("sched_process_exit"))],
         must: true,
         without: "ends of processes",
     },
     Hook {
-        action: "exec",
+        actions: &["exec", "exe_memfd"],
         name: "raw_tp/sched_process_exec",
         programs: &[("exec", Raw("sched_process_exec"))],
         must: true,
         without: "executions",
     },
     Hook {
-        action: "fork",
+        actions: &["fork"],
         name: "raw_tp/sched_process_fork",
         programs: &[("fork", Raw("sched_process_fork"))],
         must: true,
         without: "births of processes",
     },
     Hook {
-        action: "exe_deleted",
+        actions: &["exe_deleted", "process_snapshot"],
         name: "iter/task",
         programs: &[("image", Tasks)],
         must: true,
         without: "the images of what runs already, and names lost by a way that no hook sees",
     },
     Hook {
-        action: "exe_deleted",
+        actions: &["exe_deleted"],
         name: "tracepoint/syscalls/unlink",
         programs: &[
             ("enter_unlink", Syscall("sys_enter_unlink")),
@@ -73,7 +73,7 @@ pub(super) const HOOKS: &[Hook] = &[
         without: "who unlinked (unlink(2)); the sweep still sees that the name is gone, within a second",
     },
     Hook {
-        action: "exe_deleted",
+        actions: &["exe_deleted"],
         name: "tracepoint/syscalls/unlinkat",
         programs: &[
             ("enter_unlinkat", Syscall("sys_enter_unlinkat")),
@@ -83,7 +83,7 @@ pub(super) const HOOKS: &[Hook] = &[
         without: "who unlinked (unlinkat(2)); the sweep still sees that the name is gone, within a second",
     },
     Hook {
-        action: "exe_deleted",
+        actions: &["exe_deleted"],
         name: "tracepoint/syscalls/rename",
         programs: &[
             ("enter_rename", Syscall("sys_enter_rename")),
@@ -93,7 +93,7 @@ pub(super) const HOOKS: &[Hook] = &[
         without: "who renamed (rename(2)); the sweep still sees that the name is gone, within a second",
     },
     Hook {
-        action: "exe_deleted",
+        actions: &["exe_deleted"],
         name: "tracepoint/syscalls/renameat",
         programs: &[
             ("enter_renameat", Syscall("sys_enter_renameat")),
@@ -103,7 +103,7 @@ pub(super) const HOOKS: &[Hook] = &[
         without: "who renamed (renameat(2)); the sweep still sees that the name is gone, within a second",
     },
     Hook {
-        action: "exe_deleted",
+        actions: &["exe_deleted"],
         name: "tracepoint/syscalls/renameat2",
         programs: &[
             ("enter_renameat", Syscall("sys_enter_renameat2")),
@@ -113,7 +113,7 @@ pub(super) const HOOKS: &[Hook] = &[
         without: "who renamed (renameat2(2)); the sweep still sees that the name is gone, within a second",
     },
     Hook {
-        action: "exe_deleted",
+        actions: &["exe_deleted"],
         name: "raw_tp/io_uring_queue_async_work",
         programs: &[("uring", Raw("io_uring_queue_async_work"))],
         must: false,
@@ -121,13 +121,14 @@ pub(super) const HOOKS: &[Hook] = &[
     },
 ];
 
+/// What became of a hook: whether it is seen, why not, what to do.
+pub(super) type Outcome = (State, String, &'static str);
+
 /// Why a hook isn't tried on this kernel, if it isn't.
-pub(super) fn refusal(hook: &Hook, facts: &Facts) -> Option<Coverage> {
+pub(super) fn refusal(hook: &Hook, facts: &Facts) -> Option<Outcome> {
     hook.programs.iter().find_map(|(_, attach)| match attach {
         Syscall(name) => syscall_refusal(hook, facts, name),
-        Raw("io_uring_queue_async_work") if uring_absent(facts) => Some(Coverage::row(
-            hook.action,
-            hook.name,
+        Raw("io_uring_queue_async_work") if uring_absent(facts) => Some((
             State::Absent,
             "this kernel's io_uring can't unlink or rename, or doesn't tell".to_owned(),
             "nothing to do",
@@ -140,19 +141,15 @@ fn uring_absent(facts: &Facts) -> bool {
     facts.ask.uring_request == ABSENT || facts.ask.offsets.uring_unlink_name == ABSENT
 }
 
-fn syscall_refusal(hook: &Hook, facts: &Facts, name: &str) -> Option<Coverage> {
+fn syscall_refusal(hook: &Hook, facts: &Facts, name: &str) -> Option<Outcome> {
     match &facts.tracefs {
-        Err(reason) => Some(Coverage::row(
-            hook.action,
-            hook.name,
+        Err(reason) => Some((
             State::Unseen,
             format!("{reason}; not seen: {}", hook.without),
             "mount -t tracefs tracefs /sys/kernel/tracing",
         )),
         Ok(_) if facts.has_tracepoint("syscalls", name) => None,
-        Ok(root) => Some(Coverage::row(
-            hook.action,
-            hook.name,
+        Ok(root) => Some((
             State::Absent,
             format!(
                 "no {name} in {}/events/syscalls: this architecture has no such call, or CONFIG_FTRACE_SYSCALLS is off",

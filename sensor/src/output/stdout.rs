@@ -3,7 +3,7 @@
 
 use super::{Counts, Fault, Output, OutputError, Taken};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::fd::AsFd;
 
 /// Bytes that are gathered before they are given on without being asked.
@@ -26,8 +26,23 @@ pub struct Stdout<W = File> {
     room: usize,
     /// Why the last write failed; while it is set, only a flush tries again.
     fault: Option<Fault>,
+    /// Bytes of the first waiting line that are out.
+    torn: u64,
+    /// Takes the last bytes back out of the sink, where it can.
+    take_back: Option<TakeBack<W>>,
     delivered: u64,
     refused: u64,
+}
+
+type TakeBack<W> = fn(&mut W, u64) -> io::Result<()>;
+
+/// Takes the last bytes of a file away again, if they are still the last.
+fn shorten(file: &mut File, bytes: u64) -> io::Result<()> {
+    let (here, all) = (file.stream_position()?, file.metadata()?);
+    if all.is_file() && all.len() == here {
+        file.set_len(here.saturating_sub(bytes))?;
+    }
+    Ok(())
 }
 
 impl Stdout<File> {
@@ -38,7 +53,7 @@ impl Stdout<File> {
     /// There are no more file descriptors.
     pub fn open() -> io::Result<Self> {
         let fd = io::stdout().as_fd().try_clone_to_owned()?;
-        Ok(Stdout::new(File::from(fd)))
+        Ok(Stdout { take_back: Some(shorten), ..Stdout::new(File::from(fd)) })
     }
 }
 
@@ -57,6 +72,8 @@ impl<W: Write> Stdout<W> {
             ends: Vec::new(),
             room,
             fault: None,
+            torn: 0,
+            take_back: None,
             delivered: 0,
             refused: 0,
         }
@@ -88,6 +105,10 @@ impl<W: Write> Stdout<W> {
     fn advance(&mut self, wrote: usize) {
         self.out = self.buffer.len().min(self.out + wrote);
         let whole = self.ends.partition_point(|end| *end <= self.out);
+        self.torn = match whole.checked_sub(1).and_then(|last| self.ends.get(last)) {
+            Some(end) => (self.out - end) as u64,
+            None => self.torn + wrote as u64,
+        };
         self.ends.drain(..whole);
         self.delivered += whole as u64;
     }
@@ -135,6 +156,13 @@ impl<W: Write + Send> Output for Stdout<W> {
         match (result, self.fault) {
             (Err(source), Some(fault)) => Err(self.error(fault, source)),
             _ => Ok(()),
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(take_back) = self.take_back.filter(|_| self.torn > 0) {
+            // A sink that can't is a pipe: its reader sees a line without an end.
+            let _ = take_back(&mut self.sink, self.torn);
         }
     }
 
@@ -212,6 +240,30 @@ mod tests {
         output.flush().unwrap();
         assert_eq!((output.sink.calls, output.counts()), (4, counts(2, 0, 0)));
         assert_eq!(output.sink.got, b"one\ntwo\n");
+    }
+
+    #[test]
+    fn a_torn_line_is_taken_back_at_the_end() {
+        let path = std::env::temp_dir().join(format!("sensor-stdout-{}", std::process::id()));
+        let mut output = Stdout { take_back: Some(shorten), ..Stdout::new(File::create(&path).unwrap()) };
+        output.sink.write_all(b"one\ntw").unwrap();
+        output.torn = 2;
+        output.end();
+        assert_eq!(std::fs::read(&path).unwrap(), b"one\n");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn how_much_of_a_line_is_out_is_known() {
+        let mut output =
+            planned(ROOM, [Takes(2), Takes(3), Fails(Errno::ENOSPC), Takes(1), Fails(Errno::ENOSPC)]);
+        give(&mut output, &["one\n", "two\n"]);
+        let _ = output.flush();
+        assert_eq!(output.torn, 1);
+        let _ = output.flush();
+        assert_eq!(output.torn, 2);
+        output.flush().unwrap();
+        assert_eq!(output.torn, 0);
     }
 
     #[test]

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use super::{Pipeline, PipelineError};
 use crate::{
     enrich::Enricher,
-    event::{self, Actor, Event, Fact, Key, Stamp, exe_memfd, exec::Exec, exit, fork, image, name::Name},
+    event::{
+        self, Actor, Event, Fact, Key, Stamp, exe_deleted, exe_memfd, exec::Exec, exit, fork, image,
+        name::Name,
+    },
     field::Field,
     process::Image,
     procfs::Details,
@@ -36,7 +39,6 @@ impl Pipeline<'_> {
         actor: Actor,
         fork: fork::Fork,
     ) -> Result<(), PipelineError> {
-        self.taken("fork");
         self.table.born(stamp.key, actor, fork.creator);
         self.tell_process(&fork::ACTION, stamp, |_| {})
     }
@@ -47,7 +49,6 @@ impl Pipeline<'_> {
         actor: Actor,
         mut exec: Exec,
     ) -> Result<(), PipelineError> {
-        self.taken("exec");
         if exec.executable.cut || exec.working_directory.cut || exec.args_unread {
             self.complete(stamp.key, &mut exec);
         }
@@ -98,7 +99,6 @@ impl Pipeline<'_> {
         actor: Actor,
         exit: exit::Exit,
     ) -> Result<(), PipelineError> {
-        self.taken("exit");
         if self.table.get(stamp.key).is_none() {
             self.table.found(stamp.key, actor, Image::default());
         }
@@ -115,9 +115,12 @@ impl Pipeline<'_> {
     }
 
     pub(super) fn take_name(&mut self, stamp: Stamp, actor: Actor, name: &Name) -> Result<(), PipelineError> {
-        self.taken("name");
-        if self.table.get(stamp.key).is_none() {
-            self.adopt(stamp, actor, image::Image { running: name.running, alive: true });
+        let known = self.table.get(stamp.key).is_some_and(|process| {
+            !name.own || (process.now.same_file(&name.running) && process.now.dentry == name.running.dentry)
+        });
+        if !known {
+            // Its exec was lost. The kernel tells `own` only of an image that had a name.
+            self.adopt(stamp, actor, &name.running, name.own);
         }
         self.table.refresh(stamp.key, actor);
         let Some(process) = self.table.get(stamp.key) else {
@@ -148,7 +151,7 @@ impl Pipeline<'_> {
         let mut shown = HashMap::new();
         for event in event::decode_rows(&rows) {
             let Ok(Event { stamp, actor, fact: Fact::Image(image) }) = event else {
-                self.counts.lost("decode", "image", "malformed", 1);
+                self.counts.lost("decode", exe_deleted::ACTION.name, "malformed", 1);
                 continue;
             };
             if !image.alive {
@@ -156,7 +159,8 @@ impl Pipeline<'_> {
             }
             shown.insert(stamp.key.pid, stamp.key.start);
             if self.table.get(stamp.key).is_none() && stamp.key.start < began {
-                self.adopt(stamp, actor, image);
+                // Whether it had a name when it was executed is not known: rather told once too often.
+                self.adopt(stamp, actor, &image.running, true);
                 self.mark(stamp.key, &image.running)?;
             }
             self.look(stamp, &image)?;
@@ -187,8 +191,10 @@ impl Pipeline<'_> {
     }
 
     /// Takes in a process whose birth wasn't seen, with what /proc tells of it.
-    pub(super) fn adopt(&mut self, stamp: Stamp, actor: Actor, image: image::Image) {
-        let deleted = image.running.flags & event::Running::UNHASHED != 0 || image.running.nlink == 0;
+    ///
+    /// `named`: its image is taken to have had its name until now.
+    pub(super) fn adopt(&mut self, stamp: Stamp, actor: Actor, running: &event::Running, named: bool) {
+        let deleted = running.flags & event::Running::UNHASHED != 0 || running.nlink == 0;
         let details = self.reader.details(stamp.key.pid, stamp.key.start, deleted).unwrap_or_default();
         let Details { executable, working_directory, args, args_truncated, args_unread, cgroup, name } =
             details;
@@ -200,7 +206,7 @@ impl Pipeline<'_> {
                 executable,
                 args: args.into(),
                 args_truncated: args_truncated || args_unread,
-                running: image.running,
+                running: *running,
                 nameless,
                 since: stamp.key.start,
                 ..Image::default()
@@ -209,6 +215,10 @@ impl Pipeline<'_> {
         process.working_directory = working_directory;
         process.cgroup = cgroup;
         process.name = name;
+        if named && !nameless {
+            process.now.nlink = running.nlink.max(1);
+            process.now.flags &= !event::Running::UNHASHED;
+        }
     }
 
     /// Compares what a process runs with what it ran, and tells a name that was lost.
@@ -219,10 +229,6 @@ impl Pipeline<'_> {
             Some(found) => self.tell_lost(&found, stamp.time),
             None => Ok(()),
         }
-    }
-
-    pub(super) fn taken(&mut self, kind: &'static str) {
-        *self.taken.entry(kind).or_default() += 1;
     }
 }
 
