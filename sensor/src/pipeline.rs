@@ -183,6 +183,7 @@ impl<'a> Pipeline<'a> {
         let pause = match (batch.is_full(), batch.is_empty()) {
             (true, _) => Duration::ZERO,
             (false, false) => BUSY,
+            (false, true) if self.verdicts.open() => BUSY,
             (false, true) => IDLE,
         };
         // After the rings: a call is told at its end, and what it touched before that.
@@ -194,6 +195,7 @@ impl<'a> Pipeline<'a> {
             self.hinted = false;
             self.sweep(began)?;
         }
+        self.settle(self.host.boot_now())?;
         if due {
             self.swept = began;
             self.enricher.refresh(self.host.boot());
@@ -213,6 +215,8 @@ impl<'a> Pipeline<'a> {
             }
             self.process(batch)?;
         }
+        // Nobody comes forward any more.
+        self.settle(u64::MAX)?;
         self.tell_losses()?;
         self.flush()?;
         match self.output.counts().waiting {

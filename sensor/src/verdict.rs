@@ -43,12 +43,14 @@ pub struct Found {
     pub hint: Option<Hint>,
     /// Who runs it.
     pub runners: Vec<Process>,
+    /// When it was seen to be gone, nanoseconds since boot.
+    pub time: u64,
 }
 
 /// How long a hint is good for, nanoseconds.
 const FRESH: u64 = 3_000_000_000;
-/// And one that says only that something running was touched, nanoseconds.
-const FRESH_TOUCH: u64 = 100_000_000;
+/// How long a loss waits for who did it, nanoseconds.
+const WAIT: u64 = 25_000_000;
 /// Most hints that are kept.
 const MOST: usize = 4096;
 /// Programs that put new files in place of running ones as their trade.
@@ -72,6 +74,24 @@ const PACKAGE_MANAGERS: [&str; 12] = [
 pub struct Verdicts {
     hints: VecDeque<Hint>,
     touches: VecDeque<(u64, Touch)>,
+    open: Vec<Open>,
+}
+
+/// A name that is gone, of which it isn't told yet who took it.
+struct Open {
+    change: Change,
+    /// One who runs it, as it was before.
+    process: Process,
+    now: Running,
+    runners: Vec<Process>,
+    time: u64,
+}
+
+/// How well it is known who did it.
+enum Who {
+    Sure(Hint),
+    Likely(Hint),
+    Nobody,
 }
 
 /// What became of a name between two looks.
@@ -112,27 +132,91 @@ impl Verdicts {
         self.touches.push_back((time, touch));
     }
 
-    /// A process was looked at again: says what was lost, and marks all that run the same.
+    /// A process was looked at again: notes what was lost, and marks all that run the same.
+    pub fn look(&mut self, table: &mut Table, key: Key, now: &Running, time: u64) {
+        let Some(process) = table.get(key) else { return };
+        let Some(change) = change(&process.now, now) else { return };
+        let process = process.clone();
+        let runners = mark(table, &process.now, now);
+        self.open.push(Open { change, process, now: *now, runners, time });
+    }
+
+    /// Whether something was noted and not told.
+    #[must_use]
+    pub fn open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// Takes what can be told: who did it is known, or nobody came forward in time.
     ///
-    /// `taken` says whether a path leads to another file now; it is asked when the call isn't known.
-    pub fn look(
-        &mut self,
-        table: &mut Table,
-        key: Key,
-        now: &Running,
-        time: u64,
-        taken: impl FnOnce(&Text) -> bool,
-    ) -> Option<Found> {
-        let process = table.get(key)?;
-        let change = change(&process.now, now)?;
-        let hint = self.who(table, change, process, time);
-        let (was, path) = (process.now, process.image.executable.clone());
-        let method = method(change, hint.as_ref(), || path.as_ref().is_some_and(taken));
-        let runners = mark(table, &was, now, method);
+    /// A look may show that a name is gone before the call that took it has ended and is told, so it
+    /// waits for a moment. `taken` says whether a path leads to another file now, as a process sees it.
+    pub fn settle(&mut self, table: &mut Table, now: u64, taken: impl Fn(u32, &Text) -> bool) -> Vec<Found> {
+        let mut found = Vec::new();
+        for open in std::mem::take(&mut self.open) {
+            let who = self.who(table, &open);
+            if !matches!(who, Who::Sure(_)) && open.time.saturating_add(WAIT) > now {
+                self.open.push(open);
+                continue;
+            }
+            let hint = match who {
+                Who::Sure(hint) | Who::Likely(hint) => Some(hint),
+                Who::Nobody => None,
+            };
+            found.push(open.found(table, hint, &taken));
+        }
+        found
+    }
+
+    /// Who did it.
+    ///
+    /// The inode's own word comes first: whoever touched this very file. Of their calls the latest
+    /// that named it, else of anybody's, else only who touched it is known.
+    fn who(&self, table: &Table, open: &Open) -> Who {
+        let Open { change, process, now, time, .. } = open;
+        let name = process.image.executable.as_ref().map(|path| hash(basename(path).as_bytes()));
+        // What was done before it was executed was done to another file of that name, or number.
+        let since = process.image.since;
+        let fresh = |when: u64| when >= since && when.saturating_add(FRESH) > *time;
+        let own = |hint: &Hint| hint.own && hint.actor.now.same_file(now);
+        let fits = |hint: &&Hint| {
+            let possible = *change == Change::Removed || hint.call == Some(Call::Rename);
+            let named = name.is_some() && hint.names.contains(&name);
+            fresh(hint.time) && possible && (named || own(hint))
+        };
+        let calls = || self.hints.iter().rev().filter(fits);
+        let touches = || self.touches.iter().rev().filter(|(when, _)| fresh(*when));
+        let this = |touch: &Touch| touch.is_of(now.inode, now.generation);
+        let touched = |pid: u32| touches().any(|(_, touch)| touch.pid == pid && this(touch));
+        if let Some(call) = calls().find(|call| own(call) || touched(call.actor.key.pid)) {
+            return Who::Sure(call.clone());
+        }
+        touches()
+            .find(|(_, touch)| this(touch))
+            .and_then(|touch| toucher(table, touch))
+            .or_else(|| calls().next().cloned())
+            .map_or(Who::Nobody, Who::Likely)
+    }
+}
+
+impl Open {
+    fn found(self, table: &mut Table, hint: Option<Hint>, taken: impl Fn(u32, &Text) -> bool) -> Found {
+        let Self { change, process, now, mut runners, time } = self;
+        let path = process.image.executable.clone();
+        let replaced = || path.as_ref().is_some_and(|path| taken(process.key.pid, path));
+        let method = method(change, hint.as_ref(), replaced);
+        // One that has executed something else by now was on its way there.
+        runners.retain(|runner| table.get(runner.key).is_none_or(|live| live.now.same_file(&now)));
+        if method == Method::Replace {
+            for live in table.iter_mut().filter(|live| live.now.same_file(&now)) {
+                live.replaced = true;
+            }
+            runners.iter_mut().for_each(|runner| runner.replaced = true);
+        }
         let own = hint.as_ref().is_some_and(|hint| runners.iter().any(|runner| runner.key == hint.actor.key));
-        let since = runners.iter().map(|runner| runner.image.since).min().unwrap_or(0);
+        let since = runners.iter().map(|runner| runner.image.since).min().unwrap_or(process.image.since);
         let lost = Lost {
-            running: *now,
+            running: now,
             path,
             method,
             own,
@@ -140,38 +224,7 @@ impl Verdicts {
             unseen: hint.is_none(),
             age: time.saturating_sub(since),
         };
-        Some(Found { lost, hint, runners })
-    }
-
-    /// Who did it.
-    ///
-    /// The inode's own word comes first: whoever touched this very file. Of their calls the latest
-    /// that named it, else of anybody's, else only who touched it is known.
-    fn who(&self, table: &Table, change: Change, process: &Process, time: u64) -> Option<Hint> {
-        let name = process.image.executable.as_ref().map(|path| hash(basename(path).as_bytes()));
-        // What was done before it was executed was done to another file of that name, or number.
-        let since = process.image.since;
-        let fits = |hint: &&Hint| {
-            let named =
-                (name.is_some() && hint.names.contains(&name)) || (hint.own && hint.actor.key == process.key);
-            let possible = change == Change::Removed || hint.call == Some(Call::Rename);
-            named && possible && hint.time >= since && hint.time.saturating_add(FRESH) > time
-        };
-        let calls = || self.hints.iter().rev().filter(fits);
-        let touches = || {
-            self.touches.iter().rev().filter(|(when, _)| *when >= since && when.saturating_add(FRESH) > time)
-        };
-        let inode = process.now.inode;
-        let touched = |pid: u32| touches().any(|(_, touch)| touch.pid == pid && touch.is_of(inode));
-        if let Some(call) = calls().find(|call| touched(call.actor.key.pid)) {
-            return Some(call.clone());
-        }
-        let known = touches().find(|(_, touch)| touch.is_of(inode));
-        let late = || touches().find(|(when, _)| when.saturating_add(FRESH_TOUCH) > time);
-        known
-            .and_then(|touch| toucher(table, touch))
-            .or_else(|| calls().next().cloned())
-            .or_else(|| late().and_then(|touch| toucher(table, touch)))
+        Found { lost, hint, runners, time }
     }
 }
 
@@ -194,13 +247,12 @@ fn method(change: Change, hint: Option<&Hint>, taken: impl FnOnce() -> bool) -> 
 }
 
 /// All that run the file by that name: they know now that it is gone, and are told once.
-fn mark(table: &mut Table, was: &Running, now: &Running, method: Method) -> Vec<Process> {
+fn mark(table: &mut Table, was: &Running, now: &Running) -> Vec<Process> {
     let mut runners = Vec::new();
     for process in
         table.iter_mut().filter(|process| process.now.same_file(was) && process.now.dentry == was.dentry)
     {
         process.now = *now;
-        process.replaced = method == Method::Replace;
         runners.push(process.clone());
     }
     runners.sort_by_key(|runner| runner.key);
@@ -279,6 +331,18 @@ mod tests {
         table
     }
 
+    fn look(
+        verdicts: &mut Verdicts,
+        table: &mut Table,
+        key: Key,
+        now: &Running,
+        time: u64,
+        taken: bool,
+    ) -> Option<Found> {
+        verdicts.look(table, key, now, time);
+        verdicts.settle(table, time + WAIT, |_, _| taken).pop()
+    }
+
     fn hint(table: &Table, pid: u32, call: Call, name: &str) -> Hint {
         Hint {
             time: 5,
@@ -295,10 +359,10 @@ mod tests {
         let mut table = table(&[(1, "/x"), (2, "/x")]);
         let mut verdicts = Verdicts::default();
         verdicts.hint(hint(&table, 2, Call::Unlink, "x"));
-        let found = verdicts.look(&mut table, key(1), &UNLINKED, 6, |_| false).unwrap();
+        let found = look(&mut verdicts, &mut table, key(1), &UNLINKED, 6, false).unwrap();
         assert_eq!((found.lost.method, found.lost.own), (Method::Unlink, true));
         assert_eq!(found.runners.iter().map(|runner| runner.key.pid).collect::<Vec<_>>(), [1, 2]);
-        assert!(verdicts.look(&mut table, key(2), &UNLINKED, 7, |_| false).is_none());
+        assert!(look(&mut verdicts, &mut table, key(2), &UNLINKED, 7, false).is_none());
     }
 
     #[test]
@@ -311,7 +375,7 @@ mod tests {
             let mut table = table(&[(1, "/x")]);
             let mut verdicts = Verdicts::default();
             verdicts.hint(hint(&table, 1, call, "x"));
-            assert_eq!(verdicts.look(&mut table, key(1), &now, 6, |_| false).unwrap().lost.method, method);
+            assert_eq!(look(&mut verdicts, &mut table, key(1), &now, 6, false).unwrap().lost.method, method);
         }
     }
 
@@ -320,11 +384,11 @@ mod tests {
         let mut table = table(&[(1, "/x"), (2, "/y")]);
         let mut verdicts = Verdicts::default();
         verdicts.hint(hint(&table, 2, Call::Unlink, "z"));
-        let found = verdicts.look(&mut table, key(1), &UNLINKED, 6, |_| false).unwrap();
+        let found = look(&mut verdicts, &mut table, key(1), &UNLINKED, 6, false).unwrap();
         assert!(found.hint.is_none() && found.lost.unseen && found.lost.method == Method::Sweep);
         let mut table = self::table(&[(1, "/x")]);
         verdicts.hint(hint(&table, 1, Call::Unlink, "x"));
-        assert!(verdicts.look(&mut table, key(1), &UNLINKED, 6 + FRESH, |_| false).unwrap().hint.is_none());
+        assert!(look(&mut verdicts, &mut table, key(1), &UNLINKED, 6 + FRESH, false).unwrap().hint.is_none());
     }
 
     #[test]
@@ -362,7 +426,7 @@ mod tests {
         verdicts.hint(hint(&table, 3, Call::Rename, "x"));
         verdicts.touched(5, Touch::new(2, vec![9]));
         verdicts.touched(5, Touch::new(3, vec![8]));
-        let found = verdicts.look(&mut table, key(1), &UNLINKED, 6, |_| false).unwrap();
+        let found = look(&mut verdicts, &mut table, key(1), &UNLINKED, 6, false).unwrap();
         assert_eq!((found.hint.unwrap().actor.key.pid, found.lost.method), (2, Method::Unlink));
     }
 
@@ -373,7 +437,7 @@ mod tests {
             let mut verdicts = Verdicts::default();
             verdicts.touched(5, Touch::new(2, vec![0, 9]));
             table.ended(key(2));
-            let found = verdicts.look(&mut table, key(1), &UNLINKED, 6, |_| taken).unwrap();
+            let found = look(&mut verdicts, &mut table, key(1), &UNLINKED, 6, taken).unwrap();
             assert_eq!((found.hint.unwrap().actor.key.pid, found.lost.method), (2, method));
         }
     }

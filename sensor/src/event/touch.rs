@@ -16,11 +16,13 @@ impl Touch {
         Self { pid, handle }
     }
 
-    /// Whether the handle is that of a file with this inode number.
+    /// Whether the handle is that of a file with this inode number and generation (0 where the file
+    /// system keeps none).
     #[must_use]
-    pub fn is_of(&self, inode: u64) -> bool {
+    pub fn is_of(&self, inode: u64, generation: u32) -> bool {
         let [a, b, c, d, ..] = inode.to_le_bytes();
         self.handle.contains(&u32::from_le_bytes([a, b, c, d]))
+            && (generation == 0 || self.handle.contains(&generation))
     }
 }
 
@@ -75,12 +77,8 @@ mod tests {
         let mut touches = Vec::new();
         decode(&event, &mut touches);
         assert_eq!(touches.len(), 1);
-        assert!(
-            touches[0].pid == 9
-                && touches[0].is_of(77)
-                && touches[0].is_of(1 << 32 | 77)
-                && !touches[0].is_of(78)
-        );
+        assert!(touches[0].pid == 9 && touches[0].is_of(77, 0) && touches[0].is_of((1 << 32) | 77, 0));
+        assert!(!touches[0].is_of(78, 0) && !touches[0].is_of(77, 5));
         decode(&[0; 64], &mut touches);
         assert_eq!(touches.len(), 1);
     }

@@ -6,8 +6,7 @@ use super::{Pipeline, PipelineError};
 use crate::{
     enrich::Enricher,
     event::{
-        self, Actor, Event, Fact, Key, Stamp, exe_deleted, exe_memfd, exec::Exec, exit, fork, image,
-        name::Name,
+        self, Actor, Event, Fact, Key, Stamp, exe_deleted, exe_memfd, exec::Exec, exit, fork, name::Name,
     },
     field::Field,
     process::Image,
@@ -29,7 +28,10 @@ impl Pipeline<'_> {
             Fact::Exec(exec) => self.take_exec(stamp, actor, exec),
             Fact::Exit(exit) => self.take_exit(stamp, actor, exit),
             Fact::Name(name) => self.take_name(stamp, actor, &name),
-            Fact::Image(image) => self.look(stamp, &image),
+            Fact::Image(image) => {
+                self.look(stamp, &image.running);
+                Ok(())
+            }
         }
     }
 
@@ -104,7 +106,7 @@ impl Pipeline<'_> {
         }
         self.table.refresh(stamp.key, actor);
         // The last net: what no hook and no sweep saw shows in the image at the end.
-        self.look(stamp, &image::Image { running: exit.running, alive: true })?;
+        self.look(stamp, &exit.running);
         let (end, page) = (self.enricher.boot.at(stamp.time), self.host.page_bytes());
         self.tell_process(&exit::ACTION, stamp, |record| {
             record.set(Field::ProcessEnd, end);
@@ -139,7 +141,7 @@ impl Pipeline<'_> {
             self.ahead = stamp.time.saturating_add(AHEAD);
         }
         if name.own {
-            return self.look(stamp, &image::Image { running: name.running, alive: true });
+            self.look(stamp, &name.running);
         }
         Ok(())
     }
@@ -163,7 +165,7 @@ impl Pipeline<'_> {
                 self.adopt(stamp, actor, &image.running, true);
                 self.mark(stamp.key, &image.running)?;
             }
-            self.look(stamp, &image)?;
+            self.look(stamp, &image.running);
         }
         self.rows = rows;
         self.table.keep(began, &shown);
@@ -221,14 +223,22 @@ impl Pipeline<'_> {
         }
     }
 
-    /// Compares what a process runs with what it ran, and tells a name that was lost.
-    pub(super) fn look(&mut self, stamp: Stamp, image: &image::Image) -> Result<(), PipelineError> {
-        let (reader, pid) = (&self.reader, stamp.key.pid);
-        let taken = |path: &Text| reader.leads(pid, path);
-        match self.verdicts.look(&mut self.table, stamp.key, &image.running, stamp.time, taken) {
-            Some(found) => self.tell_lost(&found, stamp.time),
-            None => Ok(()),
+    /// Compares what a process runs with what it ran.
+    pub(super) fn look(&mut self, stamp: Stamp, running: &event::Running) {
+        self.verdicts.look(&mut self.table, stamp.key, running, stamp.time);
+    }
+
+    /// Tells the names that were lost, as far as they can be told by now.
+    pub(super) fn settle(&mut self, now: u64) -> Result<(), PipelineError> {
+        if !self.verdicts.open() {
+            return Ok(());
         }
+        let reader = &self.reader;
+        let taken = |pid, path: &Text| reader.leads(pid, path);
+        for found in self.verdicts.settle(&mut self.table, now, taken) {
+            self.tell_lost(&found)?;
+        }
+        Ok(())
     }
 }
 

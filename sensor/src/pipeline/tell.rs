@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Pipeline<'_> {
-    pub(super) fn tell_lost(&mut self, found: &Found, time: u64) -> Result<(), PipelineError> {
+    pub(super) fn tell_lost(&mut self, found: &Found) -> Result<(), PipelineError> {
         let mut record = exe_deleted::ACTION.record();
         if let Some(hint) = &found.hint {
             self.enricher.set(&hint.actor, &mut record);
@@ -25,7 +25,7 @@ impl Pipeline<'_> {
             record.set(Field::SensorExeState, crate::enrich::state(first));
         }
         record.set(Field::SensorRunners, found.runners.iter().map(runner).collect::<Vec<_>>());
-        let when = found.hint.as_ref().map_or(time, |hint| hint.time);
+        let when = found.hint.as_ref().map_or(found.time, |hint| hint.time);
         self.deliver(exe_deleted::ACTION.name, when, record)
     }
 
