@@ -24,8 +24,9 @@ pub struct Big {
 /// Room for any record without text.
 pub type Small = [u64; 64];
 
-/// What a call under way may be doing: bits of `Name`, hashes of the old and the new name.
-pub type Hint = [u32; 3];
+/// What a call under way may be doing: bits of `Name`, hashes of the old name, the new one,
+/// and of the directories' names before them.
+pub type Hint = [u32; 5];
 
 /// Records that wake the reader at once: alerts.
 #[map]

@@ -260,9 +260,9 @@ pub enum From {
     Kernel,
 }
 
-/// The hash of a path's last component as it was given; none when it can't be read.
+/// The hashes of a path's last component and of the one before, as they were given; none when it can't be read.
 #[inline(always)]
-pub fn last_component(from: From, address: u64) -> Option<u32> {
+pub fn last_components(from: From, address: u64) -> Option<[u32; 2]> {
     let path = slot(&PATH, 0)?;
     let size = path.len() as u32;
     let into: *mut c_void = path.as_mut_ptr().cast();
@@ -279,18 +279,23 @@ pub fn last_component(from: From, address: u64) -> Option<u32> {
     Some(hash_tail(path, read as u32 - 1))
 }
 
-/// Hash of what follows the last slash in the last 255 bytes before `end`.
+/// Hashes of what follows the last slash in the last 255 bytes before `end`, and of what stands before it.
 #[inline(always)]
-fn hash_tail(path: &[u8; 4096], end: u32) -> u32 {
+fn hash_tail(path: &[u8; 4096], end: u32) -> [u32; 2] {
     let first = end.saturating_sub(255);
-    let mut hash = HASH_START;
+    let (mut hash, mut parent) = (HASH_START, HASH_START);
     for step in 0..255_u32 {
         let at = first + step;
         if at >= end {
             break;
         }
         let byte = path[(black_box(at) & 4095) as usize];
-        hash = if byte == b'/' { HASH_START } else { hash_step(hash, byte) };
+        if byte == b'/' {
+            parent = hash;
+            hash = HASH_START;
+        } else {
+            hash = hash_step(hash, byte);
+        }
     }
-    hash
+    [hash, parent]
 }

@@ -4,7 +4,9 @@
 //! process wants, so it is done where it can be given up.
 
 use std::{
+    ffi::OsStr,
     io::Read,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
@@ -93,13 +95,20 @@ impl Reader {
         self.root.join(pid.to_string()).join("exe")
     }
 
-    /// Whether a path, as the process sees it, leads to some file.
+    /// Whether a path, as the process sees it, leads to another file than the one of this inode number.
+    ///
+    /// Once the process is gone it is looked at from here.
     #[must_use]
-    pub fn leads(&self, pid: u32, path: &Text) -> bool {
-        use std::os::unix::ffi::OsStrExt;
-        let inside = path.as_bytes().strip_prefix(b"/").unwrap_or(path.as_bytes());
+    pub fn leads_elsewhere(&self, pid: u32, path: &Text, inode: u64) -> bool {
+        let outside = Path::new(OsStr::from_bytes(path.as_bytes()));
+        let inside = outside.strip_prefix("/").unwrap_or(outside);
         let root = self.root.join(pid.to_string()).join("root");
-        root.join(std::ffi::OsStr::from_bytes(inside)).symlink_metadata().is_ok()
+        let seen = root.join(inside).symlink_metadata().or_else(|error| match root.symlink_metadata() {
+            Ok(_) => Err(error),
+            Err(_) => outside.symlink_metadata(),
+        });
+        // In the middle of an unlink the name is still there, of a file with no links.
+        seen.is_ok_and(|file| file.ino() != inode && file.nlink() > 0)
     }
 
     /// The arguments, unless the process keeps us waiting.
@@ -160,7 +169,6 @@ fn cgroup(process: &Process) -> Option<Text> {
 }
 
 fn text(path: &Path) -> Text {
-    use std::os::unix::ffi::OsStrExt;
     Text::copy_from(path.as_os_str().as_bytes())
 }
 

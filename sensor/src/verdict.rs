@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use crate::{
     event::{
         Key, Running,
-        exe_deleted::{Lost, Method, basename},
-        name::{Call, hash},
+        exe_deleted::{Lost, Method},
+        name::{Call, Named},
         touch::Touch,
     },
     process::{Process, Table},
@@ -28,8 +28,8 @@ pub struct Hint {
     pub thread: u32,
     /// What was called; none when that isn't known.
     pub call: Option<Call>,
-    /// Hashes of the names that it named: the one that goes, the one that is replaced.
-    pub names: [Option<u32>; 2],
+    /// The paths that it named: the one that goes, the one that is replaced.
+    pub names: [Option<Named>; 2],
     /// The caller's own image is known to have lost its name.
     pub own: bool,
 }
@@ -85,6 +85,8 @@ struct Open {
     now: Running,
     runners: Vec<Process>,
     time: u64,
+    /// Another file has the name.
+    taken: bool,
 }
 
 /// How well it is known who did it.
@@ -133,12 +135,22 @@ impl Verdicts {
     }
 
     /// A process was looked at again: notes what was lost, and marks all that run the same.
-    pub fn look(&mut self, table: &mut Table, key: Key, now: &Running, time: u64) {
+    ///
+    /// `taken` says whether the name leads to another file now.
+    pub fn look(
+        &mut self,
+        table: &mut Table,
+        key: Key,
+        now: &Running,
+        time: u64,
+        taken: impl FnOnce(&Process) -> bool,
+    ) {
         let Some(process) = table.get(key) else { return };
         let Some(change) = change(&process.now, now) else { return };
         let process = process.clone();
         let runners = mark(table, &process.now, now);
-        self.open.push(Open { change, process, now: *now, runners, time });
+        let taken = change == Change::Removed && taken(&process);
+        self.open.push(Open { change, process, now: *now, runners, time, taken });
     }
 
     /// Whether something was noted and not told.
@@ -150,8 +162,8 @@ impl Verdicts {
     /// Takes what can be told: who did it is known, or nobody came forward in time.
     ///
     /// A look may show that a name is gone before the call that took it has ended and is told, so it
-    /// waits for a moment. `taken` says whether a path leads to another file now, as a process sees it.
-    pub fn settle(&mut self, table: &mut Table, now: u64, taken: impl Fn(u32, &Text) -> bool) -> Vec<Found> {
+    /// waits for a moment.
+    pub fn settle(&mut self, table: &mut Table, now: u64) -> Vec<Found> {
         let mut found = Vec::new();
         for open in std::mem::take(&mut self.open) {
             let who = self.who(table, &open);
@@ -163,7 +175,7 @@ impl Verdicts {
                 Who::Sure(hint) | Who::Likely(hint) => Some(hint),
                 Who::Nobody => None,
             };
-            found.push(open.found(table, hint, &taken));
+            found.push(open.found(table, hint));
         }
         found
     }
@@ -174,37 +186,45 @@ impl Verdicts {
     /// that named it, else of anybody's, else only who touched it is known.
     fn who(&self, table: &Table, open: &Open) -> Who {
         let Open { change, process, now, time, .. } = open;
-        let name = process.image.executable.as_ref().map(|path| hash(basename(path).as_bytes()));
+        let name = process.image.executable.as_ref().map(|path| Named::of(path.as_bytes()));
         // What was done before it was executed was done to another file of that name, or number.
         let since = process.image.since;
         let fresh = |when: u64| when >= since && when.saturating_add(FRESH) > *time;
         let own = |hint: &Hint| hint.own && hint.actor.now.same_file(now);
+        let same = |named: &&Named| name.is_some_and(|name| name.name == named.name);
         let fits = |hint: &&Hint| {
             let possible = *change == Change::Removed || hint.call == Some(Call::Rename);
-            let named = name.is_some() && hint.names.contains(&name);
-            fresh(hint.time) && possible && (named || own(hint))
+            fresh(hint.time)
+                && possible
+                && (own(hint) || hint.names.iter().flatten().any(|named| same(&named)))
         };
-        let calls = || self.hints.iter().rev().filter(fits);
-        let touches = || self.touches.iter().rev().filter(|(when, _)| fresh(*when));
         let this = |touch: &Touch| touch.is_of(now.inode, now.generation);
-        let touched = |pid: u32| touches().any(|(_, touch)| touch.pid == pid && this(touch));
-        if let Some(call) = calls().find(|call| own(call) || touched(call.actor.key.pid)) {
+        let touches = || self.touches.iter().filter(|(when, touch)| fresh(*when) && this(touch));
+        let touched = |pid: u32| touches().any(|(_, touch)| touch.pid == pid);
+        // Of several that fit: with the same directory, then the nearest in time.
+        let nearest = |when: u64| when.abs_diff(*time);
+        let likely = |hint: &&Hint| {
+            let directory = hint.names.iter().flatten().filter(same).any(|named| Some(*named) == name);
+            (!directory, nearest(hint.time))
+        };
+        let calls = || self.hints.iter().filter(fits);
+        let sure = calls().filter(|call| own(call) || touched(call.actor.key.pid)).min_by_key(likely);
+        if let Some(call) = sure {
             return Who::Sure(call.clone());
         }
         touches()
-            .find(|(_, touch)| this(touch))
+            .min_by_key(|(when, _)| nearest(*when))
             .and_then(|touch| toucher(table, touch))
-            .or_else(|| calls().next().cloned())
+            .or_else(|| calls().min_by_key(likely).cloned())
             .map_or(Who::Nobody, Who::Likely)
     }
 }
 
 impl Open {
-    fn found(self, table: &mut Table, hint: Option<Hint>, taken: impl Fn(u32, &Text) -> bool) -> Found {
-        let Self { change, process, now, mut runners, time } = self;
+    fn found(self, table: &mut Table, hint: Option<Hint>) -> Found {
+        let Self { change, process, now, mut runners, time, taken } = self;
         let path = process.image.executable.clone();
-        let replaced = || path.as_ref().is_some_and(|path| taken(process.key.pid, path));
-        let method = method(change, hint.as_ref(), replaced);
+        let method = method(change, hint.as_ref(), taken);
         // One that has executed something else by now was on its way there.
         runners.retain(|runner| table.get(runner.key).is_none_or(|live| live.now.same_file(&now)));
         if method == Method::Replace {
@@ -234,14 +254,14 @@ fn toucher(table: &Table, (time, touch): &(u64, Touch)) -> Option<Hint> {
     Some(Hint { time: *time, actor, thread: touch.pid, call: None, names: [None; 2], own: false })
 }
 
-fn method(change: Change, hint: Option<&Hint>, taken: impl FnOnce() -> bool) -> Method {
+fn method(change: Change, hint: Option<&Hint>, taken: bool) -> Method {
     if change == Change::Moved {
         return Method::Rename;
     }
     match hint.map(|hint| hint.call) {
         None => Method::Sweep,
         // Only that it was touched is known: a path that leads somewhere again was taken over.
-        Some(call) if call.map_or_else(taken, |call| call == Call::Rename) => Method::Replace,
+        Some(call) if call.map_or(taken, |call| call == Call::Rename) => Method::Replace,
         Some(_) => Method::Unlink,
     }
 }
@@ -339,8 +359,8 @@ mod tests {
         time: u64,
         taken: bool,
     ) -> Option<Found> {
-        verdicts.look(table, key, now, time);
-        verdicts.settle(table, time + WAIT, |_, _| taken).pop()
+        verdicts.look(table, key, now, time, |_| taken);
+        verdicts.settle(table, time + WAIT).pop()
     }
 
     fn hint(table: &Table, pid: u32, call: Call, name: &str) -> Hint {
@@ -349,7 +369,7 @@ mod tests {
             actor: table.get(key(pid)).unwrap().clone(),
             thread: pid,
             call: Some(call),
-            names: [Some(hash(name.as_bytes())), None],
+            names: [Some(Named::of(name.as_bytes())), None],
             own: false,
         }
     }
@@ -428,6 +448,18 @@ mod tests {
         verdicts.touched(5, Touch::new(3, vec![8]));
         let found = look(&mut verdicts, &mut table, key(1), &UNLINKED, 6, false).unwrap();
         assert_eq!((found.hint.unwrap().actor.key.pid, found.lost.method), (2, Method::Unlink));
+    }
+
+    #[test]
+    fn of_two_calls_on_one_name_the_directory_and_the_time_tell() {
+        for (first, second, expected) in [("/d/x", "/e/x", 2), ("/e/x", "/d/x", 3), ("x", "x", 3)] {
+            let mut table = table(&[(1, "/d/x"), (2, "/b/y"), (3, "/b/z")]);
+            let mut verdicts = Verdicts::default();
+            verdicts.hint(Hint { time: 2, ..hint(&table, 2, Call::Unlink, first) });
+            verdicts.hint(Hint { time: 7, ..hint(&table, 3, Call::Unlink, second) });
+            let found = look(&mut verdicts, &mut table, key(1), &UNLINKED, 6, false).unwrap();
+            assert_eq!(found.hint.unwrap().actor.key.pid, expected, "{first} {second}");
+        }
     }
 
     #[test]

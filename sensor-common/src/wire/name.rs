@@ -15,6 +15,10 @@ pub struct Name {
     pub old: u32,
     /// Hash of the last component of the path that is made, for a rename.
     pub new: u32,
+    /// Hash of the component before the last of the path that goes; `HASH_START` when it has none.
+    pub old_parent: u32,
+    /// The same of the path that is made.
+    pub new_parent: u32,
     /// Zero.
     pub reserved: u32,
 }

@@ -18,7 +18,7 @@ use sensor_common::{
 use crate::{
     emit::{Haste, header, lost, seen, submit},
     map::{Hint, NAMES, PENDING, TOLD},
-    read::{From, Record, ask, context_word, copied, current_pid, last_component, member, small},
+    read::{From, Record, ask, context_word, copied, current_pid, last_components, member, small},
     task::{Task, actor, running, unhashed},
 };
 
@@ -80,7 +80,9 @@ pub fn uring(context: RawTracePointContext) -> u32 {
         _ => return 0,
     };
     if matches(hint) {
-        tell(Task::current(), [hint[0] | Name::URING, hint[1], hint[2]]);
+        let mut hint = hint;
+        hint[0] |= Name::URING;
+        tell(Task::current(), hint);
     }
     0
 }
@@ -96,15 +98,15 @@ fn queued(request: u64, offset: u32) -> u64 {
 
 #[inline(always)]
 fn unlinks(from: From, path: u64) -> Hint {
-    let (bit, old) = named(from, path, Name::OLD);
-    [Name::UNLINK | bit, old, 0]
+    let (bit, [old, old_parent]) = named(from, path, Name::OLD);
+    [Name::UNLINK | bit, old, 0, old_parent, 0]
 }
 
 #[inline(always)]
 fn renames(from: From, old: u64, new: u64) -> Hint {
-    let (old_bit, old) = named(from, old, Name::OLD);
-    let (new_bit, new) = named(from, new, Name::NEW);
-    [Name::RENAME | old_bit | new_bit, old, new]
+    let (old_bit, [old, old_parent]) = named(from, old, Name::OLD);
+    let (new_bit, [new, new_parent]) = named(from, new, Name::NEW);
+    [Name::RENAME | old_bit | new_bit, old, new, old_parent, new_parent]
 }
 
 /// Whether a hint names something running.
@@ -113,13 +115,14 @@ fn matches(hint: Hint) -> bool {
     hint[0] & (Name::OLD | Name::NEW) != 0
 }
 
-/// `bit` when the last component of the path is that of something running, or can't be told; and its hash.
+/// `bit` when the last component of the path is that of something running, or can't be told; and the
+/// hashes of it and of the one before.
 #[inline(always)]
-fn named(from: From, path: u64, bit: u32) -> (u32, u32) {
-    match last_component(from, path) {
-        Some(hash) if NAMES.get_ptr(hash).is_none() => (0, hash),
-        Some(hash) => (bit, hash),
-        None => (bit, 0),
+fn named(from: From, path: u64, bit: u32) -> (u32, [u32; 2]) {
+    match last_components(from, path) {
+        Some(hashes) if NAMES.get_ptr(hashes[0]).is_none() => (0, hashes),
+        Some(hashes) => (bit, hashes),
+        None => (bit, [0; 2]),
     }
 }
 
@@ -143,7 +146,7 @@ fn leave(context: &impl EbpfContext, call: u32) -> u32 {
     if context_word::<16>(context) != 0 {
         return 0;
     }
-    let mut hint = pending.unwrap_or([0; 3]);
+    let mut hint = pending.unwrap_or([0; 5]);
     let task = Task::current();
     if own_lost(task) {
         hint[0] |= Name::OWN | call;
@@ -187,6 +190,8 @@ fn tell(task: Task, hint: Hint) {
     record.body.flags = hint[0];
     record.body.old = hint[1];
     record.body.new = hint[2];
+    record.body.old_parent = hint[3];
+    record.body.new_parent = hint[4];
     record.body.reserved = 0;
     submit(NAME, record, size_of::<Record<Name>>() as u32, Haste::Urgent);
 }

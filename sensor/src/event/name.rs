@@ -15,12 +15,31 @@ pub struct Name {
     pub call: Call,
     /// The caller's own image has no name any more.
     pub own: bool,
-    /// Hash of the last component of the path that went, if something running has that name.
-    pub old: Option<u32>,
-    /// Hash of the last component of the path that was replaced, likewise.
-    pub new: Option<u32>,
+    /// The path that went, if something running has its last component as a name.
+    pub old: Option<Named>,
+    /// The path that was replaced, likewise.
+    pub new: Option<Named>,
     /// It is told before it is carried out.
     pub ahead: bool,
+}
+
+/// The end of a path, as hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Of the last component.
+    pub name: u32,
+    /// Of the one before, which may be missing or another name of the directory.
+    pub parent: u32,
+}
+
+impl Named {
+    /// Of a path.
+    #[must_use]
+    pub fn of(path: &[u8]) -> Self {
+        let mut components = path.rsplit(|byte| *byte == b'/').map(hash);
+        let name = components.next().unwrap_or(wire::name::HASH_START);
+        Self { name, parent: components.next().unwrap_or(wire::name::HASH_START) }
+    }
 }
 
 /// A family of calls.
@@ -39,8 +58,8 @@ pub(super) fn decode(body: &wire::name::Name, _: &Tail<'_>, _: u16) -> Name {
         running: body.running,
         call: if has(Bits::RENAME) { Call::Rename } else { Call::Unlink },
         own: has(Bits::OWN),
-        old: has(Bits::OLD).then_some(body.old),
-        new: has(Bits::NEW).then_some(body.new),
+        old: has(Bits::OLD).then_some(Named { name: body.old, parent: body.old_parent }),
+        new: has(Bits::NEW).then_some(Named { name: body.new, parent: body.new_parent }),
         ahead: has(Bits::URING),
     }
 }

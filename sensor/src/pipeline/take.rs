@@ -9,7 +9,7 @@ use crate::{
         self, Actor, Event, Fact, Key, Stamp, exe_deleted, exe_memfd, exec::Exec, exit, fork, name::Name,
     },
     field::Field,
-    process::Image,
+    process::{Image, Process},
     procfs::Details,
     record::{Record, Text},
     verdict::{Hint, runtime},
@@ -225,7 +225,12 @@ impl Pipeline<'_> {
 
     /// Compares what a process runs with what it ran.
     pub(super) fn look(&mut self, stamp: Stamp, running: &event::Running) {
-        self.verdicts.look(&mut self.table, stamp.key, running, stamp.time);
+        let reader = &self.reader;
+        let taken = |process: &Process| {
+            let path = process.image.executable.as_ref();
+            path.is_some_and(|path| reader.leads_elsewhere(process.key.pid, path, running.inode))
+        };
+        self.verdicts.look(&mut self.table, stamp.key, running, stamp.time, taken);
     }
 
     /// Tells the names that were lost, as far as they can be told by now.
@@ -233,9 +238,7 @@ impl Pipeline<'_> {
         if !self.verdicts.open() {
             return Ok(());
         }
-        let reader = &self.reader;
-        let taken = |pid, path: &Text| reader.leads(pid, path);
-        for found in self.verdicts.settle(&mut self.table, now, taken) {
+        for found in self.verdicts.settle(&mut self.table, now) {
             self.tell_lost(&found)?;
         }
         Ok(())
