@@ -1,6 +1,9 @@
 //! The one loop: rings → event → process → enrich → format → output; order, back-pressure, stop.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
 use sensor_common::wire::KINDS;
 use sha2::{Digest, Sha256};
@@ -57,6 +60,8 @@ pub struct Pipeline<'a> {
     enricher: Enricher,
     verdicts: Verdicts,
     counts: Counts,
+    /// Events that the output has and has not written, oldest first.
+    waiting: VecDeque<&'static str>,
     counters: Counters,
     /// What every record has.
     common: Record,
@@ -87,6 +92,7 @@ impl<'a> Pipeline<'a> {
             enricher: Enricher::new(host.passwd(), host.boot()),
             verdicts: Verdicts::default(),
             counts: Counts::default(),
+            waiting: VecDeque::new(),
             counters: Counters::default(),
             common: common(host),
             run: run_id(host),
@@ -222,6 +228,9 @@ impl<'a> Pipeline<'a> {
         match self.output.counts().waiting {
             0 => Ok(()),
             waiting => {
+                for action in std::mem::take(&mut self.waiting) {
+                    self.counts.lost("output", action, "not_written", 1);
+                }
                 self.output.end();
                 Err(PipelineError::Waiting { waiting })
             }

@@ -49,8 +49,10 @@ pub struct Found {
 
 /// How long a hint is good for, nanoseconds.
 const FRESH: u64 = 3_000_000_000;
-/// How long a loss waits for who did it, nanoseconds.
-const WAIT: u64 = 25_000_000;
+/// How long a loss waits for a call that is known to be of this file, nanoseconds.
+const WAIT: u64 = 50_000_000;
+/// And for anybody at all.
+const WAIT_LONG: u64 = 200_000_000;
 /// Most hints that are kept.
 const MOST: usize = 4096;
 /// Programs that put new files in place of running ones as their trade.
@@ -162,12 +164,17 @@ impl Verdicts {
     /// Takes what can be told: who did it is known, or nobody came forward in time.
     ///
     /// A look may show that a name is gone before the call that took it has ended and is told, so it
-    /// waits for a moment.
-    pub fn settle(&mut self, table: &mut Table, now: u64) -> Vec<Found> {
+    /// waits for a moment. `taken` as for `look`: then the name may not have been taken over yet.
+    pub fn settle(&mut self, table: &mut Table, now: u64, taken: impl Fn(&Process) -> bool) -> Vec<Found> {
         let mut found = Vec::new();
-        for open in std::mem::take(&mut self.open) {
+        for mut open in std::mem::take(&mut self.open) {
             let who = self.who(table, &open);
-            if !matches!(who, Who::Sure(_)) && open.time.saturating_add(WAIT) > now {
+            let wait = match who {
+                Who::Sure(_) => 0,
+                Who::Likely(_) => WAIT,
+                Who::Nobody => WAIT_LONG,
+            };
+            if open.time.saturating_add(wait) > now {
                 self.open.push(open);
                 continue;
             }
@@ -175,6 +182,7 @@ impl Verdicts {
                 Who::Sure(hint) | Who::Likely(hint) => Some(hint),
                 Who::Nobody => None,
             };
+            open.taken |= open.change == Change::Removed && taken(&open.process);
             found.push(open.found(table, hint));
         }
         found
@@ -360,7 +368,7 @@ mod tests {
         taken: bool,
     ) -> Option<Found> {
         verdicts.look(table, key, now, time, |_| taken);
-        verdicts.settle(table, time + WAIT).pop()
+        verdicts.settle(table, time + WAIT_LONG, |_| taken).pop()
     }
 
     fn hint(table: &Table, pid: u32, call: Call, name: &str) -> Hint {

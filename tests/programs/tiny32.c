@@ -1,4 +1,4 @@
-// A true 32-bit program (cc -m32, no libc): unlinks its first argument, when it has one, then waits for standard input.
+// A true 32-bit program (cc -m32, no libc): waits for standard input and unlinks its first argument, when it has one, then waits again.
 static int call(int number, int b, int c, int d) {
   int result;
   __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(b), "c"(c), "d"(d) : "memory");
@@ -7,7 +7,11 @@ static int call(int number, int b, int c, int d) {
 
 __attribute__((used)) static void begin(int *stack) {
   char byte;
-  int result = stack[0] > 1 ? call(10, stack[2], 0, 0) : 0;
+  int result = 0;
+  if (stack[0] > 1) {
+    call(3, 0, (int)&byte, 1);
+    result = call(10, stack[2], 0, 0);
+  }
   call(4, 1, (int)(result ? "fail\n" : "done\n"), 5);
   call(3, 0, (int)&byte, 1);
   call(252, result ? 99 : 0, 0, 0);

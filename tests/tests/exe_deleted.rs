@@ -90,22 +90,35 @@ fn steps(way: Way, folder: &Path, victim: &Path) -> Vec<OsString> {
 }
 
 /// Runs a victim in that folder and takes its name away; all processes have ended at the return.
-fn lose(folder: &Path, way: Way, who: Who, name: &str) -> Result<Case, String> {
+///
+/// Who made a 32-bit call is known from the inode's mark, which needs the victim's exec to have been taken.
+fn lose(sensor: &Sensor, folder: &Path, way: Way, who: Who, name: &str) -> Result<Case, String> {
     let (victim, other) = (folder.join("victim"), folder.join("other"));
     let file = fs::metadata(&victim).map_err(|why| format!("{name}: {why}"))?;
     let steps = steps(way, folder, &victim);
     let say = |word: &str| words!["pid", "say", word];
+    let marked = way.step.ends_with("32");
+    let hold = if marked { words!["wait"] } else { words![] };
+    let release = |first: &mut Running| {
+        if marked {
+            sensor.find("exec").exe(&victim).wait();
+            first.go();
+        }
+    };
     let mut printed = Vec::new();
     let (mut first, runner, mut deleter) = match who {
         Itself => {
-            let first = Running::of(&victim, join([steps.clone(), say("done"), words!["wait"]]));
+            let mut first =
+                Running::of(&victim, join([hold.clone(), steps.clone(), say("done"), words!["wait"]]));
             let pid = first.pid();
+            release(&mut first);
             (first, Some(pid), Some(pid))
         }
         Child => {
             let inner = nest("run", join([words![&other], steps.clone(), words!["pid"]]));
-            let first = Running::of(&victim, join([inner, words!["say", "done", "wait"]]));
+            let mut first = Running::of(&victim, join([hold.clone(), inner, words!["say", "done", "wait"]]));
             let pid = first.pid();
+            release(&mut first);
             (first, Some(pid), None)
         }
         Parent => {
@@ -114,6 +127,9 @@ fn lose(folder: &Path, way: Way, who: Who, name: &str) -> Result<Case, String> {
             let mut first = Running::of(&other, join([inner, words!["wait"], steps.clone(), after]));
             let pid = first.pid();
             printed = first.until("runs");
+            if marked {
+                sensor.find("exec").exe(&victim).wait();
+            }
             first.go();
             (first, None, Some(pid))
         }
@@ -125,6 +141,9 @@ fn lose(folder: &Path, way: Way, who: Who, name: &str) -> Result<Case, String> {
     };
     printed.extend(first.until("done"));
     if who == Stranger {
+        if marked {
+            sensor.find("exec").exe(&victim).wait();
+        }
         let mut stranger = Running::of(&other, steps);
         deleter = Some(stranger.pid());
         let status = stranger.end();
@@ -203,7 +222,7 @@ fn matrix(sensor: &Sensor, place: &str, root: &Path, prepare: impl Fn(&str, &Pat
             let folder = root.join(format!("{number}-{who:?}"));
             let name = format!("{place}, {} ({}), {who:?}", way.step, way.method);
             prepare(way.second.unwrap_or_default(), &folder);
-            match lose(&folder, *way, who, &name) {
+            match lose(sensor, &folder, *way, who, &name) {
                 Ok(case) => cases.push(case),
                 Err(fault) => faults.push(fault),
             }
@@ -509,6 +528,8 @@ fn by_a_32_bit_program_itself() {
     let victim = folder.at("victim");
     copy(&tiny32, &victim);
     let mut running = Running::of(&victim, words![&victim]);
+    sensor.find("exec").exe(&victim).wait();
+    running.go();
     running.until("done");
     let alert = sensor.find("exe_deleted").file(&victim).wait();
     assert!(alert.truth("sensor.self"));

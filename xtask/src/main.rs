@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use error::{Error, Result};
 use workspace::Workspace;
 
+mod bench;
 mod build_ebpf;
 mod build_sensor;
 mod clippy;
@@ -58,6 +59,8 @@ enum Verb {
     Tidy,
     /// Write the generated documents.
     Docs(docs::Args),
+    /// Measure what the sensor costs, and how soon it tells (as root).
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -83,6 +86,7 @@ fn act(verb: &Verb) -> Result<()> {
         Verb::Deny => deny::run(&workspace),
         Verb::Tidy => tidy::run(&workspace),
         Verb::Docs(args) => docs::run(&workspace, args),
+        Verb::Bench(args) => bench::run(&workspace, args),
     }
 }
 

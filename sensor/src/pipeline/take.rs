@@ -10,7 +10,7 @@ use crate::{
     },
     field::Field,
     process::{Image, Process},
-    procfs::Details,
+    procfs::{Details, Reader},
     record::{Record, Text},
     verdict::{Hint, runtime},
 };
@@ -225,11 +225,7 @@ impl Pipeline<'_> {
 
     /// Compares what a process runs with what it ran.
     pub(super) fn look(&mut self, stamp: Stamp, running: &event::Running) {
-        let reader = &self.reader;
-        let taken = |process: &Process| {
-            let path = process.image.executable.as_ref();
-            path.is_some_and(|path| reader.leads_elsewhere(process.key.pid, path, running.inode))
-        };
+        let taken = |process: &Process| taken(&self.reader, process);
         self.verdicts.look(&mut self.table, stamp.key, running, stamp.time, taken);
     }
 
@@ -238,11 +234,18 @@ impl Pipeline<'_> {
         if !self.verdicts.open() {
             return Ok(());
         }
-        for found in self.verdicts.settle(&mut self.table, now) {
+        let taken = |process: &Process| taken(&self.reader, process);
+        for found in self.verdicts.settle(&mut self.table, now, taken) {
             self.tell_lost(&found)?;
         }
         Ok(())
     }
+}
+
+/// Whether another file has the name by which a process was executed.
+fn taken(reader: &Reader, process: &Process) -> bool {
+    let path = process.image.executable.as_ref();
+    path.is_some_and(|path| reader.leads_elsewhere(process.key.pid, path, process.now.inode))
 }
 
 fn signal_name(signal: u8) -> Option<&'static str> {

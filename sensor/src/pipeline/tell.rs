@@ -89,7 +89,7 @@ impl Pipeline<'_> {
         self.line.clear();
         self.format.write(&record, &mut self.line);
         match self.output.write(&self.line) {
-            Ok(Taken::Kept) => self.counts.delivered(action),
+            Ok(Taken::Kept) => self.waiting.push_back(action),
             Ok(Taken::Refused) => self.counts.lost("output", action, "full", 1),
             Err(error) => return self.trouble(error),
         }
@@ -97,7 +97,15 @@ impl Pipeline<'_> {
     }
 
     pub(super) fn flush(&mut self) -> Result<(), PipelineError> {
-        match self.output.flush() {
+        let result = self.output.flush();
+        // In order: what the output doesn't wait with any more is out.
+        let waiting = usize::try_from(self.output.counts().waiting).unwrap_or(usize::MAX);
+        for _ in waiting..self.waiting.len() {
+            if let Some(action) = self.waiting.pop_front() {
+                self.counts.delivered(action);
+            }
+        }
+        match result {
             Ok(()) => {
                 if std::mem::take(&mut self.troubled) {
                     eprintln!(

@@ -1,0 +1,127 @@
+//! Measures what the sensor costs the machine it watches, and how soon it tells.
+//!
+//! Everything is compared with the same work without the sensor, in turns: the sensor is started
+//! and stopped each round, as programs that stay attached cost something. First the work is
+//! compared with itself: what that shows is noise.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+use crate::error::{Error, Result};
+use crate::say;
+use crate::workspace::Workspace;
+use lab::Lab;
+use number::Pairs;
+use report::{Figure, Table};
+
+mod cost;
+mod exec;
+mod lab;
+mod latency;
+mod lines;
+mod number;
+mod pin;
+mod report;
+mod rest;
+mod sensor;
+mod storm;
+mod syscall;
+
+/// Options of `bench`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+    /// Also write the figures into this file, as JSON.
+    #[arg(long, global = true, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// End with 0 also when a figure is worse than it may be.
+    #[arg(long, global = true)]
+    no_bars: bool,
+    /// Measure this sensor instead of one built from this source.
+    #[arg(long, global = true, value_name = "FILE")]
+    sensor: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// A storm of short processes, and what each kernel program costs.
+    Exec(exec::Args),
+    /// A system call that no hook is on, and files made and removed.
+    Syscall(syscall::Args),
+    /// Memory after a storm, and CPU time while nothing happens.
+    Rest(rest::Args),
+    /// How soon an event is on standard output.
+    Latency(latency::Args),
+}
+
+/// Runs the task.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    let lab = Lab::make(workspace, args.sensor.as_deref())?;
+    say(&conditions());
+    let mut report = Report::default();
+    match &args.what {
+        What::Exec(args) => exec::run(&lab, args, &mut report)?,
+        What::Syscall(args) => syscall::run(&lab, args, &mut report)?,
+        What::Rest(args) => rest::run(&lab, args, &mut report)?,
+        What::Latency(args) => latency::run(&lab, args, &mut report)?,
+    }
+    if let Some(path) = &args.json {
+        report.write(path)?;
+    }
+    let broken = report.broken();
+    if broken.is_empty() || args.no_bars {
+        return Ok(());
+    }
+    Err(Error::Check(format!("the sensor costs more than it may:\n{}", broken.join("\n"))))
+}
+
+/// All tables of a run. Each is printed when it is finished.
+#[derive(Debug, Default)]
+struct Report(Vec<Table>);
+
+impl Report {
+    fn add(&mut self, table: Table) {
+        println!("{}", table.text());
+        self.0.push(table);
+    }
+
+    fn broken(&self) -> Vec<String> {
+        self.0.iter().flat_map(Table::broken).collect()
+    }
+
+    fn write(&self, path: &Path) -> Result<()> {
+        let tables: Vec<String> = self.0.iter().map(Table::json).collect();
+        fs::write(path, format!("[{}]\n", tables.join(",\n"))).map_err(Error::file("write", path))
+    }
+}
+
+/// What is said of pairs, in every title.
+const PAIRS: &str = "medians; ratio: the median of the pairs' ratios, between their quartiles q1 and q3";
+
+/// The figure of work without and with the sensor.
+fn pairs_figure(name: &str, pairs: &Pairs) -> Figure {
+    Figure::new(name)
+        .value("without", pairs.without.median(), 2)
+        .value("with", pairs.with.median(), 2)
+        .value("ratio", pairs.ratios.median(), 3)
+        .value("q1", pairs.ratios.quantile(0.25), 3)
+        .value("q3", pairs.ratios.quantile(0.75), 3)
+}
+
+/// What the figures depend on, and the reader can't see.
+fn conditions() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let load = read("/proc/loadavg");
+    let load: Vec<&str> = load.split_ascii_whitespace().take(3).collect();
+    let cpus = pin::allowed().map_or(0, |cpus| cpus.len());
+    format!("Linux {}, {cpus} CPUs, load before {}", kernel.trim(), load.join(" "))
+}
+
+/// Makes an `Errno` into an error that says what was attempted.
+fn failed(what: &'static str) -> impl FnOnce(Errno) -> Error {
+    move |errno| Error::Check(format!("cannot {what}: {errno}"))
+}

@@ -1,0 +1,126 @@
+//! What each kernel program costs, by the kernel's own statistics.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use super::lab::Lab;
+use super::report::{Figure, Table};
+use super::sensor::{Sensor, Sink};
+use super::storm::{Files, Spawns};
+use crate::error::{Error, Result};
+
+const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
+const FILES: u32 = 10_000;
+
+/// Runs storms with the kernel's statistics on: these slow the storms down, so nothing else is
+/// measured meanwhile.
+pub(crate) fn measure(lab: &Lab, spawns: &Spawns) -> Result<Table> {
+    let statistics = Statistics::on()?;
+    let sensor = Sensor::start(lab, &Sink::Nowhere, None)?;
+    spawns.run(None)?;
+    Files::new(lab, FILES)?.run(None)?;
+    let programs = programs(&sensor.proc().join("fdinfo"))?;
+    sensor.stop()?;
+    drop(statistics);
+    let title = format!(
+        "kernel programs, during {} processes and {FILES} files made and removed, by {SWITCH};\n\
+         named by what they are attached to; ns/run with the statistics' own cost of some 20 ns",
+        spawns.count()
+    );
+    let mut table = Table::new(title);
+    table.figures = programs.values().map(Program::figure).collect();
+    Ok(table)
+}
+
+/// The kernel's statistics, switched on; they are as before when this is dropped.
+struct Statistics {
+    before: String,
+}
+
+impl Statistics {
+    fn on() -> Result<Self> {
+        let path = Path::new(SWITCH);
+        let before = fs::read_to_string(path).map_err(Error::file("read", path))?;
+        fs::write(path, "1").map_err(Error::file("write", path))?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for Statistics {
+    fn drop(&mut self) {
+        // It could be written before, and there is nobody to tell.
+        let _ = fs::write(SWITCH, &self.before);
+    }
+}
+
+/// A loaded program.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Program {
+    /// Its type as the kernel numbers it.
+    kind: String,
+    /// What its links are attached to.
+    hooks: Vec<String>,
+    nanoseconds: u64,
+    runs: u64,
+}
+
+impl Program {
+    fn figure(&self) -> Figure {
+        let name = match (self.hooks.as_slice(), self.kind.as_str()) {
+            // BPF_PROG_TYPE_TRACING: an iterator is linked only while it is read.
+            ([], "26") => "iter/task".to_owned(),
+            ([], kind) => format!("type {kind}"),
+            (hooks, _) => hooks.join(" "),
+        };
+        let per_run = if self.runs == 0 { f64::NAN } else { self.nanoseconds as f64 / self.runs as f64 };
+        Figure::new(name).value("runs", self.runs as f64, 0).value("ns/run", per_run, 0)
+    }
+}
+
+/// The programs that a process holds, by their ids: in the order in which they were loaded.
+fn programs(fdinfo: &Path) -> Result<BTreeMap<u32, Program>> {
+    let mut programs = BTreeMap::new();
+    for entry in fs::read_dir(fdinfo).map_err(Error::file("list", fdinfo))? {
+        let path = entry.map_err(Error::file("list", fdinfo))?.path();
+        // One that was closed since is none of the programs.
+        if let Ok(text) = fs::read_to_string(&path) {
+            note(&text, &mut programs);
+        }
+    }
+    Ok(programs)
+}
+
+/// Takes what one descriptor tells of a program or of a link to one.
+fn note(fdinfo: &str, programs: &mut BTreeMap<u32, Program>) {
+    let pairs = fdinfo.lines().filter_map(|line| line.split_once(':'));
+    let fields: BTreeMap<&str, &str> = pairs.map(|(key, value)| (key, value.trim())).collect();
+    let number = |key: &str| fields.get(key).and_then(|value| value.parse::<u64>().ok());
+    let Some(id) = number("prog_id").and_then(|id| u32::try_from(id).ok()) else {
+        return;
+    };
+    let program = programs.entry(id).or_default();
+    if let (Some(runs), Some(nanoseconds)) = (number("run_cnt"), number("run_time_ns")) {
+        (program.runs, program.nanoseconds) = (runs, nanoseconds);
+        program.kind = fields.get("prog_type").copied().unwrap_or_default().to_owned();
+    }
+    program.hooks.extend(fields.get("tp_name").map(ToString::to_string));
+    program.hooks.sort();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_name_their_programs() {
+        let mut programs = BTreeMap::new();
+        note("pos:\t0\nprog_type:\t5\nprog_id:\t7\nrun_time_ns:\t300\nrun_cnt:\t2\n", &mut programs);
+        note("link_type:\tperf\nprog_id:\t7\ntp_name:\tsys_exit_unlinkat\n", &mut programs);
+        note("link_type:\tperf\nprog_id:\t7\ntp_name:\tsys_exit_unlink\n", &mut programs);
+        note("map_type:\t27\nmap_id:\t3\n", &mut programs);
+        let hooks = vec!["sys_exit_unlink".to_owned(), "sys_exit_unlinkat".to_owned()];
+        let program = Program { kind: "5".to_owned(), hooks, nanoseconds: 300, runs: 2 };
+        assert_eq!(programs, BTreeMap::from([(7, program)]));
+    }
+}

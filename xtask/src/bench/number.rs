@@ -1,0 +1,106 @@
+//! What many measurements come to.
+
+use crate::error::Result;
+
+/// Measurements of one thing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sample(Vec<f64>);
+
+impl Sample {
+    /// Takes one more.
+    pub(crate) fn add(&mut self, value: f64) {
+        self.0.push(value);
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The value that this part of all is not above (nearest rank).
+    pub(crate) fn quantile(&self, part: f64) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let rank = (part * sorted.len() as f64).ceil() as usize;
+        sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+    }
+
+    /// The middle; of an even number of measurements the mean of the middle two.
+    pub(crate) fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let upper = sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN);
+        let lower = sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN);
+        f64::midpoint(lower, upper)
+    }
+}
+
+/// The same work without and with the sensor, measured in turns.
+#[derive(Debug, Default)]
+pub(crate) struct Pairs {
+    pub(crate) without: Sample,
+    pub(crate) with: Sample,
+    /// Of each pair: what is slow for a while, is slow for both.
+    pub(crate) ratios: Sample,
+}
+
+impl Pairs {
+    /// Measures both, each round in the other order.
+    pub(crate) fn measure(
+        rounds: usize,
+        mut without: impl FnMut() -> Result<f64>,
+        mut with: impl FnMut() -> Result<f64>,
+    ) -> Result<Self> {
+        let mut pairs = Self::default();
+        for round in 0..rounds {
+            let (bare, watched) = if round % 2 == 0 {
+                let bare = without()?;
+                (bare, with()?)
+            } else {
+                let watched = with()?;
+                (without()?, watched)
+            };
+            pairs.without.add(bare);
+            pairs.with.add(watched);
+            pairs.ratios.add(watched / bare);
+        }
+        Ok(pairs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(values: &[f64]) -> Sample {
+        Sample(values.to_vec())
+    }
+
+    #[test]
+    fn medians_are_in_the_middle() {
+        assert_eq!(sample(&[3.0, 1.0, 2.0]).median(), 2.0);
+        assert_eq!(sample(&[4.0, 1.0, 2.0, 3.0]).median(), 2.5);
+        assert!(sample(&[]).median().is_nan());
+    }
+
+    #[test]
+    fn quantiles_are_values_that_were_measured() {
+        let all = sample(&(1..=200).map(f64::from).collect::<Vec<_>>());
+        assert_eq!(all.quantile(0.9), 180.0);
+        assert_eq!(all.quantile(0.99), 198.0);
+        assert_eq!(all.quantile(1.0), 200.0);
+        assert_eq!(sample(&[5.0]).quantile(0.01), 5.0);
+    }
+
+    #[test]
+    fn pairs_take_turns() {
+        let order = std::cell::RefCell::new(String::new());
+        let note = |what, value| {
+            order.borrow_mut().push(what);
+            Ok(value)
+        };
+        let pairs = Pairs::measure(3, || note('a', 2.0), || note('b', 3.0)).unwrap();
+        assert_eq!(order.into_inner(), "abbaab");
+        assert_eq!(pairs.ratios.median(), 1.5);
+    }
+}

@@ -1,0 +1,117 @@
+//! Much of one thing, as fast as it goes, and how long one takes.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Instant;
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::sys::wait::waitpid;
+use nix::unistd::unlink;
+
+use super::lab::{Lab, Program};
+use super::{failed, pin};
+use crate::error::{Error, Result};
+
+/// Short processes, one after the other.
+#[derive(Debug)]
+pub(crate) struct Spawns {
+    program: Program,
+    count: u32,
+}
+
+impl Spawns {
+    pub(crate) fn new(lab: &Lab, count: u32) -> Result<Self> {
+        Ok(Self { program: lab.program("exit-at-once", "-DEXIT")?, count })
+    }
+
+    /// How many there are in a storm.
+    pub(crate) const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The file that they execute.
+    pub(crate) fn path(&self) -> &Path {
+        self.program.path()
+    }
+
+    /// Does it once; microseconds for each process, from its spawn to its end.
+    pub(crate) fn run(&self, cpu: Option<usize>) -> Result<f64> {
+        pin::on(cpu, || {
+            let began = Instant::now();
+            for _ in 0..self.count {
+                let pid = self.program.spawn()?;
+                waitpid(pid, None).map_err(failed("wait for a program"))?;
+            }
+            Ok(began.elapsed().as_secs_f64() * 1e6 / f64::from(self.count))
+        })
+    }
+}
+
+/// A system call that does nothing.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    program: Program,
+    count: u32,
+}
+
+impl Calls {
+    pub(crate) fn new(lab: &Lab, count: u32) -> Result<Self> {
+        let program = lab.program("null-calls", &format!("-DCALLS={count}L"))?;
+        Ok(Self { program, count })
+    }
+
+    /// Does it once; nanoseconds for each call.
+    pub(crate) fn run(&self, cpu: Option<usize>) -> Result<f64> {
+        pin::on(cpu, || {
+            let pid = self.program.spawn()?;
+            let began = Instant::now();
+            waitpid(pid, None).map_err(failed("wait for a program"))?;
+            Ok(began.elapsed().as_secs_f64() * 1e9 / f64::from(self.count))
+        })
+    }
+}
+
+/// Files made and removed.
+#[derive(Debug)]
+pub(crate) struct Files {
+    names: Vec<CString>,
+}
+
+impl Files {
+    pub(crate) fn new(lab: &Lab, count: u32) -> Result<Self> {
+        let folder = lab.empty("files")?;
+        let name = |number| {
+            let path = folder.join(format!("file-{number}"));
+            CString::new(path.as_os_str().as_bytes())
+                .map_err(|error| Error::Check(format!("{}: {error}", path.display())))
+        };
+        Ok(Self { names: (0..count).map(name).collect::<Result<_>>()? })
+    }
+
+    /// Does it once; microseconds for each removal.
+    pub(crate) fn run(&self, cpu: Option<usize>) -> Result<f64> {
+        pin::on(cpu, || {
+            for name in &self.names {
+                let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+                open(name.as_c_str(), flags, Mode::S_IRUSR).map_err(failed("make a file"))?;
+            }
+            let began = Instant::now();
+            for name in &self.names {
+                unlink(name.as_c_str()).map_err(failed("remove a file"))?;
+            }
+            Ok(began.elapsed().as_secs_f64() * 1e6 / self.names.len().max(1) as f64)
+        })
+    }
+}
+
+/// Waits until what was written is on the disk, so that the next storm doesn't pay for it.
+pub(crate) fn settle(path: &Path) -> Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let file = fs::File::open(path).map_err(Error::file("open", path))?;
+    file.sync_all().map_err(Error::file("write out", path))
+}
