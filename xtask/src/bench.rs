@@ -99,7 +99,8 @@ impl Report {
 }
 
 /// What is said of pairs, in every title.
-const PAIRS: &str = "medians; ratio: the median of the pairs' ratios, between their quartiles q1 and q3";
+const PAIRS: &str =
+    "without, with: medians; ratio: the median of the pairs' ratios, between their quartiles q1 and q3";
 
 /// The figure of work without and with the sensor.
 fn pairs_figure(name: &str, pairs: &Pairs) -> Figure {

@@ -55,7 +55,7 @@ struct Account {
     spawned: u64,
     missing: u64,
     cpu: Duration,
-    drain: Duration,
+    stop: Duration,
 }
 
 /// Measures it.
@@ -63,8 +63,8 @@ pub(crate) fn run(lab: &Lab, args: &Args, report: &mut Report) -> Result<()> {
     let spawns = Spawns::new(lab, args.spawns)?;
     let (rounds, count) = (args.rounds, args.spawns);
     let title = format!(
-        "exec storm: {rounds} pairs of {count} processes, µs for each from spawn to end; {PAIRS};\n\
-         sensor: its CPU time for each process (fork, exec and exit), µs; drain: the longest stop, ms;\n\
+        "exec storm: {rounds} pairs of {count} processes, µs for each from spawn to end\n{PAIRS}\n\
+         sensor: its CPU time for each process (fork, exec and exit), µs; stop: the longest, ms\n\
          missing: execs and exits of these processes that did not come out, of all rounds"
     );
     let mut table = Table::new(title);
@@ -102,7 +102,7 @@ fn measure(lab: &Lab, spawns: &Spawns, rounds: u32, setting: &Setting) -> Result
     )?;
     let figure = pairs_figure(setting.name, &pairs)
         .value("sensor", account.cpu.as_secs_f64() * 1e6 / account.spawned as f64, 1)
-        .value("drain", account.drain.as_secs_f64() * 1e3, 0)
+        .value("stop", account.stop.as_secs_f64() * 1e3, 0)
         .value("missing", account.missing as f64, 0);
     let figure = setting.most.into_iter().fold(figure, |figure, most| figure.at_most("ratio", most));
     Ok(figure.at_most("missing", 0.0))
@@ -111,23 +111,23 @@ fn measure(lab: &Lab, spawns: &Spawns, rounds: u32, setting: &Setting) -> Result
 impl Account {
     fn add(&mut self, spawns: &Spawns, sink: &Sink, end: &End) -> Result<()> {
         let all = u64::from(spawns.count());
-        let lost = end.sums.values().map(|sum| sum.lost).sum::<u64>();
         let missing = match sink {
             Sink::File(path) => missing_in(path, spawns, all)?,
-            // Those of others are in the sums too, so a loss counts as one of these.
-            _ => {
-                lost + ["exec", "exit"]
-                    .map(|kind| all.saturating_sub(end.sum(kind).delivered))
-                    .iter()
-                    .sum::<u64>()
-            }
+            _ => missing_in_sums(end, all),
         };
         self.spawned += all;
         self.missing += missing;
         self.cpu += end.cpu;
-        self.drain = self.drain.max(end.drain);
+        self.stop = self.stop.max(end.stop);
         Ok(())
     }
+}
+
+/// Those of others are in the sums too, so any loss counts as one of these.
+fn missing_in_sums(end: &End, all: u64) -> u64 {
+    let lost: u64 = end.sums.values().map(|sum| sum.lost).sum();
+    let short = ["exec", "exit"].map(|kind| all.saturating_sub(end.sum(kind).delivered));
+    lost + short.iter().sum::<u64>()
 }
 
 /// Counts, and leaves the disk quiet for the next storm.

@@ -39,8 +39,9 @@ const MOST_P99: f64 = 50.0;
 
 /// Measures it.
 pub(crate) fn run(lab: &Lab, args: &Args, report: &mut Report) -> Result<()> {
-    let mut sensor = Sensor::start(lab, &Sink::Pipe, None)?;
+    let mut sensor = Sensor::begin(lab, &Sink::Pipe, None)?;
     let watch = Watch::of(&mut sensor, lab)?;
+    sensor.await_ready()?;
     let scene = Scene { folder: lab.empty("images")?, watch, runs: args.runs };
     let title = format!(
         "latency: {} runs of each on an idle machine, ms from the call's return until the line is read\n\

@@ -50,7 +50,8 @@ pub(crate) fn run(lab: &Lab, args: &Args, report: &mut Report) -> Result<()> {
     sensor.stop()?;
     report.add(table);
     let mut table = Table::new(
-        "at rest: CPU time in percent of one CPU (in steps of 10 ms), KiB of events that others caused meanwhile",
+        "at rest: CPU time in percent of one CPU (read in steps of 10 ms);\n\
+         events: KiB that others caused meanwhile",
     );
     let percent = 100.0 * cpu.as_secs_f64() / time.as_secs_f64();
     let figure = Figure::new(format!("{} s", args.seconds)).value("CPU", percent, 3);
@@ -61,9 +62,6 @@ pub(crate) fn run(lab: &Lab, args: &Args, report: &mut Report) -> Result<()> {
 
 fn memory(sensor: &Sensor, when: &str) -> Result<Figure> {
     let mib = |name| sensor.memory(name).map(|kib| kib as f64 / 1024.0);
-    Ok(Figure::new(when).value("resident", mib("VmRSS")?, 1).value("anonymous", mib("RssAnon")?, 1).value(
-        "peak",
-        mib("VmHWM")?,
-        1,
-    ))
+    let figure = Figure::new(when).value("resident", mib("VmRSS")?, 1);
+    Ok(figure.value("anonymous", mib("RssAnon")?, 1).value("peak", mib("VmHWM")?, 1))
 }

@@ -61,13 +61,20 @@ pub(crate) struct End {
     pub(crate) sums: BTreeMap<String, Sum>,
     /// CPU time from being live to its end.
     pub(crate) cpu: Duration,
-    /// How long it took to stop.
-    pub(crate) drain: Duration,
+    /// How long it took to stop: its programs leave the kernel, then it writes what is left.
+    pub(crate) stop: Duration,
 }
 
 impl Sensor {
     /// Starts one with default settings, on one CPU or anywhere, and waits until it is live.
     pub(crate) fn start(lab: &Lab, sink: &Sink, cpu: Option<usize>) -> Result<Self> {
+        let mut sensor = Self::begin(lab, sink, cpu)?;
+        sensor.await_ready()?;
+        Ok(sensor)
+    }
+
+    /// Starts one without waiting. It writes before it is ready: somebody must read a pipe.
+    pub(crate) fn begin(lab: &Lab, sink: &Sink, cpu: Option<usize>) -> Result<Self> {
         let mut command = Command::new(lab.sensor());
         command.arg("run").stdin(Stdio::null()).stdout(sink.open()?).stderr(Stdio::piped());
         let mut child = pin::on(cpu, || command.spawn().map_err(start_error(&command)))?;
@@ -79,10 +86,7 @@ impl Sensor {
                 while lines.next().is_some_and(|line| sender.send(line).is_ok()) {}
             });
         }
-        let mut sensor = Self { child, errors, started: Duration::ZERO };
-        sensor.await_ready()?;
-        sensor.started = sensor.cpu()?;
-        Ok(sensor)
+        Ok(Self { child, errors, started: Duration::ZERO })
     }
 
     /// Its standard output, when that is a pipe.
@@ -121,7 +125,7 @@ impl Sensor {
         let asked = Instant::now();
         kill(pid, Signal::SIGTERM).map_err(failed("stop the sensor"))?;
         await_end(pid)?;
-        let drain = asked.elapsed();
+        let stop = asked.elapsed();
         // It is not reaped yet, so its times can be read.
         let cpu = self.cpu()?.saturating_sub(self.started);
         let status = self.child.wait().map_err(Error::file("wait for", Path::new("the sensor")))?;
@@ -129,18 +133,20 @@ impl Sensor {
         if !status.success() {
             return Err(Error::Check(format!("the sensor ended with {status}: {}", said.join("; "))));
         }
-        Ok(End { sums: said.iter().filter_map(|line| sum(line)).collect(), cpu, drain })
+        Ok(End { sums: said.iter().filter_map(|line| sum(line)).collect(), cpu, stop })
     }
 
     fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    fn await_ready(&self) -> Result<()> {
+    /// Waits until it is live.
+    pub(crate) fn await_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + DEADLINE;
         let mut said = Vec::new();
         while let Ok(line) = self.errors.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             if line == "sensor: ready" {
+                self.started = self.cpu()?;
                 return Ok(());
             }
             said.push(line);

@@ -31,7 +31,7 @@ pub(crate) fn run(lab: &Lab, args: &Args, report: &mut Report) -> Result<()> {
     let files = Files::new(lab, args.files)?;
     let works = Works { lab, rounds: args.rounds as usize };
     let title = format!(
-        "null system call: {} pairs of {} times getppid, ns for each; the sensor on another CPU; {PAIRS}",
+        "null system call: {} pairs of {} times getppid, ns for each; the sensor on another CPU\n{PAIRS}",
         args.rounds, args.calls
     );
     let mut table = Table::new(title);
@@ -39,7 +39,7 @@ pub(crate) fn run(lab: &Lab, args: &Args, report: &mut Report) -> Result<()> {
     table.figures.push(works.compare("getppid", |cpu| calls.run(cpu))?.at_most("ratio", MOST));
     report.add(table);
     let title = format!(
-        "unlink storm: {} pairs of {} files, µs for each removal; the sensor on another CPU; {PAIRS}",
+        "unlink storm: {} pairs of {} files, µs for each removal; the sensor on another CPU\n{PAIRS}",
         args.rounds, args.files
     );
     let mut table = Table::new(title);
