@@ -61,6 +61,9 @@ enum What {
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let lab = Lab::make(workspace, args.sensor.as_deref())?;
     say(&conditions());
+    if let Some(pid) = other_sensor() {
+        say(&format!("another sensor runs, pid {pid}: its programs are attached in all that follows"));
+    }
     let mut report = Report::default();
     match &args.what {
         What::Exec(args) => exec::run(&lab, args, &mut report)?,
@@ -120,6 +123,15 @@ fn conditions() -> String {
     let load: Vec<&str> = load.split_ascii_whitespace().take(3).collect();
     let cpus = pin::allowed().map_or(0, |cpus| cpus.len());
     format!("Linux {}, {cpus} CPUs, load before {}", kernel.trim(), load.join(" "))
+}
+
+/// The pid of a sensor that runs already.
+fn other_sensor() -> Option<String> {
+    let folders = fs::read_dir("/proc").ok()?.filter_map(std::io::Result::ok);
+    let mut named = folders.filter(|folder| {
+        fs::read_to_string(folder.path().join("comm")).is_ok_and(|name| name.trim_end() == "sensor")
+    });
+    named.next().map(|folder| folder.file_name().to_string_lossy().into_owned())
 }
 
 /// Makes an `Errno` into an error that says what was attempted.
