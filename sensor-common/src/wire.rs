@@ -96,6 +96,15 @@ pub struct Actor {
     pub no_new_privs: u32,
 }
 
+impl Actor {
+    /// Inode number of the mount namespace.
+    #[must_use]
+    pub fn mount_namespace(&self) -> u32 {
+        let [_, _, mount, ..] = self.namespaces;
+        mount
+    }
+}
+
 /// What is executed: the file and the name it was executed by.
 ///
 /// Two of them of one process, compared, say whether the name was lost: see `Image::UNHASHED`,

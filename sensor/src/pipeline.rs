@@ -30,6 +30,8 @@ mod tell;
 const BUSY: Duration = Duration::from_millis(10);
 /// And while there is nothing.
 const IDLE: Duration = Duration::from_millis(20);
+/// And while a name that went is being cleared up.
+const WATCHFUL: Duration = Duration::from_millis(1);
 /// How often everything that runs is looked at again, nanoseconds.
 const SWEEP: u64 = 1_000_000_000;
 /// The version of the schema that the fields are those of.
@@ -186,10 +188,11 @@ impl<'a> Pipeline<'a> {
     fn round(&mut self, batch: &mut Batch) -> Result<Duration, PipelineError> {
         let began = self.host.boot_now();
         self.kernel.drain(batch);
+        let watchful = self.verdicts.open() || self.ahead > began;
         let pause = match (batch.is_full(), batch.is_empty()) {
             (true, _) => Duration::ZERO,
+            _ if watchful => WATCHFUL,
             (false, false) => BUSY,
-            (false, true) if self.verdicts.open() => BUSY,
             (false, true) => IDLE,
         };
         // After the rings: a call is told at its end, and what it touched before that.

@@ -95,20 +95,16 @@ impl Reader {
         self.root.join(pid.to_string()).join("exe")
     }
 
-    /// Whether a path, as the process sees it, leads to another file than the one of this inode number.
-    ///
-    /// Once the process is gone it is looked at from here.
+    /// Whether a path leads to another file than the one of this inode number, as the first of these
+    /// processes sees it whose root can be entered.
     #[must_use]
-    pub fn leads_elsewhere(&self, pid: u32, path: &Text, inode: u64) -> bool {
-        let outside = Path::new(OsStr::from_bytes(path.as_bytes()));
-        let inside = outside.strip_prefix("/").unwrap_or(outside);
-        let root = self.root.join(pid.to_string()).join("root");
-        let seen = root.join(inside).symlink_metadata().or_else(|error| match root.symlink_metadata() {
-            Ok(_) => Err(error),
-            Err(_) => outside.symlink_metadata(),
-        });
+    pub fn leads_elsewhere(&self, pids: impl Iterator<Item = u32>, path: &Text, inode: u64) -> bool {
+        let path = Path::new(OsStr::from_bytes(path.as_bytes()));
+        let inside = path.strip_prefix("/").unwrap_or(path);
+        let mut roots = pids.map(|pid| self.root.join(pid.to_string()).join("root"));
+        let Some(root) = roots.find(|root| root.metadata().is_ok()) else { return false };
         // In the middle of an unlink the name is still there, of a file with no links.
-        seen.is_ok_and(|file| file.ino() != inode && file.nlink() > 0)
+        root.join(inside).symlink_metadata().is_ok_and(|file| file.ino() != inode && file.nlink() > 0)
     }
 
     /// The arguments, unless the process keeps us waiting.

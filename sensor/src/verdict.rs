@@ -145,14 +145,21 @@ impl Verdicts {
         key: Key,
         now: &Running,
         time: u64,
-        taken: impl FnOnce(&Process) -> bool,
+        taken: impl FnOnce(&Process, &Table) -> bool,
     ) {
         let Some(process) = table.get(key) else { return };
         let Some(change) = change(&process.now, now) else { return };
         let process = process.clone();
         let runners = mark(table, &process.now, now);
-        let taken = change == Change::Removed && taken(&process);
+        let taken = change == Change::Removed && taken(&process, table);
         self.open.push(Open { change, process, now: *now, runners, time, taken });
+    }
+
+    /// A process executes something else: one that was only on its way there is no runner.
+    pub fn left(&mut self, key: Key) {
+        for open in &mut self.open {
+            open.runners.retain(|runner| runner.key != key);
+        }
     }
 
     /// Whether something was noted and not told.
@@ -165,7 +172,12 @@ impl Verdicts {
     ///
     /// A look may show that a name is gone before the call that took it has ended and is told, so it
     /// waits for a moment. `taken` as for `look`: then the name may not have been taken over yet.
-    pub fn settle(&mut self, table: &mut Table, now: u64, taken: impl Fn(&Process) -> bool) -> Vec<Found> {
+    pub fn settle(
+        &mut self,
+        table: &mut Table,
+        now: u64,
+        taken: impl Fn(&Process, &Table) -> bool,
+    ) -> Vec<Found> {
         let mut found = Vec::new();
         for mut open in std::mem::take(&mut self.open) {
             let who = self.who(table, &open);
@@ -174,6 +186,9 @@ impl Verdicts {
                 Who::Likely(_) => WAIT,
                 Who::Nobody => WAIT_LONG,
             };
+            if !matches!(who, Who::Sure(_)) {
+                open.taken |= open.change == Change::Removed && taken(&open.process, table);
+            }
             if open.time.saturating_add(wait) > now {
                 self.open.push(open);
                 continue;
@@ -182,7 +197,6 @@ impl Verdicts {
                 Who::Sure(hint) | Who::Likely(hint) => Some(hint),
                 Who::Nobody => None,
             };
-            open.taken |= open.change == Change::Removed && taken(&open.process);
             found.push(open.found(table, hint));
         }
         found
@@ -209,11 +223,11 @@ impl Verdicts {
         let this = |touch: &Touch| touch.is_of(now.inode, now.generation);
         let touches = || self.touches.iter().filter(|(when, touch)| fresh(*when) && this(touch));
         let touched = |pid: u32| touches().any(|(_, touch)| touch.pid == pid);
-        // Of several that fit: with the same directory, then the nearest in time.
+        // Of several that fit: one that lost its own, then with the same directory, then the nearest in time.
         let nearest = |when: u64| when.abs_diff(*time);
         let likely = |hint: &&Hint| {
             let directory = hint.names.iter().flatten().filter(same).any(|named| Some(*named) == name);
-            (!directory, nearest(hint.time))
+            (!own(hint), !directory, nearest(hint.time))
         };
         let calls = || self.hints.iter().filter(fits);
         let sure = calls().filter(|call| own(call) || touched(call.actor.key.pid)).min_by_key(likely);
@@ -367,8 +381,8 @@ mod tests {
         time: u64,
         taken: bool,
     ) -> Option<Found> {
-        verdicts.look(table, key, now, time, |_| taken);
-        verdicts.settle(table, time + WAIT_LONG, |_| taken).pop()
+        verdicts.look(table, key, now, time, |_, _| taken);
+        verdicts.settle(table, time + WAIT_LONG, |_, _| taken).pop()
     }
 
     fn hint(table: &Table, pid: u32, call: Call, name: &str) -> Hint {

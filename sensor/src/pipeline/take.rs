@@ -9,7 +9,7 @@ use crate::{
         self, Actor, Event, Fact, Key, Stamp, exe_deleted, exe_memfd, exec::Exec, exit, fork, name::Name,
     },
     field::Field,
-    process::{Image, Process},
+    process::{Image, Process, Table},
     procfs::{Details, Reader},
     record::{Record, Text},
     verdict::{Hint, runtime},
@@ -55,6 +55,7 @@ impl Pipeline<'_> {
             self.complete(stamp.key, &mut exec);
         }
         self.mark(stamp.key, &exec.running)?;
+        self.verdicts.left(stamp.key);
         let (_, before) = self.table.became(stamp.key, stamp.time, actor, &exec);
         let Some(process) = self.table.get(stamp.key) else {
             return Ok(());
@@ -225,7 +226,7 @@ impl Pipeline<'_> {
 
     /// Compares what a process runs with what it ran.
     pub(super) fn look(&mut self, stamp: Stamp, running: &event::Running) {
-        let taken = |process: &Process| taken(&self.reader, process);
+        let taken = |process: &Process, table: &Table| taken(&self.reader, process, table);
         self.verdicts.look(&mut self.table, stamp.key, running, stamp.time, taken);
     }
 
@@ -234,7 +235,7 @@ impl Pipeline<'_> {
         if !self.verdicts.open() {
             return Ok(());
         }
-        let taken = |process: &Process| taken(&self.reader, process);
+        let taken = |process: &Process, table: &Table| taken(&self.reader, process, table);
         for found in self.verdicts.settle(&mut self.table, now, taken) {
             self.tell_lost(&found)?;
         }
@@ -242,10 +243,15 @@ impl Pipeline<'_> {
     }
 }
 
-/// Whether another file has the name by which a process was executed.
-fn taken(reader: &Reader, process: &Process) -> bool {
+/// Whether another file has the name by which a process was executed, as it sees it, or as another does
+/// that lives in its mount namespace.
+fn taken(reader: &Reader, process: &Process, table: &Table) -> bool {
+    let space = |other: &&Process| other.actor.mount_namespace() == process.actor.mount_namespace();
+    let others = table.iter().filter(space).map(|other| other.key.pid).take(4);
     let path = process.image.executable.as_ref();
-    path.is_some_and(|path| reader.leads_elsewhere(process.key.pid, path, process.now.inode))
+    path.is_some_and(|path| {
+        reader.leads_elsewhere(std::iter::once(process.key.pid).chain(others), path, process.now.inode)
+    })
 }
 
 fn signal_name(signal: u8) -> Option<&'static str> {
