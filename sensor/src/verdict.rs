@@ -94,7 +94,10 @@ struct Open {
 /// How well it is known who did it.
 enum Who {
     Sure(Hint),
+    /// It touched the file, or called for this name in this directory.
     Likely(Hint),
+    /// It called for such a name.
+    Perhaps(Hint),
     Nobody,
 }
 
@@ -184,7 +187,7 @@ impl Verdicts {
             let wait = match who {
                 Who::Sure(_) => 0,
                 Who::Likely(_) => WAIT,
-                Who::Nobody => WAIT_LONG,
+                Who::Perhaps(_) | Who::Nobody => WAIT_LONG,
             };
             if !matches!(who, Who::Sure(_)) {
                 open.taken |= open.change == Change::Removed && taken(&open.process, table);
@@ -194,7 +197,7 @@ impl Verdicts {
                 continue;
             }
             let hint = match who {
-                Who::Sure(hint) | Who::Likely(hint) => Some(hint),
+                Who::Sure(hint) | Who::Likely(hint) | Who::Perhaps(hint) => Some(hint),
                 Who::Nobody => None,
             };
             found.push(open.found(table, hint));
@@ -225,20 +228,23 @@ impl Verdicts {
         let touched = |pid: u32| touches().any(|(_, touch)| touch.pid == pid);
         // Of several that fit: one that lost its own, then with the same directory, then the nearest in time.
         let nearest = |when: u64| when.abs_diff(*time);
-        let likely = |hint: &&Hint| {
-            let directory = hint.names.iter().flatten().filter(same).any(|named| Some(*named) == name);
-            (!own(hint), !directory, nearest(hint.time))
-        };
+        let here = |hint: &Hint| hint.names.iter().flatten().filter(same).any(|named| Some(*named) == name);
+        let likely = |hint: &&Hint| (!own(hint), !here(hint), nearest(hint.time));
         let calls = || self.hints.iter().filter(fits);
         let sure = calls().filter(|call| own(call) || touched(call.actor.key.pid)).min_by_key(likely);
         if let Some(call) = sure {
             return Who::Sure(call.clone());
         }
-        touches()
-            .min_by_key(|(when, _)| nearest(*when))
-            .and_then(|touch| toucher(table, touch))
-            .or_else(|| calls().min_by_key(likely).cloned())
-            .map_or(Who::Nobody, Who::Likely)
+        if let Some(hint) =
+            touches().min_by_key(|(when, _)| nearest(*when)).and_then(|touch| toucher(table, touch))
+        {
+            return Who::Likely(hint);
+        }
+        match calls().min_by_key(likely) {
+            Some(call) if here(call) => Who::Likely(call.clone()),
+            Some(call) => Who::Perhaps(call.clone()),
+            None => Who::Nobody,
+        }
     }
 }
 
@@ -249,6 +255,13 @@ impl Open {
         let method = method(change, hint.as_ref(), taken);
         // One that has executed something else by now was on its way there.
         runners.retain(|runner| table.get(runner.key).is_none_or(|live| live.now.same_file(&now)));
+        // And one whose birth was told only after the look had been there before it.
+        let late = |live: &&Process| {
+            live.now.same_file(&now) && live.now.dentry == now.dentry && live.key.start <= time
+        };
+        let known: Vec<Key> = runners.iter().map(|runner| runner.key).collect();
+        runners.extend(table.iter().filter(late).filter(|live| !known.contains(&live.key)).cloned());
+        runners.sort_by_key(|runner| runner.key);
         if method == Method::Replace {
             for live in table.iter_mut().filter(|live| live.now.same_file(&now)) {
                 live.replaced = true;

@@ -471,6 +471,7 @@ fn a_32_bit_program() {
     copy(&tiny32, &program);
     let absent = folder.at("absent");
     let mut running = Running::of(&program, words![&absent, "two words"]);
+    running.go();
     assert_eq!(running.line(), "fail");
     running.end();
     let event = sensor.find("exec").exe(&program).wait();
