@@ -28,8 +28,6 @@ reasons! {
     RING_FULL = 1, "ring_full";
     /// The per-CPU scratch area could not be had.
     SCRATCH = 2, "scratch";
-    /// A kernel structure could not be followed, so nothing could be said.
-    UNREADABLE = 3, "unreadable";
 }
 
 /// Where the counter of `kind` and `reason` is.

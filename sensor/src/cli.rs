@@ -6,7 +6,11 @@ use crate::action::{Catalogue, Failure, events, fields, run};
 
 /// A Linux host sensor: who runs what, and what running binary loses its name.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(
+    version,
+    about = "A Linux host sensor: who runs what, and which running binary loses its name",
+    max_term_width = 100
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -1,6 +1,7 @@
 //! `exec`: an image is committed (`sched_process_exec`, `fs/exec.c`).
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_log_ebpf::debug;
 use sensor_common::{
     loss::SCRATCH,
     wire::{
@@ -37,6 +38,9 @@ pub fn exec(context: RawTracePointContext) -> u32 {
     big.header = header(&task, EXEC, size as usize);
     let haste = haste(big);
     submit(EXEC, big, size, haste);
+    if ask!(log) != 0 {
+        debug!(&context, "exec: pid {}, {} bytes, flags {}", big.header.pid, size, big.exec.flags);
+    }
     0
 }
 

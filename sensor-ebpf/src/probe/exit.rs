@@ -1,6 +1,7 @@
 //! `exit`: the whole process ends (`sched_process_exit`, `kernel/exit.c`).
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_log_ebpf::debug;
 use sensor_common::{
     ask::ABSENT,
     loss::SCRATCH,
@@ -43,6 +44,9 @@ pub fn exit(context: RawTracePointContext) -> u32 {
     body.status = status(task, signal);
     body.reserved = 0;
     submit(EXIT, record, size_of::<Record<Exit>>() as u32, Haste::Bulk);
+    if ask!(log) != 0 {
+        debug!(&context, "exit: pid {}, status {}", record.header.pid, record.body.status);
+    }
     0
 }
 

@@ -9,6 +9,7 @@ use aya_ebpf::{
     macros::{raw_tracepoint, tracepoint},
     programs::{RawTracePointContext, TracePointContext},
 };
+use aya_log_ebpf::debug;
 use sensor_common::{
     ask::ABSENT,
     loss::SCRATCH,
@@ -82,7 +83,7 @@ pub fn uring(context: RawTracePointContext) -> u32 {
     if matches(hint) {
         let mut hint = hint;
         hint[0] |= Name::URING;
-        tell(Task::current(), hint);
+        tell(&context, Task::current(), hint);
     }
     0
 }
@@ -152,7 +153,7 @@ fn leave(context: &impl EbpfContext, call: u32) -> u32 {
         hint[0] |= Name::OWN | call;
     }
     if hint[0] != 0 {
-        tell(task, hint);
+        tell(context, task, hint);
     }
     0
 }
@@ -178,7 +179,7 @@ fn own_lost(task: Task) -> bool {
 }
 
 #[inline(always)]
-fn tell(task: Task, hint: Hint) {
+fn tell(context: &impl EbpfContext, task: Task, hint: Hint) {
     seen(NAME);
     let Some(record) = small::<Name>(NAME) else {
         lost(NAME, SCRATCH);
@@ -193,5 +194,8 @@ fn tell(task: Task, hint: Hint) {
     record.body.old_parent = hint[3];
     record.body.new_parent = hint[4];
     record.body.reserved = 0;
+    if ask!(log) != 0 {
+        debug!(context, "name: pid {}, hint {}", record.header.pid, hint[0]);
+    }
     submit(NAME, record, size_of::<Record<Name>>() as u32, Haste::Urgent);
 }

@@ -108,11 +108,15 @@ fn config(args: &Run) -> Result<Config, Failure> {
 struct LogLines;
 
 impl log::Log for LogLines {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        // The loader's own lines come through the same facade.
+        metadata.target().starts_with("sensor_ebpf")
     }
 
     fn log(&self, record: &log::Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
         let line = record.args().to_string();
         eprintln!("kernel: {}", format::text::escape(line.as_bytes()));
     }
