@@ -1,11 +1,11 @@
 //! Replays what the fuzzer has found worth keeping, so that no fuzzer is needed to notice that one
 //! of it is no longer taken well.
+#![expect(clippy::unwrap_used, reason = "a test: what can't be read fails it")]
 
 use std::fs;
 use std::path::Path;
 
 #[path = "../../fuzz/src/lib.rs"]
-#[expect(unreachable_pub, reason = "over there it is a library")]
 mod target;
 
 fn replay(name: &str, target: fn(&[u8])) {
