@@ -255,12 +255,15 @@ impl Open {
         let method = method(change, hint.as_ref(), taken);
         // One that has executed something else by now was on its way there.
         runners.retain(|runner| table.get(runner.key).is_none_or(|live| live.now.same_file(&now)));
-        // And one whose birth was told only after the look had been there before it.
+        // And one whose birth was told only after the look had been there before it; who did it may have
+        // ended since.
         let late = |live: &&Process| {
             live.now.same_file(&now) && live.now.dentry == now.dentry && live.key.start <= time
         };
         let known: Vec<Key> = runners.iter().map(|runner| runner.key).collect();
-        runners.extend(table.iter().filter(late).filter(|live| !known.contains(&live.key)).cloned());
+        let actor = hint.iter().map(|hint| &hint.actor).filter(|actor| table.get(actor.key).is_none());
+        let more = table.iter().chain(actor).filter(late).filter(|live| !known.contains(&live.key));
+        runners.extend(more.cloned());
         runners.sort_by_key(|runner| runner.key);
         if method == Method::Replace {
             for live in table.iter_mut().filter(|live| live.now.same_file(&now)) {

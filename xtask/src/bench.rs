@@ -14,6 +14,7 @@ use crate::say;
 use crate::workspace::Workspace;
 use lab::Lab;
 use number::Pairs;
+use quiet::Quiet;
 use report::{Figure, Table};
 
 mod cost;
@@ -23,6 +24,7 @@ mod latency;
 mod lines;
 mod number;
 mod pin;
+mod quiet;
 mod report;
 mod rest;
 mod sensor;
@@ -40,6 +42,9 @@ pub(crate) struct Args {
     /// End with 0 also when a figure is worse than it may be.
     #[arg(long, global = true)]
     no_bars: bool,
+    /// Wait as long as this, all in all, while others keep the machine busy.
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 60)]
+    patience: u64,
     /// Measure this sensor instead of one built from this source.
     #[arg(long, global = true, value_name = "FILE")]
     sensor: Option<PathBuf>,
@@ -65,10 +70,12 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         say(&format!("another sensor runs, pid {pid}: its programs are attached in all that follows"));
     }
     let mut report = Report::default();
+    let mut quiet = Quiet::with_patience(args.patience);
+    quiet.wait()?;
     match &args.what {
-        What::Exec(args) => exec::run(&lab, args, &mut report)?,
-        What::Syscall(args) => syscall::run(&lab, args, &mut report)?,
-        What::Rest(args) => rest::run(&lab, args, &mut report)?,
+        What::Exec(args) => exec::run(&lab, args, &mut quiet, &mut report)?,
+        What::Syscall(args) => syscall::run(&lab, args, &mut quiet, &mut report)?,
+        What::Rest(args) => rest::run(&lab, args, &mut quiet, &mut report)?,
         What::Latency(args) => latency::run(&lab, args, &mut report)?,
     }
     if let Some(path) = &args.json {
@@ -102,8 +109,8 @@ impl Report {
 }
 
 /// What is said of pairs, in every title.
-const PAIRS: &str =
-    "without, with: medians; ratio: the median of the pairs' ratios, between their quartiles q1 and q3";
+const PAIRS: &str = "without, with: medians; ratio: the median of the pairs' ratios, between their quartiles q1 and q3;\n\
+     again: pairs that were measured again, as others disturbed them";
 
 /// The figure of work without and with the sensor.
 fn pairs_figure(name: &str, pairs: &Pairs) -> Figure {
@@ -113,6 +120,7 @@ fn pairs_figure(name: &str, pairs: &Pairs) -> Figure {
         .value("ratio", pairs.ratios.median(), 3)
         .value("q1", pairs.ratios.quantile(0.25), 3)
         .value("q3", pairs.ratios.quantile(0.75), 3)
+        .value("again", f64::from(pairs.again), 0)
 }
 
 /// What the figures depend on, and the reader can't see.

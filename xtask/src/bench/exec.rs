@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::lab::Lab;
 use super::number::Pairs;
+use super::quiet::Quiet;
 use super::report::{Figure, Table};
 use super::sensor::{End, Sensor, Sink};
 use super::storm::{Spawns, settle};
@@ -59,7 +60,7 @@ struct Account {
 }
 
 /// Measures it.
-pub(crate) fn run(lab: &Lab, args: &Args, report: &mut Report) -> Result<()> {
+pub(crate) fn run(lab: &Lab, args: &Args, quiet: &mut Quiet, report: &mut Report) -> Result<()> {
     let spawns = Spawns::new(lab, args.spawns)?;
     let (rounds, count) = (args.rounds, args.spawns);
     let title = format!(
@@ -68,30 +69,32 @@ pub(crate) fn run(lab: &Lab, args: &Args, report: &mut Report) -> Result<()> {
          missing: execs and exits of these processes that did not come out, of all rounds"
     );
     let mut table = Table::new(title);
-    table.figures.push(noise(&spawns, rounds)?);
+    table.figures.push(noise(&spawns, rounds, quiet)?);
     for setting in settings(&pin::allowed()?) {
-        table.figures.push(measure(lab, &spawns, rounds, &setting)?);
+        table.figures.push(measure(lab, &spawns, rounds, quiet, &setting)?);
     }
     report.add(table);
+    quiet.wait()?;
     report.add(cost::measure(lab, &spawns)?);
     Ok(())
 }
 
 /// The storm against itself.
-fn noise(spawns: &Spawns, rounds: u32) -> Result<Figure> {
+fn noise(spawns: &Spawns, rounds: u32, quiet: &mut Quiet) -> Result<Figure> {
     let cpu = pin::allowed()?.first().copied();
     // The first storm is slower: nothing is in the caches.
     spawns.run(cpu)?;
-    let pairs = Pairs::measure(rounds as usize, || spawns.run(cpu), || spawns.run(cpu))?;
+    let pairs = Pairs::measure(rounds, quiet, || spawns.run(cpu), || spawns.run(cpu))?;
     Ok(pairs_figure("noise: without twice, one CPU", &pairs))
 }
 
-fn measure(lab: &Lab, spawns: &Spawns, rounds: u32, setting: &Setting) -> Result<Figure> {
+fn measure(lab: &Lab, spawns: &Spawns, rounds: u32, quiet: &mut Quiet, setting: &Setting) -> Result<Figure> {
     say(&format!("{}: {rounds} pairs", setting.name));
     let sink = if setting.to_file { Sink::File(lab.path("events.ndjson")) } else { Sink::Nowhere };
     let mut account = Account::default();
     let pairs = Pairs::measure(
-        rounds as usize,
+        rounds,
+        quiet,
         || spawns.run(setting.storm),
         || {
             let sensor = Sensor::start(lab, &sink, setting.sensor)?;

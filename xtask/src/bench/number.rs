@@ -1,5 +1,6 @@
 //! What many measurements come to.
 
+use super::quiet::{Look, Quiet};
 use crate::error::Result;
 
 /// Measurements of one thing.
@@ -42,29 +43,53 @@ pub(crate) struct Pairs {
     pub(crate) with: Sample,
     /// Of each pair: what is slow for a while, is slow for both.
     pub(crate) ratios: Sample,
+    /// How many pairs were measured again, as others disturbed them.
+    pub(crate) again: u32,
 }
 
 impl Pairs {
-    /// Measures both, each round in the other order.
+    /// Measures both, each round in the other order. Pairs that others disturb are measured again,
+    /// but not for ever: after twice as many as there are rounds all pairs count.
     pub(crate) fn measure(
-        rounds: usize,
+        rounds: u32,
+        quiet: &mut Quiet,
         mut without: impl FnMut() -> Result<f64>,
         mut with: impl FnMut() -> Result<f64>,
     ) -> Result<Self> {
         let mut pairs = Self::default();
         for round in 0..rounds {
-            let (bare, watched) = if round % 2 == 0 {
-                let bare = without()?;
-                (bare, with()?)
-            } else {
-                let watched = with()?;
-                (without()?, watched)
-            };
-            pairs.without.add(bare);
-            pairs.with.add(watched);
-            pairs.ratios.add(watched / bare);
+            loop {
+                quiet.wait()?;
+                let look = Look::now()?;
+                let (bare, watched) = one(round, &mut without, &mut with)?;
+                if pairs.again >= 2 * rounds || !look.disturbed()? {
+                    pairs.add(bare, watched);
+                    break;
+                }
+                pairs.again += 1;
+            }
         }
         Ok(pairs)
+    }
+
+    fn add(&mut self, bare: f64, watched: f64) {
+        self.without.add(bare);
+        self.with.add(watched);
+        self.ratios.add(watched / bare);
+    }
+}
+
+fn one(
+    round: u32,
+    without: &mut impl FnMut() -> Result<f64>,
+    with: &mut impl FnMut() -> Result<f64>,
+) -> Result<(f64, f64)> {
+    if round.is_multiple_of(2) {
+        let bare = without()?;
+        Ok((bare, with()?))
+    } else {
+        let watched = with()?;
+        Ok((without()?, watched))
     }
 }
 
@@ -99,8 +124,10 @@ mod tests {
             order.borrow_mut().push(what);
             Ok(value)
         };
-        let pairs = Pairs::measure(3, || note('a', 2.0), || note('b', 3.0)).unwrap();
+        let (mut bare, mut watched) = (|| note('a', 2.0), || note('b', 3.0));
+        for round in 0..3 {
+            assert_eq!(one(round, &mut bare, &mut watched).unwrap(), (2.0, 3.0));
+        }
         assert_eq!(order.into_inner(), "abbaab");
-        assert_eq!(pairs.ratios.median(), 1.5);
     }
 }

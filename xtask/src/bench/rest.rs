@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Report;
 use super::lab::Lab;
+use super::quiet::Quiet;
 use super::report::{Figure, Table};
 use super::sensor::{Sensor, Sink};
 use super::storm::Spawns;
@@ -31,7 +32,7 @@ const MOST_CPU: f64 = 0.3;
 const SETTLE: Duration = Duration::from_secs(3);
 
 /// Measures it.
-pub(crate) fn run(lab: &Lab, args: &Args, report: &mut Report) -> Result<()> {
+pub(crate) fn run(lab: &Lab, args: &Args, quiet: &mut Quiet, report: &mut Report) -> Result<()> {
     let spawns = Spawns::new(lab, args.spawns)?;
     let path = lab.path("events.ndjson");
     let written = || fs::metadata(&path).map(|file| file.len()).map_err(Error::file("look at", &path));
@@ -42,6 +43,7 @@ pub(crate) fn run(lab: &Lab, args: &Args, report: &mut Report) -> Result<()> {
     spawns.run(None)?;
     table.figures.push(memory(&sensor, "after the storm")?.at_most("resident", MOST_MEMORY));
     thread::sleep(SETTLE);
+    quiet.wait()?;
     say(&format!("watching the sensor at rest for {} s", args.seconds));
     let (cpu, bytes, began) = (sensor.cpu()?, written()?, Instant::now());
     thread::sleep(Duration::from_secs(u64::from(args.seconds)));

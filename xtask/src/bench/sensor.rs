@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::{Pid, SysconfVar, sysconf};
+use nix::unistd::Pid;
 
 use super::lab::Lab;
+use super::quiet::ticks_to_time;
 use super::{failed, pin};
 use crate::command::start_error;
 use crate::error::{Error, Result};
@@ -103,11 +104,9 @@ impl Sensor {
     pub(crate) fn cpu(&self) -> Result<Duration> {
         let path = self.proc().join("stat");
         let stat = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-        let a_second = sysconf(SysconfVar::CLK_TCK).map_err(failed("ask for the clock's ticks"))?;
-        let a_second = a_second.and_then(|ticks| u32::try_from(ticks).ok()).unwrap_or(100);
         let ticks = ticks(&stat)
             .ok_or_else(|| Error::Check(format!("{} is not what proc(5) says", path.display())))?;
-        Ok(Duration::from_secs(ticks) / a_second)
+        ticks_to_time(ticks)
     }
 
     /// A value of its /proc/PID/status, in KiB.

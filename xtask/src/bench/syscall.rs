@@ -2,6 +2,7 @@
 
 use super::lab::Lab;
 use super::number::Pairs;
+use super::quiet::Quiet;
 use super::report::{Figure, Table};
 use super::sensor::{Sensor, Sink};
 use super::storm::{Calls, Files};
@@ -26,10 +27,10 @@ pub(crate) struct Args {
 const MOST: f64 = 1.10;
 
 /// Measures it.
-pub(crate) fn run(lab: &Lab, args: &Args, report: &mut Report) -> Result<()> {
+pub(crate) fn run(lab: &Lab, args: &Args, quiet: &mut Quiet, report: &mut Report) -> Result<()> {
     let calls = Calls::new(lab, args.calls)?;
     let files = Files::new(lab, args.files)?;
-    let works = Works { lab, rounds: args.rounds as usize };
+    let mut works = Works { lab, rounds: args.rounds, quiet };
     let title = format!(
         "null system call: {} pairs of {} times getppid, ns for each; the sensor on another CPU\n{PAIRS}",
         args.rounds, args.calls
@@ -51,26 +52,27 @@ pub(crate) fn run(lab: &Lab, args: &Args, report: &mut Report) -> Result<()> {
 
 struct Works<'a> {
     lab: &'a Lab,
-    rounds: usize,
+    rounds: u32,
+    quiet: &'a mut Quiet,
 }
 
 impl Works<'_> {
-    fn noise(&self, work: impl Fn(Option<usize>) -> Result<f64>) -> Result<Figure> {
+    fn noise(&mut self, work: impl Fn(Option<usize>) -> Result<f64>) -> Result<Figure> {
         let cpu = pin::allowed()?.first().copied();
         work(cpu)?;
-        let pairs = Pairs::measure(self.rounds, || work(cpu), || work(cpu))?;
+        let pairs = Pairs::measure(self.rounds, self.quiet, || work(cpu), || work(cpu))?;
         Ok(pairs_figure("noise: without twice", &pairs))
     }
 
-    fn compare(&self, name: &str, work: impl Fn(Option<usize>) -> Result<f64>) -> Result<Figure> {
-        let cpus = pin::allowed()?;
+    fn compare(&mut self, name: &str, work: impl Fn(Option<usize>) -> Result<f64>) -> Result<Figure> {
+        let (lab, cpus) = (self.lab, pin::allowed()?);
         let (cpu, other) = (cpus.first().copied(), cpus.get(1).copied());
         let with = || {
-            let sensor = Sensor::start(self.lab, &Sink::Nowhere, other)?;
+            let sensor = Sensor::start(lab, &Sink::Nowhere, other)?;
             let time = work(cpu)?;
             sensor.stop()?;
             Ok(time)
         };
-        Ok(pairs_figure(name, &Pairs::measure(self.rounds, || work(cpu), with)?))
+        Ok(pairs_figure(name, &Pairs::measure(self.rounds, self.quiet, || work(cpu), with)?))
     }
 }
