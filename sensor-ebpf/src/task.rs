@@ -71,18 +71,17 @@ impl Task {
         member(self.0, ask!(offsets.task_cred))
     }
 
-    /// The cgroup's `kernfs_node`, and whether it is of version 1: asked for where version 2 says
-    /// nothing. The first controller stands for all of them, as container runtimes use all.
+    /// The cgroup's `kernfs_node`: of version 1 where version 2 says nothing. The first controller stands for all of them, as container runtimes use all.
     #[inline(always)]
-    pub fn cgroup(self) -> (u64, bool) {
+    pub fn cgroup(self) -> u64 {
         let set: u64 = member(self.0, ask!(offsets.task_cgroups));
         let unified = node(member(set, ask!(offsets.css_set_dfl)));
         if member::<u64>(unified, ask!(offsets.kn_parent)) != 0 {
-            return (unified, false);
+            return unified;
         }
         let css: u64 = member(set, ask!(offsets.css_set_subsys));
         let first = node(member(css, ask!(offsets.css_cgroup)));
-        if member::<u64>(first, ask!(offsets.kn_parent)) != 0 { (first, true) } else { (unified, false) }
+        if member::<u64>(first, ask!(offsets.kn_parent)) != 0 { first } else { unified }
     }
 }
 
@@ -104,7 +103,7 @@ pub fn actor(task: Task, actor: &mut Actor) {
     actor.login_uid = login(task, ask!(offsets.task_loginuid));
     actor.login_session = login(task, ask!(offsets.task_sessionid));
     actor.no_new_privs = (member::<u64>(task.0, ask!(offsets.task_atomic_flags)) & NO_NEW_PRIVS) as u32;
-    actor.cgroup = member(task.cgroup().0, ask!(offsets.kn_id));
+    actor.cgroup = member(task.cgroup(), ask!(offsets.kn_id));
     terminal(task.signal(), actor);
     namespaces(task, cred, actor);
 }

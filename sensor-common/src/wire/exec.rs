@@ -21,7 +21,7 @@ pub struct Exec {
     pub cgroup: Span,
     /// Arguments, each ended by a NUL.
     pub args: Span,
-    /// Bits: `SCRIPT`, `ARGS_UNREAD`, `CGROUP_V1`.
+    /// Bits: `SCRIPT`, `ARGS_UNREAD`.
     pub flags: u32,
     /// How many arguments there are, also those that are not here; 0 where unknown.
     pub args_count: u32,
@@ -34,6 +34,4 @@ impl Exec {
     pub const SCRIPT: u32 = 1;
     /// The arguments couldn't be read in the program (a page was not there).
     pub const ARGS_UNREAD: u32 = 2;
-    /// The cgroup is one of version 1.
-    pub const CGROUP_V1: u32 = 4;
 }

@@ -87,11 +87,7 @@ fn names(big: &mut Big, task: Task, bprm: u64) {
         append::<4096>(big, filename);
     }
     big.exec.filename = since(big, start);
-    let (node, v1) = task.cgroup();
-    if v1 {
-        big.exec.flags |= Exec::CGROUP_V1;
-    }
-    big.exec.cgroup = cgroup(big, node);
+    big.exec.cgroup = cgroup(big, task.cgroup());
 }
 
 /// Remembers the name by which the image was executed, for the hooks that see names go.
