@@ -4,6 +4,9 @@
 use sensor::event;
 use sensor::kernel::btf::Btf;
 
+/// Where `wire::Header` has the size of its record.
+const SIZE: std::ops::RangeFrom<usize> = 24..;
+
 /// Reads bytes as BTF and asks it everything there is to ask.
 pub fn btf(bytes: &[u8]) {
     let Ok(btf) = Btf::parse(bytes) else { return };
@@ -19,7 +22,16 @@ pub fn btf(bytes: &[u8]) {
     let _ = btf.trace_params("sched_process_exit");
 }
 
-/// Reads bytes as one record from the kernel.
+/// Reads bytes as one record from the kernel, and as the rows of a sweep.
 pub fn decode(bytes: &[u8]) {
     let _ = event::decode(bytes);
+    let rows = event::decode_rows(bytes).count();
+    assert!(rows <= bytes.len(), "{rows} rows");
+    // Most bytes say another size than they have; what lies behind that check is to be seen too.
+    let mut record = bytes.to_vec();
+    let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_ne_bytes();
+    if let Some(place) = record.get_mut(SIZE).and_then(|place| place.first_chunk_mut()) {
+        *place = size;
+        let _ = event::decode(&record);
+    }
 }
