@@ -2,7 +2,7 @@
 //! the small programs to measure with.
 
 use std::ffi::CString;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +15,7 @@ use crate::build_sensor;
 use crate::command;
 use crate::error::{Error, Missing, Result};
 use crate::place::place;
+use crate::say;
 use crate::workspace::Workspace;
 
 const SOURCE: &str = include_str!("target.c");
@@ -23,6 +24,8 @@ const SOURCE: &str = include_str!("target.c");
 #[derive(Debug)]
 pub(crate) struct Lab {
     folder: PathBuf,
+    /// Locked: two that measure at once measure each other.
+    _lock: File,
 }
 
 impl Lab {
@@ -37,7 +40,8 @@ impl Lab {
         }
         let folder = workspace.target().join("bench");
         fs::create_dir_all(&folder).map_err(Error::file("make", &folder))?;
-        let lab = Self { folder };
+        let lock = lock(&folder.join("lock"))?;
+        let lab = Self { folder, _lock: lock };
         let original = sensor.map_or_else(|| workspace.sensor(), Path::to_owned);
         let copy = lab.sensor();
         fs::copy(&original, &copy).map_err(Error::file("copy", &original))?;
@@ -75,6 +79,16 @@ impl Lab {
         command::run(&mut compiler)?;
         Program::at(&path)
     }
+}
+
+/// Waits until nobody else measures here.
+fn lock(path: &Path) -> Result<File> {
+    let file = File::create(path).map_err(Error::file("make", path))?;
+    if file.try_lock().is_err() {
+        say("waiting: another bench runs here");
+        file.lock().map_err(Error::file("lock", path))?;
+    }
+    Ok(file)
 }
 
 /// A program that is started with as little around it as can be: no arguments, no environment.
