@@ -140,6 +140,13 @@ impl Running {
     /// The name is no longer in its directory.
     pub const UNHASHED: u32 = 1;
 
+    /// Whether the name by which it was executed is gone, or never was.
+    #[inline(always)]
+    #[must_use]
+    pub fn nameless(&self) -> bool {
+        self.flags & Self::UNHASHED != 0 || self.nlink == 0
+    }
+
     /// Whether it is the same file, by whatever name.
     #[must_use]
     pub fn same_file(&self, other: &Self) -> bool {

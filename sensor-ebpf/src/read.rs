@@ -95,8 +95,9 @@ pub fn context_word<const AT: usize>(context: &impl EbpfContext) -> u64 {
 
 /// The value of this CPU.
 ///
-/// Exclusive while the program runs: each user of a slot is one program, and the kernel doesn't
-/// let a program run again on a CPU where it is running.
+/// Exclusive while the program runs: the kernel runs programs of tracepoints with preemption off, and
+/// none of these is called from an interrupt. A kernel that let them be preempted would need a slot
+/// for each program that shares one (`NAME`, `PATH`).
 #[expect(clippy::mut_from_ref, reason = "a per-CPU map is a place for each CPU, not one that is shared")]
 #[inline(always)]
 fn slot<T>(map: &'static PerCpuArray<T>, index: u32) -> Option<&'static mut T> {

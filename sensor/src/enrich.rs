@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     event::{
-        Actor, Running,
+        Actor,
         exe_deleted::{basename, device},
     },
     field::Field,
@@ -181,12 +181,11 @@ const NAMESPACES: [Field; 7] = [
 #[must_use]
 pub fn state(process: &Process) -> &'static str {
     let image = &process.image;
-    let gone = process.now.flags & Running::UNHASHED != 0 || process.now.nlink == 0;
     let memfd = image.executable.as_ref().is_some_and(|path| path.as_bytes().starts_with(b"memfd:"));
     match () {
         () if image.nameless && memfd => "memfd",
         () if process.replaced => "replaced",
-        () if gone || image.nameless => "deleted",
+        () if process.now.nameless() || image.nameless => "deleted",
         () if image.detached => "unreachable",
         () => "present",
     }

@@ -5,7 +5,7 @@
 
 use sensor_common::{
     kinds,
-    wire::{self, Header, Path, Span},
+    wire::{self, Header, Path, Span, TEXT},
 };
 use zerocopy::FromBytes;
 
@@ -157,6 +157,10 @@ pub struct Tail<'a>(&'a [u8]);
 impl Tail<'_> {
     fn bytes(&self, span: Span) -> &[u8] {
         let start = usize::from(span.offset);
+        // What stands before the text are numbers, kernel addresses among them: never to be shown.
+        if start < TEXT {
+            return &[];
+        }
         self.0.get(start..start + usize::from(span.len)).unwrap_or(&[])
     }
 
@@ -281,7 +285,7 @@ impl Action {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use sensor_common::wire::{KINDS, TEXT};
+    use sensor_common::wire::KINDS;
     use zerocopy::IntoBytes;
 
     use super::*;
@@ -341,6 +345,16 @@ pub(crate) mod tests {
                     let _ = decode(&cut);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_fixed_part_is_no_text() {
+        let span = Span { offset: u16::try_from(TEXT - 1).unwrap(), len: 2 };
+        let body = wire::exec::Exec { args: span, ..Default::default() };
+        match decode(&wire_record(wire::EXEC, &body, b"ab")).unwrap().fact {
+            Fact::Exec(exec) => assert!(exec.args.is_empty()),
+            other => panic!("{other:?}"),
         }
     }
 

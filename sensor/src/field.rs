@@ -221,8 +221,6 @@ fields! {
         "Path of the file, in the mount namespace of the process.";
     FileName => "file.name", Keyword, ecs, "file.name",
         "Last component of the file's path.";
-    FileDirectory => "file.directory", Keyword, ecs, "file.parent_folder",
-        "The file's path without its last component.";
     FileInode => "file.inode", Id, ecs, none,
         "Inode number of the file.";
     FileDevice => "file.device", Id, ecs, none,
@@ -250,8 +248,6 @@ fields! {
         "Whether the process left a core dump.";
     SensorNoNewPrivs => "sensor.no_new_privs", Boolean, own, none,
         "Whether an exec can give the process no more privileges (no_new_privs).";
-    SensorSecureExec => "sensor.secure_exec", Boolean, own, none,
-        "Whether the exec raised privileges, so that the loader distrusts the environment (AT_SECURE).";
     SensorLoginUid => "sensor.login.uid", Keyword, own, "actor.process.auid",
         "User id of the login, which su and sudo don't change; absent when unset.";
     SensorLoginName => "sensor.login.name", Keyword, own, none,
@@ -268,10 +264,6 @@ fields! {
         "What became of the executable: `present`, `deleted`, `memfd`, `replaced` or `unreachable`.";
     SensorScriptPath => "sensor.script.path", Keyword, own, none,
         "Path of the script that was executed, when the executable is its interpreter.";
-    SensorInterpreterPath => "sensor.interpreter.path", Keyword, own, none,
-        "The interpreter that the script names in its first line.";
-    SensorRenameTo => "sensor.rename.to", Keyword, own, none,
-        "Path that the file has after a rename.";
     SensorUsageDiskReadBytes => "sensor.usage.disk.read_bytes", Long, own, none,
         "Bytes read from the block layer.";
     SensorUsageDiskWriteBytes => "sensor.usage.disk.write_bytes", Long, own, none,
@@ -338,8 +330,6 @@ fields! {
         "The hook that serves it.";
     CoverageState => "sensor.coverage.state", Keyword, own, none,
         "Whether it is seen: wholly, in part or not at all.";
-    CoverageRefused => "sensor.coverage.refused", Keywords, own, none,
-        "Better hooks that this kernel refused.";
     CoverageReason => "sensor.coverage.reason", Keyword, own, none,
         "Why a hook was refused or something is not seen.";
     CoverageRemedy => "sensor.coverage.remedy", Keyword, own, none,

@@ -8,7 +8,7 @@ use aya::{
     programs::Iter,
 };
 use sensor_common::{
-    loss::{PER_KIND, REASONS, SEEN, SLOTS, slot},
+    loss::{REASONS, SEEN, SLOTS, slot},
     wire::KINDS,
 };
 
@@ -274,12 +274,6 @@ impl Counters {
     #[must_use]
     pub fn seen(&self, kind: u16) -> u64 {
         self.at(kind, SEEN)
-    }
-
-    /// How many of a kind were lost in the kernel.
-    #[must_use]
-    pub fn lost(&self, kind: u16) -> u64 {
-        (SEEN + 1..PER_KIND).fold(0, |sum, reason| sum.wrapping_add(self.at(kind, reason)))
     }
 
     /// What was lost since an earlier reading: the event that it would have been, reason, how many.

@@ -164,7 +164,13 @@ impl<'a> Pipeline<'a> {
             }
         }
         let rows = std::mem::take(&mut self.rows);
-        let mut found: Vec<Event> = event::decode_rows(&rows).filter_map(Result::ok).collect();
+        let mut found = Vec::new();
+        for row in event::decode_rows(&rows) {
+            match row {
+                Ok(event) => found.push(event),
+                Err(error) => self.counts.lost("decode", process_snapshot::ACTION.name, error.word(), 1),
+            }
+        }
         // Parents first, so that their children know them.
         found.sort_by_key(|event| event.stamp.key.start);
         for event in found {
@@ -188,19 +194,13 @@ impl<'a> Pipeline<'a> {
     fn round(&mut self, batch: &mut Batch) -> Result<Duration, PipelineError> {
         let began = self.host.boot_now();
         self.kernel.drain(batch);
-        let watchful = self.verdicts.open() || self.ahead > began;
-        let pause = match (batch.is_full(), batch.is_empty()) {
-            (true, _) => Duration::ZERO,
-            _ if watchful => WATCHFUL,
-            (false, false) => BUSY,
-            (false, true) => IDLE,
-        };
+        let (more, busy) = (batch.is_full(), !batch.is_empty());
         // After the rings: a call is told at its end, and what it touched before that.
         self.take_touched(self.host.boot_now());
         self.process(batch)?;
         let due = began.saturating_sub(self.swept) >= SWEEP;
         // While more waits in the rings, what a look shows may be told there already.
-        if !pause.is_zero() && (due || self.hinted || self.ahead > began) {
+        if !more && (due || self.hinted || self.ahead > began) {
             self.hinted = false;
             self.sweep(began)?;
         }
@@ -211,7 +211,12 @@ impl<'a> Pipeline<'a> {
             self.tell_losses()?;
         }
         self.flush()?;
-        Ok(pause)
+        Ok(match () {
+            () if more => Duration::ZERO,
+            () if self.verdicts.open() || self.ahead > began => WATCHFUL,
+            () if busy => BUSY,
+            () => IDLE,
+        })
     }
 
     /// Out of the kernel first, then everything that is still in the rings.

@@ -110,11 +110,15 @@ enum Change {
 
 /// Compares two looks at what a process runs.
 fn change(then: &Running, now: &Running) -> Option<Change> {
-    let gone = |running: &Running| running.flags & Running::UNHASHED != 0 || running.nlink == 0;
-    if now.inode == 0 || then.inode == 0 || !then.same_file(now) || then.dentry != now.dentry || gone(then) {
+    if now.inode == 0
+        || then.inode == 0
+        || !then.same_file(now)
+        || then.dentry != now.dentry
+        || then.nameless()
+    {
         return None;
     }
-    if gone(now) {
+    if now.nameless() {
         return Some(Change::Removed);
     }
     ((then.parent, then.name_hash) != (now.parent, now.name_hash)).then_some(Change::Moved)
@@ -207,8 +211,8 @@ impl Verdicts {
 
     /// Who did it.
     ///
-    /// The inode's own word comes first: whoever touched this very file. Of their calls the latest
-    /// that named it, else of anybody's, else only who touched it is known.
+    /// Surest is a call on this name by one who touched this very inode, or by one whose own image it
+    /// was; then who touched it by a call that isn't known; then a call on such a name.
     fn who(&self, table: &Table, open: &Open) -> Who {
         let Open { change, process, now, time, .. } = open;
         let name = process.image.executable.as_ref().map(|path| Named::of(path.as_bytes()));

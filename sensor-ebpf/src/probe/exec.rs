@@ -5,7 +5,7 @@ use aya_log_ebpf::debug;
 use sensor_common::{
     loss::SCRATCH,
     wire::{
-        EXEC, MAX_ARGS, Path, Running, Span, TEXT,
+        EXEC, MAX_ARGS, Path, Span, TEXT,
         exec::Exec,
         name::{HASH_START, hash_step},
     },
@@ -112,10 +112,7 @@ fn remember_name(big: &Big, at: u32) {
 #[inline(always)]
 fn haste(big: &Big) -> Haste {
     let running = &big.exec.running;
-    if running.flags & Running::UNHASHED != 0
-        || running.nlink == 0
-        || big.exec.executable.flags & Path::NAMELESS != 0
-    {
+    if running.nameless() || big.exec.executable.flags & Path::NAMELESS != 0 {
         let _ = TOLD.insert([running.dentry, u64::from(big.header.pid)], 1, 0);
         return Haste::Urgent;
     }

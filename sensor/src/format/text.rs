@@ -20,7 +20,6 @@ const DETAILS: &[(Field, &str)] = &[
     (Field::SensorCoreDumped, "core"),
     (Field::SensorScriptPath, "script"),
     (Field::FilePath, "file"),
-    (Field::SensorRenameTo, "to"),
     (Field::SensorMethod, "method"),
     (Field::SensorSelf, "self"),
     (Field::SensorExeState, "exe"),

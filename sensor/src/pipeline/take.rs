@@ -62,9 +62,7 @@ impl Pipeline<'_> {
         };
         let mut extra = Record::new();
         Enricher::set_before(process, before.as_ref(), &mut extra);
-        let nameless = exec.executable.nameless
-            || exec.running.nlink == 0
-            || exec.running.flags & event::Running::UNHASHED != 0;
+        let nameless = exec.executable.nameless || exec.running.nameless();
         self.tell_process(&event::exec::ACTION, stamp, |record| record.extend(extra.clone()))?;
         if !nameless {
             return Ok(());
@@ -80,8 +78,7 @@ impl Pipeline<'_> {
 
     /// Asks /proc for what the program couldn't read, if the process still lives.
     pub(super) fn complete(&mut self, key: Key, exec: &mut Exec) {
-        let deleted = exec.running.nlink == 0 || exec.running.flags & event::Running::UNHASHED != 0;
-        let Some(details) = self.reader.details(key.pid, key.start, deleted) else {
+        let Some(details) = self.reader.details(key.pid, key.start, exec.running.nameless()) else {
             return;
         };
         if let (true, Some(path)) = (exec.executable.cut, details.executable) {
@@ -186,7 +183,7 @@ impl Pipeline<'_> {
 
     /// Asks the kernel to tell when the image of a process is touched.
     pub(super) fn mark(&mut self, key: Key, running: &event::Running) -> Result<(), PipelineError> {
-        let named = running.inode != 0 && running.nlink != 0 && running.flags & event::Running::UNHASHED == 0;
+        let named = running.inode != 0 && !running.nameless();
         if named && self.kernel.mark(running, &self.reader.executable(key.pid)) {
             self.tell_coverage(self.host.boot_now())?;
         }
@@ -197,8 +194,8 @@ impl Pipeline<'_> {
     ///
     /// `named`: its image is taken to have had its name until now.
     pub(super) fn adopt(&mut self, stamp: Stamp, actor: Actor, running: &event::Running, named: bool) {
-        let deleted = running.flags & event::Running::UNHASHED != 0 || running.nlink == 0;
-        let details = self.reader.details(stamp.key.pid, stamp.key.start, deleted).unwrap_or_default();
+        let details =
+            self.reader.details(stamp.key.pid, stamp.key.start, running.nameless()).unwrap_or_default();
         let Details { executable, working_directory, args, args_truncated, args_unread, cgroup, name } =
             details;
         let nameless = executable.as_ref().is_some_and(|path: &Text| path.as_bytes().starts_with(b"memfd:"));
