@@ -50,8 +50,11 @@ fn an_exec_in_full() {
     assert_eq!(event.str("process.parent.executable"), text(&own));
     assert_eq!(event.texts("process.parent.args"), own_args);
     assert_ne!(event.str("process.parent.entity_id"), event.str("process.entity_id"));
-    let session = nix::unistd::getsid(None).unwrap();
-    assert_eq!(event.num("process.session_leader.pid"), u64::try_from(session.as_raw()).unwrap());
+    // What an init starts without `setsid` is in session 0, which has no leader.
+    match nix::unistd::getsid(None).unwrap().as_raw() {
+        0 => assert!(!event.has("process.session_leader.pid")),
+        leader => assert_eq!(event.num("process.session_leader.pid"), u64::try_from(leader).unwrap()),
+    }
 
     let file = fs::metadata(&program).unwrap();
     assert_eq!(event.str("sensor.exe.inode"), file.ino().to_string());
@@ -71,6 +74,18 @@ fn an_exec_in_full() {
     assert!(event.str("@timestamp") <= exit.str("@timestamp"));
     assert!(fork.num("event.sequence") < event.num("event.sequence"));
     assert!(event.num("event.sequence") < exit.num("event.sequence"));
+}
+
+#[test]
+fn a_session_of_its_own() {
+    if skip() {
+        return;
+    }
+    let (sensor, folder) = (Sensor::shared(), Folder::new());
+    let program = actor_at(folder.at("prog"));
+    done(Path::new("setsid"), words!["--wait", &program]);
+    let event = sensor.find("exec").exe(&program).wait();
+    assert_eq!(event.num("process.session_leader.pid"), event.num("process.pid"));
 }
 
 #[test]
