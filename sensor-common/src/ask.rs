@@ -119,6 +119,7 @@ offsets! {
     inode_ctime_nsec: "inode" ["i_ctime_nsec", "__i_ctime.tv_nsec", "i_ctime.tv_nsec"] May, "identity of executables";
     sb_dev: "super_block" ["s_dev"] Must, "executables";
     dentry_parent: "dentry" ["d_parent"] Must, "paths";
+    dentry_inode: "dentry" ["d_inode"] Must, "lost names";
     dentry_name: "dentry" ["d_name.name", "__d_name.name"] Must, "paths";
     dentry_hash_len: "dentry" ["d_name.hash_len", "__d_name.hash_len"] Must, "lost names";
     dentry_pprev: "dentry" ["d_hash.pprev"] Must, "lost names";
@@ -176,6 +177,8 @@ pub struct Ask {
     pub own_pid: u32,
     /// 1 to have the programs write log lines.
     pub log: u32,
+    /// 1 to have the names of what runs remembered, for the hooks of the calls that take them.
+    pub names: u32,
     /// Position of `group_dead` among the arguments of `sched_process_exit`, or `ABSENT`.
     pub exit_group_dead: u32,
     /// Position of the request among the arguments of `io_uring_queue_async_work`, or `ABSENT`.
@@ -190,6 +193,7 @@ impl Ask {
         fill_mark: u32::MAX,
         own_pid: 0,
         log: 0,
+        names: 0,
         exit_group_dead: ABSENT,
         uring_request: ABSENT,
     };

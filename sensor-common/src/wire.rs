@@ -42,7 +42,7 @@ pub const MAX_RECORD: usize = 32 * 1024;
 /// Most bytes of arguments that a record carries.
 pub const MAX_ARGS: usize = 16 * 1024;
 /// Where text begins: the only records that carry some are those of `exec`.
-pub const TEXT: usize = 264;
+pub const TEXT: usize = 272;
 
 /// First bytes of every record.
 #[repr(C)]
@@ -120,6 +120,8 @@ pub struct Running {
     pub dentry: u64,
     /// The kernel's address of the directory's entry: an identity, never shown.
     pub parent: u64,
+    /// Inode number of the directory.
+    pub directory: u64,
     /// The kernel's hash and length of the name.
     pub name_hash: u64,
     /// Device number as the kernel has it inside: major << 20 | minor.

@@ -67,3 +67,7 @@ pub static PENDING: LruHashMap<u64, Hint> = LruHashMap::with_max_entries(4096, 0
 /// Images whose lost name was told already, or was never there: (directory entry, process).
 #[map]
 pub static TOLD: LruHashMap<[u64; 2], u32> = LruHashMap::with_max_entries(4096, 0);
+
+/// Process (id and start) of each thread that began, the last of them; also of the first thread, when it isn't the only one.
+#[map]
+pub static THREADS: LruHashMap<u32, [u64; 2]> = LruHashMap::with_max_entries(16384, 0);

@@ -177,6 +177,8 @@ pub fn running(file: u64, running: &mut Running) -> bool {
     running.device = member(member::<u64>(inode, ask!(offsets.inode_sb)), ask!(offsets.sb_dev));
     running.dentry = dentry;
     running.parent = member(dentry, ask!(offsets.dentry_parent));
+    let directory: u64 = member(running.parent, ask!(offsets.dentry_inode));
+    running.directory = member(directory, ask!(offsets.inode_ino));
     running.name_hash = member(dentry, ask!(offsets.dentry_hash_len));
     if unhashed(dentry) {
         running.flags |= Running::UNHASHED;

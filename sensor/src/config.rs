@@ -23,12 +23,29 @@ pub struct Kernel {
     pub bulk_ring_bytes: RingBytes,
     /// Size of the ring for alerts, bytes.
     pub urgent_ring_bytes: RingBytes,
+    /// How it is learnt who took the name of something running.
+    pub names: Names,
 }
 
 impl Default for Kernel {
     fn default() -> Self {
-        Self { bulk_ring_bytes: RingBytes(8 * 1024 * 1024), urgent_ring_bytes: RingBytes(256 * 1024) }
+        Self {
+            bulk_ring_bytes: RingBytes(8 * 1024 * 1024),
+            urgent_ring_bytes: RingBytes(256 * 1024),
+            names: Names::default(),
+        }
     }
+}
+
+/// How it is learnt who took the name of something running.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Names {
+    /// By marks on file systems, which cost each unlink and rename a little; where the kernel has none (before Linux 5.17), by tracepoints.
+    #[default]
+    Fanotify,
+    /// By tracepoints of the calls, which cost every system call a little.
+    Tracepoints,
 }
 
 /// A size that the kernel takes for a ring: a power of two, from a page to 1 GiB.

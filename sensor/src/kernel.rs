@@ -1,10 +1,16 @@
 //! The only room that names aya: asks the kernel, decides, loads, and reads the rings.
 
-use std::{collections::HashSet, error::Error, io, io::Read, path::Path};
+use std::{
+    collections::HashSet,
+    error::Error,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
 
 use aya::{
     Ebpf,
-    maps::{MapData, MapError, PerCpuArray, RingBuf},
+    maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
     programs::Iter,
 };
 use sensor_common::{
@@ -12,17 +18,24 @@ use sensor_common::{
     wire::KINDS,
 };
 
-use crate::event::{Running, action, touch::Touch};
+use tokio::io::{Interest, unix::AsyncFd};
+
+use crate::{
+    config,
+    event::{Key, Running, action, touch::Touches},
+};
 
 pub mod btf;
 mod facts;
 mod load;
 mod marks;
+mod names;
 mod plan;
 mod ring;
 
 use facts::Facts;
 use marks::Marks;
+use names::{Names, Watched};
 pub use ring::Batch;
 use ring::Ring;
 
@@ -33,6 +46,8 @@ pub struct Options {
     pub bulk_ring_bytes: u32,
     /// Size of the ring for alerts: likewise.
     pub urgent_ring_bytes: u32,
+    /// How it is learnt who took a name.
+    pub names: config::Names,
     /// Whether the programs write log lines.
     pub log: bool,
 }
@@ -121,6 +136,8 @@ pub struct Kernel {
     urgent: Ring,
     bulk: Ring,
     marks: Option<Marks>,
+    names: Option<Names>,
+    mounts: Option<AsyncFd<File>>,
     coverage: Vec<Coverage>,
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
 }
@@ -132,7 +149,8 @@ impl Kernel {
     /// When it takes not even the hooks without which nothing is worth seeing.
     pub fn start(options: &Options) -> Result<Self, KernelError> {
         let facts = Facts::gather()?;
-        let mut ebpf = load::object(&facts, options)?;
+        let (names, row) = names(options.names);
+        let mut ebpf = load::object(&facts, options, names.is_none())?;
         let urgent = ring(&mut ebpf, "URGENT")?;
         let bulk = ring(&mut ebpf, "BULK")?;
         let log = match options.log {
@@ -142,7 +160,8 @@ impl Kernel {
             ),
             false => None,
         };
-        let mut coverage = load::attach(&mut ebpf, &facts)?;
+        let mut coverage = load::attach(&mut ebpf, &facts, names.is_none())?;
+        coverage.push(row);
         coverage.extend(facts.missing.iter().map(|row| {
             Coverage::row(
                 "exec",
@@ -153,7 +172,7 @@ impl Kernel {
             )
         }));
         let marks = marks(&mut coverage);
-        Ok(Self { ebpf, urgent, bulk, marks, coverage, log })
+        Ok(Self { ebpf, urgent, bulk, marks, names, mounts: None, coverage, log })
     }
 
     /// What is seen, by which hook.
@@ -162,17 +181,55 @@ impl Kernel {
         &self.coverage
     }
 
-    /// Waits until the kernel has something that can't wait.
+    /// Waits until the kernel has something that can't wait; true when what is mounted has changed.
     ///
     /// # Errors
     /// When a ring can't be waited for.
-    pub async fn woken(&self) -> Result<(), KernelError> {
+    pub async fn woken(&self) -> Result<bool, KernelError> {
         tokio::select! {
-            result = self.urgent.woken() => result,
-            result = self.bulk.woken() => result,
-            Some(result) = async { Some(self.marks.as_ref()?.woken().await) } => result,
+            result = self.urgent.woken() => result.map(|()| false),
+            result = self.bulk.woken() => result.map(|()| false),
+            Some(result) = async { Some(self.marks.as_ref()?.woken().await) } => result.map(|()| false),
+            Some(result) = async { Some(self.mounts.as_ref()?.ready(Interest::PRIORITY).await) } => {
+                result.map(|mut guard| { guard.clear_ready(); true })
+            }
         }
         .map_err(KernelError::Ring)
+    }
+
+    /// Wakes from now on also when what is mounted changes, which this file tells.
+    ///
+    /// # Errors
+    /// When it can't be waited for.
+    pub fn wake_for_mounts(&mut self, changes: File) -> io::Result<()> {
+        self.mounts = Some(ring::awaited(changes, Interest::PRIORITY)?);
+        Ok(())
+    }
+
+    /// Watches the file systems that are mounted on these paths for names that go.
+    pub fn mounted(&mut self, paths: impl Iterator<Item = PathBuf>) {
+        if let Some(names) = &mut self.names {
+            names.mounted(paths);
+        }
+    }
+
+    /// Which names went since this was last asked, in order.
+    pub fn gone(&mut self) -> Touches {
+        self.names.as_mut().map(Names::gone).unwrap_or_default()
+    }
+
+    /// The process that a thread is of, or was: one of several threads, that began since the sensor did.
+    #[must_use]
+    pub fn thread_of(&self, thread: u32) -> Option<Key> {
+        let threads = HashMap::<_, u32, [u64; 2]>::try_from(self.ebpf.map("THREADS")?).ok()?;
+        let [pid, start] = threads.get(&thread, 0).ok()?;
+        Some(Key { pid: pid.try_into().ok()?, start })
+    }
+
+    /// Whether every name that goes on the file system of this device is told as such.
+    #[must_use]
+    pub fn tells_names(&self, device: u32) -> bool {
+        self.names.as_ref().is_some_and(|names| names.tells(device))
     }
 
     /// Moves what is in the rings into a batch, urgent first, and puts it in order.
@@ -203,21 +260,38 @@ impl Kernel {
     }
 
     /// Asks to be told when the executable behind `path` loses a name or moves, whoever does it.
-    ///
-    /// Gives true when the first file was refused: what is covered has changed.
-    pub fn mark(&mut self, running: &Running, path: &Path) -> bool {
-        let Some(errno) = self.marks.as_mut().and_then(|marks| marks.mark(file(running), path)) else {
-            return false;
+    pub fn mark(&mut self, running: &Running, path: &Path) -> Marked {
+        let Some(marks) = &mut self.marks else { return Marked::default() };
+        let uncovered = match marks.mark(file(running), path) {
+            Ok(false) => return Marked::default(),
+            Ok(true) => false,
+            Err(errno) => self.uncover(
+                MARKS,
+                format!(
+                    "a file system on which programs run takes no inode marks ({errno}); not seen there: at once that a \
+                     running file lost its name; the sweep still sees it, within a second"
+                ),
+                "overlayfs takes marks from Linux 6.6 on",
+            ),
         };
-        if let Some(row) = self.coverage.iter_mut().find(|row| row.hook == MARKS) {
-            row.state = State::Unseen;
-            row.reason = format!(
-                "a file system takes no inode marks ({errno}); not seen there: who took the name of a running file by a \
-                 32-bit call or with a path that lied; the sweep still sees that it is gone, within a second"
-            );
-            row.remedy = "overlayfs takes marks from Linux 6.6 on";
-        }
-        true
+        let Some(Watched::Refused(errno)) = self.names.as_mut().map(|names| names.watch(path)) else {
+            return Marked { new: true, uncovered };
+        };
+        let unwatched = self.uncover(
+            NAMES,
+            format!(
+                "a file system on which programs run takes no mark ({errno}); not seen there: who took the name of a file \
+                 in the first moments of its running"
+            ),
+            "",
+        );
+        Marked { new: true, uncovered: uncovered || unwatched }
+    }
+
+    /// Notes that a hook doesn't see all; true when that is news.
+    fn uncover(&mut self, hook: &str, reason: String, remedy: &'static str) -> bool {
+        let seen = self.coverage.iter_mut().find(|row| row.hook == hook && row.state == State::Seen);
+        seen.map(|row| (row.state, row.reason, row.remedy) = (State::Unseen, reason, remedy)).is_some()
     }
 
     /// Forgets marks of files that nobody runs any more.
@@ -229,7 +303,7 @@ impl Kernel {
 
     /// Who touched a marked file since this was last asked, in order.
     #[must_use]
-    pub fn touched(&self) -> Vec<Touch> {
+    pub fn touched(&self) -> Touches {
         self.marks.as_ref().map(Marks::touched).unwrap_or_default()
     }
 
@@ -297,34 +371,50 @@ impl Counters {
     }
 }
 
-/// The hook that needs no program.
+/// What became of a file that was to be marked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marked {
+    /// It is marked from now on; what was done to it before wasn't told.
+    pub new: bool,
+    /// What is covered has changed.
+    pub uncovered: bool,
+}
+
+/// The hooks that need no program.
 const MARKS: &str = "fanotify/inode";
+const NAMES: &str = "fanotify/filesystem";
 
 fn file(running: &Running) -> marks::File {
-    (running.device, running.inode, running.generation)
+    (running.device, running.inode, running.generation, running.ctime)
 }
 
 fn marks(coverage: &mut Vec<Coverage>) -> Option<Marks> {
-    let (marks, row) = match Marks::new() {
-        Ok(marks) => (Some(marks), Coverage::row("exe_deleted", MARKS, State::Seen, String::new(), "")),
-        Err(error) => {
-            let reason = format!(
-                "the kernel refused a fanotify group with file ids: {error}; not seen: who took a name by a 32-bit call or with a path that lied"
-            );
-            (
-                None,
-                Coverage::row(
-                    "exe_deleted",
-                    MARKS,
-                    State::Unseen,
-                    reason,
-                    "needs CAP_SYS_ADMIN and a kernel with CONFIG_FANOTIFY",
-                ),
-            )
-        }
+    let (marks, state, reason, remedy) = match Marks::new() {
+        Ok(marks) => (Some(marks), State::Seen, String::new(), ""),
+        Err(error) => (
+            None,
+            State::Unseen,
+            format!(
+                "the kernel refused a fanotify group with file ids: {error}; not seen: at once that a running file lost its name"
+            ),
+            "needs CAP_SYS_ADMIN and a kernel with CONFIG_FANOTIFY",
+        ),
     };
-    coverage.push(row);
+    coverage.push(Coverage::row("exe_deleted", MARKS, state, reason, remedy));
     marks
+}
+
+/// The marks that tell names, or why the hooks of the calls are needed.
+fn names(by: config::Names) -> (Option<Names>, Coverage) {
+    let row = |state, reason| Coverage::row("exe_deleted", NAMES, state, reason, "");
+    let refused = match by {
+        config::Names::Tracepoints => "the configuration says so".to_owned(),
+        config::Names::Fanotify => match Names::new() {
+            Ok(names) => return (Some(names), row(State::Seen, String::new())),
+            Err(error) => format!("the kernel takes no such mark on the file system of /: {error}"),
+        },
+    };
+    (None, row(State::Absent, format!("tracepoints of the calls see names go instead: {refused}")))
 }
 
 fn ring(ebpf: &mut Ebpf, name: &'static str) -> Result<Ring, KernelError> {

@@ -25,6 +25,7 @@ use crate::{
 
 mod take;
 mod tell;
+mod watch;
 
 /// How often the bulk ring is looked at while there is something in it.
 const BUSY: Duration = Duration::from_millis(10);
@@ -45,6 +46,8 @@ pub enum PipelineError {
     Kernel(#[from] KernelError),
     #[error(transparent)]
     Output(#[from] OutputError),
+    #[error("waiting for changes of what is mounted, in /proc/self/mountinfo: mount proc on /proc")]
+    Mounts(#[source] std::io::Error),
     #[error(
         "writing the last {waiting} events: the output has no space for them or doesn't take them; free some and start again"
     )]
@@ -71,6 +74,8 @@ pub struct Pipeline<'a> {
     sequence: u64,
     line: Vec<u8>,
     rows: Vec<u8>,
+    /// When what is mounted in another mount namespace was last read, nanoseconds since boot.
+    spaces: HashMap<u32, u64>,
     /// When everything was last looked at, nanoseconds since boot.
     swept: u64,
     /// Until when everything is looked at each round.
@@ -101,6 +106,7 @@ impl<'a> Pipeline<'a> {
             sequence: 0,
             line: Vec::new(),
             rows: Vec::new(),
+            spaces: HashMap::new(),
             swept: 0,
             ahead: 0,
             hinted: false,
@@ -141,8 +147,8 @@ impl<'a> Pipeline<'a> {
                 biased;
                 () = &mut stop => break,
                 woken = tokio::time::timeout(pause, self.kernel.woken()) => {
-                    if let Ok(result) = woken {
-                        result?;
+                    if let Ok(woken) = woken && woken? {
+                        self.mounts_changed();
                     }
                 }
             }
@@ -154,6 +160,7 @@ impl<'a> Pipeline<'a> {
     /// What was there before: coverage, then each process once.
     fn begin(&mut self, batch: &mut Batch) -> Result<(), PipelineError> {
         let now = self.host.boot_now();
+        self.watch_here()?;
         self.tell_coverage(now)?;
         self.kernel.sweep(&mut self.rows)?;
         self.kernel.drain(batch);
@@ -179,6 +186,7 @@ impl<'a> Pipeline<'a> {
                 && born.get(&event.stamp.key.pid) != Some(&event.stamp.key.start)
             {
                 self.adopt(event.stamp, event.actor, &image.running, false);
+                self.watch_space(&event.actor, event.stamp.key.pid, now);
                 self.mark(event.stamp.key, &image.running)?;
                 self.tell_process(&process_snapshot::ACTION, event.stamp, |_| {})?;
             }
@@ -193,10 +201,11 @@ impl<'a> Pipeline<'a> {
     /// Gives how long to wait for the next.
     fn round(&mut self, batch: &mut Batch) -> Result<Duration, PipelineError> {
         let began = self.host.boot_now();
+        // Before the rings: who did it, and to what, is told there by then.
+        self.take_touched(began);
+        self.take_gone();
         self.kernel.drain(batch);
         let (more, busy) = (batch.is_full(), !batch.is_empty());
-        // After the rings: a call is told at its end, and what it touched before that.
-        self.take_touched(self.host.boot_now());
         self.process(batch)?;
         let due = began.saturating_sub(self.swept) >= SWEEP;
         // While more waits in the rings, what a look shows may be told there already.

@@ -19,6 +19,8 @@ use crate::record::Text;
 
 /// Most bytes of arguments that are read.
 const MOST_ARGS: u64 = 16 * 1024;
+/// Most bytes of a list of mounts that are read.
+const MOST_MOUNTS: u64 = 1024 * 1024;
 /// How long one process may keep us waiting.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How many processes may keep a thread of ours for ever; after that, nobody's arguments are asked for.
@@ -95,6 +97,45 @@ impl Reader {
         self.root.join(pid.to_string()).join("exe")
     }
 
+    /// Whether the executable of a process is still where it was executed: another name, or the kernel's
+    /// mark of a name that is gone, says no; a process that is gone says nothing.
+    #[must_use]
+    pub fn named(&self, pid: u32, path: &Text) -> bool {
+        let link = std::fs::read_link(self.executable(pid));
+        link.map_or(true, |link| link.as_os_str().as_bytes() == path.as_bytes())
+    }
+
+    /// The process that a thread is of, while it lives.
+    #[must_use]
+    pub fn thread_group(&self, thread: u32) -> Option<u32> {
+        let status = Process::new_with_root(self.root.join(thread.to_string())).ok()?.status().ok()?;
+        u32::try_from(status.tgid).ok()
+    }
+
+    /// Where file systems are mounted on which something can be executed, as a process sees them, by
+    /// paths that lead there for us.
+    ///
+    /// Not those of other hosts, nor what lies below: a path through one that is dead would never return.
+    #[must_use]
+    pub fn mounts(&self, pid: u32) -> Vec<PathBuf> {
+        let process = self.root.join(pid.to_string());
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(process.join("mountinfo"));
+        if file.and_then(|file| file.take(MOST_MOUNTS).read_to_end(&mut bytes)).is_err() {
+            return Vec::new();
+        }
+        let root = process.join("root");
+        places(&bytes).iter().map(|place| root.join(place.strip_prefix("/").unwrap_or(place))).collect()
+    }
+
+    /// Can be waited for: the kernel tells each change of what is mounted where we are (`proc_pid_mountinfo(5)`).
+    ///
+    /// # Errors
+    /// When it can't be opened.
+    pub fn mount_changes(&self) -> std::io::Result<std::fs::File> {
+        std::fs::File::open(self.root.join("self/mountinfo"))
+    }
+
     /// Whether a path leads to another file than the one of this inode number, as the first of these
     /// processes sees it whose root can be entered.
     #[must_use]
@@ -153,6 +194,44 @@ fn arguments(process: &Process) -> Answer {
     Some((bytes.split(|byte| *byte == 0).map(Text::copy_from).collect(), truncated))
 }
 
+/// File systems of other hosts, or of programs.
+const FOREIGN: [&[u8]; 9] = [b"nfs", b"cifs", b"smb", b"fuse", b"9p", b"afs", b"ceph", b"lustre", b"autofs"];
+
+/// Mount points in the lines of `mountinfo`, whose fields are: ids, device, root, point, options, some
+/// more, a dash, type (`proc_pid_mountinfo(5)`).
+fn places(bytes: &[u8]) -> Vec<PathBuf> {
+    let (mut places, mut foreign) = (Vec::new(), Vec::<PathBuf>::new());
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let (Some(point), Some(options)) = (fields.nth(4), fields.next()) else { continue };
+        let kind = fields.skip_while(|field| *field != b"-").nth(1).unwrap_or(b"");
+        let point = PathBuf::from(OsStr::from_bytes(&unescaped(point)));
+        if FOREIGN.iter().any(|foreign| kind.starts_with(foreign)) {
+            foreign.push(point);
+        } else if !options.split(|byte| *byte == b',').any(|option| option == b"noexec") {
+            places.push(point);
+        }
+    }
+    places.retain(|place| !foreign.iter().any(|foreign| place.starts_with(foreign)));
+    places
+}
+
+/// Without the octal escapes of blanks and backslashes.
+fn unescaped(mut field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(field.len());
+    while let Some((byte, rest)) = field.split_first() {
+        field = rest;
+        match rest.split_at_checked(3) {
+            Some(([a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7'], after)) if *byte == b'\\' => {
+                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                field = after;
+            }
+            _ => bytes.push(*byte),
+        }
+    }
+    bytes
+}
+
 /// The path in the unified hierarchy, or in the first of version 1 where that says more.
 fn cgroup(process: &Process) -> Option<Text> {
     let mut text = String::new();
@@ -189,6 +268,20 @@ mod tests {
         assert_eq!(unmarked(path, false).as_bytes(), b"/tmp/x (deleted)");
         assert_eq!(unmarked(path, true).as_bytes(), b"/tmp/x");
         assert_eq!(unmarked(Path::new("/memfd:a (deleted)"), true).as_bytes(), b"memfd:a");
+    }
+
+    #[test]
+    fn mounts_are_those_that_can_be_entered_without_waiting() {
+        let lines = b"1 0 8:1 / / rw,relatime - ext4 /dev/x rw\n\
+            2 1 0:5 / /proc rw,noexec - proc proc rw\n\
+            3 1 0:6 / /a\\040b\\134 rw shared:1 - tmpfs tmpfs rw\n\
+            4 1 0:7 / /far rw - nfs4 host:/ rw\n\
+            5 4 0:8 / /far/near rw - tmpfs tmpfs rw\n\
+            broken\n\xff";
+        assert_eq!(places(lines), [PathBuf::from("/"), PathBuf::from("/a b\\")]);
+        assert_eq!(unescaped(b"\\04"), b"\\04");
+        let own = Reader::new("/proc".into()).mounts(std::process::id());
+        assert!(own.iter().any(|place| place.ends_with("root")), "{own:?}");
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::{
     event::{
         Key, Running,
         exe_deleted::{Lost, Method},
-        name::{Call, Named},
-        touch::Touch,
+        name::{Call, Name, Named},
+        touch::{Place, Touch},
     },
     process::{Process, Table},
     record::Text,
@@ -24,14 +24,25 @@ pub struct Hint {
     pub time: u64,
     /// Who, as it was then.
     pub actor: Process,
-    /// The thread that called.
-    pub thread: u32,
+    /// The thread that called, where it is known.
+    pub thread: Option<u32>,
     /// What was called; none when that isn't known.
     pub call: Option<Call>,
     /// The paths that it named: the one that goes, the one that is replaced.
     pub names: [Option<Named>; 2],
     /// The caller's own image is known to have lost its name.
     pub own: bool,
+    /// Which of the names that went it is.
+    entry: Option<usize>,
+}
+
+impl Hint {
+    /// A call that was seen.
+    #[must_use]
+    pub fn of(actor: Process, time: u64, thread: u32, name: &Name) -> Self {
+        let (call, names) = (Some(name.call), [name.old, name.new]);
+        Self { time, actor, thread: Some(thread), call, names, own: name.own, entry: None }
+    }
 }
 
 /// A name that was lost.
@@ -53,8 +64,9 @@ const FRESH: u64 = 3_000_000_000;
 const WAIT: u64 = 50_000_000;
 /// And for anybody at all.
 const WAIT_LONG: u64 = 200_000_000;
-/// Most hints that are kept.
+/// Most hints that are kept, and most names that went, of whatever files.
 const MOST: usize = 4096;
+const GONE_MOST: usize = 16384;
 /// Programs that put new files in place of running ones as their trade.
 const PACKAGE_MANAGERS: [&str; 12] = [
     "/usr/bin/dpkg",
@@ -76,7 +88,20 @@ const PACKAGE_MANAGERS: [&str; 12] = [
 pub struct Verdicts {
     hints: VecDeque<Hint>,
     touches: VecDeque<(u64, Touch)>,
+    gone: VecDeque<(u64, Touch)>,
     open: Vec<Open>,
+}
+
+/// What is asked of the host while verdicts are made.
+pub struct Answers<'a> {
+    /// Whether the name by which a process was executed leads to another file now.
+    pub taken: &'a dyn Fn(&Process, &Table) -> bool,
+    /// Whether every name that goes on a device is told with that device.
+    pub tells: &'a dyn Fn(u32) -> bool,
+    /// The process that a thread is of, or was, if it is one of several.
+    pub thread_of: &'a dyn Fn(u32) -> Option<Key>,
+    /// The process that a thread is of, while it lives.
+    pub thread_group: &'a dyn Fn(u32) -> Option<u32>,
 }
 
 /// A name that is gone, of which it isn't told yet who took it.
@@ -136,11 +161,12 @@ impl Verdicts {
 
     /// Keeps who touched a file that is running, seen at this time.
     pub fn touched(&mut self, time: u64, touch: Touch) {
-        let old = time.saturating_sub(FRESH);
-        while self.touches.len() >= MOST || self.touches.front().is_some_and(|(first, _)| *first < old) {
-            self.touches.pop_front();
-        }
-        self.touches.push_back((time, touch));
+        keep(&mut self.touches, MOST, time, touch);
+    }
+
+    /// Keeps whose name went, of whatever file, seen at this time.
+    pub fn gone(&mut self, time: u64, touch: Touch) {
+        keep(&mut self.gone, GONE_MOST, time, touch);
     }
 
     /// A process was looked at again: notes what was lost, and marks all that run the same.
@@ -178,23 +204,19 @@ impl Verdicts {
     /// Takes what can be told: who did it is known, or nobody came forward in time.
     ///
     /// A look may show that a name is gone before the call that took it has ended and is told, so it
-    /// waits for a moment. `taken` as for `look`: then the name may not have been taken over yet.
-    pub fn settle(
-        &mut self,
-        table: &mut Table,
-        now: u64,
-        taken: impl Fn(&Process, &Table) -> bool,
-    ) -> Vec<Found> {
+    /// waits for a moment.
+    pub fn settle(&mut self, table: &mut Table, now: u64, answers: &Answers<'_>) -> Vec<Found> {
         let mut found = Vec::new();
         for mut open in std::mem::take(&mut self.open) {
-            let who = self.who(table, &open);
+            let who = self.who(table, &open, answers);
             let wait = match who {
                 Who::Sure(_) => 0,
                 Who::Likely(_) => WAIT,
                 Who::Perhaps(_) | Who::Nobody => WAIT_LONG,
             };
             if !matches!(who, Who::Sure(_)) {
-                open.taken |= open.change == Change::Removed && taken(&open.process, table);
+                // The name may not have been taken over yet at the look.
+                open.taken |= open.change == Change::Removed && (answers.taken)(&open.process, table);
             }
             if open.time.saturating_add(wait) > now {
                 self.open.push(open);
@@ -204,6 +226,10 @@ impl Verdicts {
                 Who::Sure(hint) | Who::Likely(hint) | Who::Perhaps(hint) => Some(hint),
                 Who::Nobody => None,
             };
+            // One name that went is one that was lost: it says nothing of the next file of that name.
+            if let Some((_, touch)) = hint.as_ref().and_then(|hint| self.gone.get_mut(hint.entry?)) {
+                touch.claimed = true;
+            }
             found.push(open.found(table, hint));
         }
         found
@@ -211,9 +237,10 @@ impl Verdicts {
 
     /// Who did it.
     ///
-    /// Surest is a call on this name by one who touched this very inode, or by one whose own image it
-    /// was; then who touched it by a call that isn't known; then a call on such a name.
-    fn who(&self, table: &Table, open: &Open) -> Who {
+    /// Surest is who took this name from this very file; then a call on this name by one who touched this
+    /// very inode, or by one whose own image it was; then who touched it by a call that isn't known; then
+    /// a call on such a name.
+    fn who(&self, table: &Table, open: &Open, answers: &Answers<'_>) -> Who {
         let Open { change, process, now, time, .. } = open;
         let name = process.image.executable.as_ref().map(|path| Named::of(path.as_bytes()));
         // What was done before it was executed was done to another file of that name, or number.
@@ -227,20 +254,58 @@ impl Verdicts {
                 && possible
                 && (own(hint) || hint.names.iter().flatten().any(|named| same(&named)))
         };
-        let this = |touch: &Touch| touch.is_of(now.inode, now.generation);
+        let this = |touch: &Touch| touch.file.is_of(now.inode, now.generation);
         let touches = || self.touches.iter().filter(|(when, touch)| fresh(*when) && this(touch));
-        let touched = |pid: u32| touches().any(|(_, touch)| touch.pid == pid);
+        let process = |thread: u32| {
+            let one_of = |key: Key| table.lately(key.pid).filter(|process| process.key == key);
+            let known = table.lately(thread).or_else(|| one_of((answers.thread_of)(thread)?));
+            known.or_else(|| table.lately((answers.thread_group)(thread)?))
+        };
+        let by = |touch: &Touch, key: Key| process(touch.pid).is_some_and(|process| process.key == key);
+        let touched = |key: Key| touches().any(|(_, touch)| by(touch, key));
         // Of several that fit: one that lost its own, then with the same directory, then the nearest in time.
         let nearest = |when: u64| when.abs_diff(*time);
         let here = |hint: &Hint| hint.names.iter().flatten().filter(same).any(|named| Some(*named) == name);
         let likely = |hint: &&Hint| (!own(hint), !here(hint), nearest(hint.time));
+        let tells = (answers.tells)(now.device);
+        let doer = |when: u64, actor: &Process, call| {
+            let key = actor.key;
+            let thread = touches().find(|(_, touch)| by(touch, key)).map(|(_, touch)| touch.pid);
+            let thread = thread.or_else(|| ((answers.thread_of)(key.pid) != Some(key)).then_some(key.pid));
+            Hint {
+                time: when.min(*time),
+                actor: actor.clone(),
+                thread,
+                call,
+                names: [None; 2],
+                own: false,
+                entry: None,
+            }
+        };
+        // Of several: what is sure, then what touched the file, then the nearest in time, then the first.
+        let went = self.gone.iter().enumerate().filter(|(_, (when, _))| fresh(*when)).filter_map(
+            |(at, (when, touch))| {
+                let (sure, call) = open.took(touch, name, tells)?;
+                let actor = table.lately(touch.pid)?;
+                let weak = !sure && !touched(actor.key);
+                Some(((!sure, weak, nearest(*when), at), (*when, actor, call)))
+            },
+        );
+        let went = went.min_by_key(|(order, _)| *order).map(|((_, weak, _, at), (when, actor, call))| {
+            (weak, Hint { entry: Some(at), ..doer(when, actor, call) })
+        });
+        if let Some((false, hint)) = went {
+            return Who::Sure(hint);
+        }
         let calls = || self.hints.iter().filter(fits);
-        let sure = calls().filter(|call| own(call) || touched(call.actor.key.pid)).min_by_key(likely);
+        let sure = calls().filter(|call| own(call) || touched(call.actor.key)).min_by_key(likely);
         if let Some(call) = sure {
             return Who::Sure(call.clone());
         }
-        if let Some(hint) =
-            touches().min_by_key(|(when, _)| nearest(*when)).and_then(|touch| toucher(table, touch))
+        let touch = touches().min_by_key(|(when, _)| nearest(*when));
+        if let Some(hint) = touch
+            .and_then(|(when, touch)| Some(doer(*when, process(touch.pid)?, None)))
+            .or(went.map(|(_, hint)| hint))
         {
             return Who::Likely(hint);
         }
@@ -253,6 +318,34 @@ impl Verdicts {
 }
 
 impl Open {
+    /// Whether this took the name, and by which call: for sure, or only as far as its name tells.
+    fn took(&self, touch: &Touch, name: Option<Named>, tells: bool) -> Option<(bool, Option<Call>)> {
+        let Self { change, process, now, .. } = self;
+        let here = touch.device.is_none_or(|device| device == now.device);
+        // What is not told of the file system itself is told of those that it lies over: a file in the
+        // upper layer has the same inode number, one in a lower layer another.
+        if !here && tells {
+            return None;
+        }
+        let generation = if here { now.generation } else { 0 };
+        let file = touch.file.is_of(now.inode, generation);
+        let named = |place: &Place| name.is_none_or(|name| place.name == name.name);
+        let directory = process.now.directory;
+        let there = |place: &Place| directory != 0 && place.directory.is_of(directory, 0);
+        let beneath = !here && !touch.claimed;
+        let old = touch.old?;
+        match (change, touch.new) {
+            (Change::Removed, None) if file => Some((named(&old), Some(Call::Unlink))),
+            (Change::Removed, Some(new)) if named(&new) && (there(&new) || beneath) => {
+                // What hides a file of a lower layer is put over it as well.
+                Some((there(&new), (here || !old.temporary).then_some(Call::Rename)))
+            }
+            (Change::Moved, Some(_)) if file => Some((true, Some(Call::Rename))),
+            (Change::Moved, Some(_)) if named(&old) && beneath => Some((there(&old), Some(Call::Rename))),
+            _ => None,
+        }
+    }
+
     fn found(self, table: &mut Table, hint: Option<Hint>) -> Found {
         let Self { change, process, now, mut runners, time, taken } = self;
         let path = process.image.executable.clone();
@@ -290,10 +383,13 @@ impl Open {
     }
 }
 
-/// Who touched something, while it is remembered.
-fn toucher(table: &Table, (time, touch): &(u64, Touch)) -> Option<Hint> {
-    let actor = table.lately(touch.pid)?.clone();
-    Some(Hint { time: *time, actor, thread: touch.pid, call: None, names: [None; 2], own: false })
+/// Adds to a queue of what is remembered for a while.
+fn keep(queue: &mut VecDeque<(u64, Touch)>, most: usize, time: u64, touch: Touch) {
+    let old = time.saturating_sub(FRESH);
+    while queue.len() >= most || queue.front().is_some_and(|(first, _)| *first < old) {
+        queue.pop_front();
+    }
+    queue.push_back((time, touch));
 }
 
 fn method(change: Change, hint: Option<&Hint>, taken: bool) -> Method {
@@ -362,12 +458,16 @@ pub fn runtime(executable: Option<&Text>, running: &Running) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{event::Actor, process::Image};
+    use crate::{
+        event::{Actor, touch::Handle},
+        process::Image,
+    };
 
     const NAMED: Running = Running {
         inode: 9,
         dentry: 1,
         parent: 2,
+        directory: 4,
         name_hash: 3,
         nlink: 1,
         device: 0,
@@ -402,17 +502,24 @@ mod tests {
         taken: bool,
     ) -> Option<Found> {
         verdicts.look(table, key, now, time, |_, _| taken);
-        verdicts.settle(table, time + WAIT_LONG, |_, _| taken).pop()
+        let answers =
+            Answers { taken: &|_, _| taken, tells: &|_| true, thread_of: &|_| None, thread_group: &|_| None };
+        verdicts.settle(table, time + WAIT_LONG, &answers).pop()
+    }
+
+    fn touch(pid: u32, inode: u32) -> Touch {
+        Touch { pid, file: Handle::new([inode]), ..Touch::default() }
     }
 
     fn hint(table: &Table, pid: u32, call: Call, name: &str) -> Hint {
         Hint {
             time: 5,
             actor: table.get(key(pid)).unwrap().clone(),
-            thread: pid,
+            thread: Some(pid),
             call: Some(call),
             names: [Some(Named::of(name.as_bytes())), None],
             own: false,
+            entry: None,
         }
     }
 
@@ -486,8 +593,8 @@ mod tests {
         let mut verdicts = Verdicts::default();
         verdicts.hint(hint(&table, 2, Call::Unlink, "x"));
         verdicts.hint(hint(&table, 3, Call::Rename, "x"));
-        verdicts.touched(5, Touch::new(2, vec![9]));
-        verdicts.touched(5, Touch::new(3, vec![8]));
+        verdicts.touched(5, touch(2, 9));
+        verdicts.touched(5, touch(3, 8));
         let found = look(&mut verdicts, &mut table, key(1), &UNLINKED, 6, false).unwrap();
         assert_eq!((found.hint.unwrap().actor.key.pid, found.lost.method), (2, Method::Unlink));
     }
@@ -509,7 +616,7 @@ mod tests {
         for (taken, method) in [(false, Method::Unlink), (true, Method::Replace)] {
             let mut table = table(&[(1, "/x"), (2, "/y")]);
             let mut verdicts = Verdicts::default();
-            verdicts.touched(5, Touch::new(2, vec![0, 9]));
+            verdicts.touched(5, touch(2, 9));
             table.ended(key(2));
             let found = look(&mut verdicts, &mut table, key(1), &UNLINKED, 6, taken).unwrap();
             assert_eq!((found.hint.unwrap().actor.key.pid, found.lost.method), (2, method));

@@ -1,5 +1,5 @@
 // What threads do to their process: `threads exec PROGRAM ARG...`, `threads exit-group CODE`, `threads leader-first CODE`,
-// `threads idle COUNT`, `threads burn COUNT MS`, `threads unlink PATH`.
+// `threads idle COUNT`, `threads burn COUNT MS`, `threads unlink PATH [wait]`.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdio.h>
@@ -59,7 +59,11 @@ int main(int argc, char **argv) {
   if (!strcmp(argv[1], "exit-group")) start(1, do_exit_group);
   if (!strcmp(argv[1], "idle")) start(atoi(words[0]), idle);
   if (!strcmp(argv[1], "burn")) start(atoi(words[0]), burn);
-  if (!strcmp(argv[1], "unlink")) start(1, do_unlink), line();
+  if (!strcmp(argv[1], "unlink")) {
+    if (argc > 3) line();
+    start(1, do_unlink);
+    line();
+  }
   if (!strcmp(argv[1], "leader-first")) {
     if (pthread_create(&thread, 0, outlive, 0)) return 98;
     pthread_exit(0);

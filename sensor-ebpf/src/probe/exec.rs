@@ -68,7 +68,9 @@ fn places(big: &mut Big, task: Task, file: u64) {
     let leaf = cursor(big);
     let dentry = member(file, ask!(offsets.file_dentry));
     big.exec.executable = path(big, dentry, member(file, ask!(offsets.file_mnt)));
-    remember_name(big, leaf);
+    if ask!(names) != 0 {
+        remember_name(big, leaf);
+    }
     let fs: u64 = member(task.0, ask!(offsets.task_fs));
     let pwd = member(fs, ask!(offsets.fs_pwd_dentry));
     big.exec.working_directory = path(big, pwd, member(fs, ask!(offsets.fs_pwd_mnt)));

@@ -8,6 +8,7 @@ use sensor_common::{
 
 use crate::{
     emit::{Haste, header, lost, seen, submit},
+    map::THREADS,
     read::{Record, small},
     task::{Task, actor},
 };
@@ -17,6 +18,10 @@ pub fn fork(context: RawTracePointContext) -> u32 {
     let creator = Task(context.arg(0));
     let child = Task(context.arg(1));
     if child.pid() != child.tgid() {
+        // A thread may have ended when something that it did is told.
+        let process = [u64::from(child.tgid()), child.leader_start()];
+        let _ = THREADS.insert(child.pid(), process, 0);
+        let _ = THREADS.insert(child.tgid(), process, 0);
         return 0;
     }
     seen(FORK);

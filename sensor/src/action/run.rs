@@ -74,6 +74,7 @@ async fn stream(config: &Config, format: &dyn format::Format, log: bool) -> Resu
     let options = Options {
         bulk_ring_bytes: config.kernel.bulk_ring_bytes.get(),
         urgent_ring_bytes: config.kernel.urgent_ring_bytes.get(),
+        names: config.kernel.names,
         log,
     };
     let kernel = Kernel::start(&options).map_err(|error| Failure::new(Status::NotPermitted, error))?;

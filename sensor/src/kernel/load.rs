@@ -9,17 +9,20 @@ use zerocopy::IntoBytes;
 use super::{
     Coverage, KernelError, Options, State,
     facts::Facts,
-    plan::{Attach, HOOKS, Hook, Outcome, refusal},
+    plan::{Attach, CALLS, HOOKS, Hook, Outcome, refusal},
 };
 
 /// The programs, built from `sensor-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SENSOR_EBPF_OBJECT"));
 
 /// Loads the object with its maps; no program runs yet.
-pub(super) fn object(facts: &Facts, options: &Options) -> Result<Ebpf, KernelError> {
+///
+/// `calls`: the hooks of the calls that take names will be attached.
+pub(super) fn object(facts: &Facts, options: &Options, calls: bool) -> Result<Ebpf, KernelError> {
     let mut ask = facts.ask;
     ask.fill_mark = options.bulk_ring_bytes / 4;
     ask.log = u32::from(options.log);
+    ask.names = u32::from(calls);
     EbpfLoader::new()
         .btf(None)
         .override_global("ASK", ask.as_bytes(), true)
@@ -30,11 +33,13 @@ pub(super) fn object(facts: &Facts, options: &Options) -> Result<Ebpf, KernelErr
 }
 
 /// Attaches every hook that this kernel takes, and says what became of each.
-pub(super) fn attach(ebpf: &mut Ebpf, facts: &Facts) -> Result<Vec<Coverage>, KernelError> {
+///
+/// `calls`: also those of the calls that take names.
+pub(super) fn attach(ebpf: &mut Ebpf, facts: &Facts, calls: bool) -> Result<Vec<Coverage>, KernelError> {
     let btf = Btf::from_sys_fs()
         .map_err(|source| KernelError::Load { what: "the kernel's types", source: Box::new(source) })?;
-    let mut coverage = Vec::with_capacity(HOOKS.len());
-    for hook in HOOKS {
+    let mut coverage = Vec::new();
+    for hook in HOOKS.iter().chain(CALLS.iter().filter(|_| calls)) {
         let (state, reason, remedy) = match refusal(hook, facts) {
             Some(outcome) => outcome,
             None => attach_hook(ebpf, &btf, hook)?,

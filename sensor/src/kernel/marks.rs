@@ -1,8 +1,8 @@
 //! Inode marks on what runs: the kernel's own word that a running file was touched, and by whom.
 //!
-//! The tracepoints of unlink and rename don't fire for 32-bit calls, and a path in user memory can
-//! lie. fanotify tells of the inode itself, whatever the call (`fanotify(7)`); it tells nothing of
-//! what runs for less than it takes to mark it, which the programs see.
+//! fanotify tells of the inode itself, whatever the call and whatever the path (`fanotify(7)`), and
+//! wakes the sensor for it. It tells nothing of what runs for less than it takes to mark it: that is
+//! what the marks on whole file systems (`names`) are for.
 
 use std::{
     collections::HashSet,
@@ -15,10 +15,10 @@ use nix::{
     errno::Errno,
     sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags},
 };
-use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::ring::awaited;
-use crate::event::touch::{self, Touch};
+use crate::event::touch::{self, Touches};
 
 /// `FAN_REPORT_FID` (`include/uapi/linux/fanotify.h`), without which inodes' own events aren't told.
 const REPORT_FID: u32 = 0x200;
@@ -27,8 +27,8 @@ const KEPT_MOST: usize = 4096;
 /// Most readings of the queue at once.
 const READS_MOST: usize = 64;
 
-/// A file, also when its number is reused.
-pub(super) type File = (u32, u64, u32);
+/// A file, also when its number, or that of its device, is used again: device, inode, generation, change time.
+pub(super) type File = (u32, u64, u32, u64);
 
 /// The marks.
 pub(super) struct Marks {
@@ -37,7 +37,6 @@ pub(super) struct Marks {
     /// The kernel drops marks with the inode (from 5.19 on).
     evictable: bool,
     kept: usize,
-    refused: Option<Errno>,
 }
 
 struct Group(Fanotify);
@@ -55,10 +54,11 @@ impl Marks {
             | InitFlags::FAN_CLOEXEC
             | InitFlags::FAN_NONBLOCK
             | InitFlags::FAN_UNLIMITED_MARKS
+            | InitFlags::FAN_REPORT_TID
             | InitFlags::from_bits_retain(REPORT_FID);
         let group = Group(Fanotify::init(flags, EventFFlags::O_RDONLY | EventFFlags::O_CLOEXEC)?);
-        let group = awaited(group)?;
-        Ok(Self { group, marked: HashSet::new(), evictable: true, kept: 0, refused: None })
+        let group = awaited(group, Interest::READABLE)?;
+        Ok(Self { group, marked: HashSet::new(), evictable: true, kept: 0 })
     }
 
     /// Waits until something was touched.
@@ -67,21 +67,22 @@ impl Marks {
         Ok(())
     }
 
-    /// Marks the file that `path` leads to, once. The first refusal that isn't a process which is gone is given.
-    pub(super) fn mark(&mut self, file: File, path: &Path) -> Option<Errno> {
+    /// Marks the file that `path` leads to, once; true when it wasn't before. A refusal is given for each file once.
+    pub(super) fn mark(&mut self, file: File, path: &Path) -> Result<bool, Errno> {
         if self.marked.contains(&file) {
-            return None;
+            return Ok(false);
         }
         match self.set(path) {
             Ok(()) => {
                 self.marked.insert(file);
                 self.kept += 1;
-                None
+                Ok(true)
             }
-            Err(Errno::ENOENT | Errno::ESRCH) => None,
+            // The process is gone; its last look was told.
+            Err(Errno::ENOENT | Errno::ESRCH) => Ok(false),
             Err(errno) => {
                 self.marked.insert(file);
-                self.refused.replace(errno).is_none().then_some(errno)
+                Err(errno)
             }
         }
     }
@@ -121,9 +122,9 @@ impl Marks {
         }
     }
 
-    /// Who touched something marked, in order.
-    pub(super) fn touched(&self) -> Vec<Touch> {
-        let mut touches = Vec::new();
+    /// Which threads touched something marked, in order.
+    pub(super) fn touched(&self) -> Touches {
+        let mut touches = Touches::default();
         let mut buffer = [0; 8192];
         for _ in 0..READS_MOST {
             match nix::unistd::read(self.group.get_ref().0.as_fd(), &mut buffer) {
@@ -131,7 +132,7 @@ impl Marks {
                 _ => break,
             }
         }
-        touches.dedup();
+        touches.told.dedup();
         touches
     }
 }
@@ -148,14 +149,16 @@ mod tests {
         };
         let path = std::env::temp_dir().join(format!("sensor-marks-{}", std::process::id()));
         std::fs::write(&path, b"x").unwrap();
+        let gettid = || u32::try_from(nix::unistd::gettid().as_raw()).unwrap();
         let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
-        assert_eq!(marks.mark((1, 2, 3), &path), None);
-        assert!(marks.touched().is_empty());
+        assert_eq!(marks.mark((1, 2, 3, 4), &path), Ok(true));
+        assert_eq!(marks.mark((1, 2, 3, 4), &path), Ok(false));
+        assert!(marks.touched().told.is_empty());
         std::fs::remove_file(&path).unwrap();
         marks.woken().await.unwrap();
-        let touches = marks.touched();
+        let touches = marks.touched().told;
         assert!(
-            touches.iter().all(|touch| touch.pid == std::process::id() && touch.is_of(inode, 0)),
+            touches.iter().all(|touch| touch.pid == gettid() && touch.file.is_of(inode, 0)),
             "{touches:?}"
         );
     }
@@ -163,7 +166,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_is_gone_is_no_refusal() {
         let Ok(mut marks) = Marks::new() else { return };
-        assert_eq!(marks.mark((1, 2, 3), Path::new("/nonexistent/x")), None);
+        assert_eq!(marks.mark((1, 2, 3, 4), Path::new("/nonexistent/x")), Ok(false));
         marks.keep(&HashSet::new());
         assert!(marks.marked.is_empty());
     }

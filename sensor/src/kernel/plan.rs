@@ -62,6 +62,11 @@ pub(super) const HOOKS: &[Hook] = &[
         must: true,
         without: "the images of what runs already, and names lost by a way that no hook sees",
     },
+];
+
+/// Hooks of the calls that take names, for kernels whose fanotify doesn't tell of names: they make
+/// every system call slower.
+pub(super) const CALLS: &[Hook] = &[
     Hook {
         actions: &["exe_deleted"],
         name: "tracepoint/syscalls/unlink",

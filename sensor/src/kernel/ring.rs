@@ -3,7 +3,7 @@
 use std::{io, os::fd::AsRawFd};
 
 use aya::maps::{MapData, RingBuf};
-use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// Most bytes taken at once, so that a flood can't keep the rest of the sensor waiting.
 const MOST: usize = 4 * 1024 * 1024;
@@ -63,10 +63,10 @@ impl Batch {
 }
 
 /// Something with a file descriptor of its own, such that it can be waited for.
-pub(super) fn awaited<T: AsRawFd>(owner: T) -> io::Result<AsyncFd<T>> {
-    // SAFETY: what is given here (a ring, a fanotify group) owns its descriptor and lives inside
+pub(super) fn awaited<T: AsRawFd>(owner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    // SAFETY: what is given here (a ring, a fanotify group, a file) owns its descriptor and lives inside
     // the AsyncFd, so the descriptor stays open and the same for as long as it is registered.
-    unsafe { AsyncFd::register(owner) }.map_err(io::Error::from)
+    unsafe { AsyncFd::register_with_interest(owner, interest) }.map_err(io::Error::from)
 }
 
 /// A ring that can be waited for.
@@ -74,7 +74,7 @@ pub(super) struct Ring(AsyncFd<RingBuf<MapData>>);
 
 impl Ring {
     pub(super) fn new(map: RingBuf<MapData>) -> io::Result<Self> {
-        Ok(Self(awaited(map)?))
+        Ok(Self(awaited(map, Interest::READABLE)?))
     }
 
     /// Waits until the kernel wakes the reader of this ring.

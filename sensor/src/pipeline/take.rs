@@ -9,10 +9,11 @@ use crate::{
         self, Actor, Event, Fact, Key, Stamp, exe_deleted, exe_memfd, exec::Exec, exit, fork, name::Name,
     },
     field::Field,
+    kernel::Marked,
     process::{Image, Process, Table},
     procfs::{Details, Reader},
     record::{Record, Text},
-    verdict::{Hint, runtime},
+    verdict::{Answers, Hint, runtime},
 };
 
 /// For how long after a hint that came ahead of the deed everything is looked at each round, nanoseconds.
@@ -54,9 +55,10 @@ impl Pipeline<'_> {
         if exec.executable.cut || exec.working_directory.cut || exec.args_unread {
             self.complete(stamp.key, &mut exec);
         }
-        self.mark(stamp.key, &exec.running)?;
         self.verdicts.left(stamp.key);
         let (_, before) = self.table.became(stamp.key, stamp.time, actor, &exec);
+        self.watch_space(&actor, stamp.key.pid, stamp.time);
+        self.mark(stamp.key, &exec.running)?;
         let Some(process) = self.table.get(stamp.key) else {
             return Ok(());
         };
@@ -126,14 +128,7 @@ impl Pipeline<'_> {
         let Some(process) = self.table.get(stamp.key) else {
             return Ok(());
         };
-        self.verdicts.hint(Hint {
-            time: stamp.time,
-            actor: process.clone(),
-            thread: stamp.thread,
-            call: Some(name.call),
-            names: [name.old, name.new],
-            own: name.own,
-        });
+        self.verdicts.hint(Hint::of(process.clone(), stamp.time, stamp.thread, name));
         self.hinted |= name.old.is_some() || name.new.is_some();
         if name.ahead {
             self.ahead = stamp.time.saturating_add(AHEAD);
@@ -173,7 +168,9 @@ impl Pipeline<'_> {
 
     /// Somebody touched a file that is running: what became of it shows in a look.
     pub(super) fn take_touched(&mut self, now: u64) {
-        for touch in self.kernel.touched() {
+        let touches = self.kernel.touched();
+        self.count_overflows(touches.overflows);
+        for touch in touches.told {
             self.hinted = true;
             // The kernel tells a link less before the name is gone, so a look or two more.
             self.ahead = self.ahead.max(now.saturating_add(TOUCHED));
@@ -181,10 +178,31 @@ impl Pipeline<'_> {
         }
     }
 
+    /// Names went, of whatever files: kept for when something running is found to have lost its own.
+    pub(super) fn take_gone(&mut self) {
+        let touches = self.kernel.gone();
+        self.count_overflows(touches.overflows);
+        let now = self.host.boot_now();
+        for touch in touches.told {
+            self.verdicts.gone(now, touch);
+        }
+    }
+
+    fn count_overflows(&mut self, overflows: u64) {
+        self.counts.lost("kernel", exe_deleted::ACTION.name, "queue_full", overflows);
+        self.hinted |= overflows != 0;
+    }
+
     /// Asks the kernel to tell when the image of a process is touched.
     pub(super) fn mark(&mut self, key: Key, running: &event::Running) -> Result<(), PipelineError> {
-        let named = running.inode != 0 && !running.nameless();
-        if named && self.kernel.mark(running, &self.reader.executable(key.pid)) {
+        if running.inode == 0 || running.nameless() {
+            return Ok(());
+        }
+        let Marked { new, uncovered } = self.kernel.mark(running, &self.reader.executable(key.pid));
+        // What happened before the mark, nobody is woken for.
+        let path = self.table.get(key).and_then(|process| process.image.executable.as_ref());
+        self.hinted |= new && path.is_some_and(|path| !self.reader.named(key.pid, path));
+        if uncovered {
             self.tell_coverage(self.host.boot_now())?;
         }
         Ok(())
@@ -232,8 +250,13 @@ impl Pipeline<'_> {
         if !self.verdicts.open() {
             return Ok(());
         }
-        let taken = |process: &Process, table: &Table| taken(&self.reader, process, table);
-        for found in self.verdicts.settle(&mut self.table, now, taken) {
+        let answers = Answers {
+            taken: &|process, table| taken(&self.reader, process, table),
+            tells: &|device| self.kernel.tells_names(device),
+            thread_of: &|thread| self.kernel.thread_of(thread),
+            thread_group: &|thread| self.reader.thread_group(thread),
+        };
+        for found in self.verdicts.settle(&mut self.table, now, &answers) {
             self.tell_lost(&found)?;
         }
         Ok(())

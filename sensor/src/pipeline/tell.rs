@@ -15,7 +15,9 @@ impl Pipeline<'_> {
         let mut record = exe_deleted::ACTION.record();
         if let Some(hint) = &found.hint {
             self.enricher.set(&hint.actor, &mut record);
-            record.set(Field::ProcessThreadId, hint.thread);
+            if let Some(thread) = hint.thread {
+                record.set(Field::ProcessThreadId, thread);
+            }
         }
         found.lost.set(&mut record);
         if let Some(first) = found.runners.first() {

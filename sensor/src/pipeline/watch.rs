@@ -1,0 +1,44 @@
+//! Which file systems are watched for names that go: what is mounted here, and where others live.
+
+use super::{Pipeline, PipelineError};
+use crate::event::Actor;
+
+/// How long what is mounted in another mount namespace is taken to be the same, nanoseconds.
+const SAME: u64 = 200_000_000;
+/// Most mount namespaces that are remembered.
+const MOST: usize = 1024;
+
+impl Pipeline<'_> {
+    /// Watches what is mounted where the sensor lives, and asks to be told of each change.
+    pub(super) fn watch_here(&mut self) -> Result<(), PipelineError> {
+        let changes = self.reader.mount_changes().map_err(PipelineError::Mounts)?;
+        self.kernel.wake_for_mounts(changes).map_err(PipelineError::Mounts)?;
+        self.mounts_changed();
+        Ok(())
+    }
+
+    /// Something was mounted or unmounted where the sensor lives.
+    pub(super) fn mounts_changed(&mut self) {
+        let mounts = self.reader.mounts(std::process::id());
+        self.kernel.mounted(mounts.into_iter());
+    }
+
+    /// Watches what is mounted where a process lives, unless that was just done.
+    ///
+    /// The kernel tells nothing of what is mounted in other namespaces: what is executed there is the
+    /// occasion to look again.
+    pub(super) fn watch_space(&mut self, actor: &Actor, pid: u32, now: u64) {
+        let space = actor.mount_namespace();
+        let here = self.table.at(std::process::id()).map(|own| own.actor.mount_namespace());
+        let same = |when: &u64| when.saturating_add(SAME) > now;
+        if space == 0 || here == Some(space) || self.spaces.get(&space).is_some_and(same) {
+            return;
+        }
+        if self.spaces.len() >= MOST {
+            self.spaces.clear();
+        }
+        self.spaces.insert(space, now);
+        let mounts = self.reader.mounts(pid);
+        self.kernel.mounted(mounts.into_iter());
+    }
+}
