@@ -14,7 +14,7 @@ use sensor_common::{
 use crate::{
     emit::{Haste, header, lost, seen, submit},
     map::{Big, KNOWN, NAMES, TOLD},
-    path::{cgroup, path, since},
+    path::{Top, cgroup, path, since},
     read::{At, Typed, append, ask, big, cursor, set_cursor, text_byte, user_args},
     task::{Task, actor, running},
 };
@@ -66,14 +66,18 @@ fn arguments(big: &mut Big, mm: At<Typed>) {
 #[inline(always)]
 fn places(big: &mut Big, task: Task<Typed>, file: Option<At<Typed>>) {
     let leaf = cursor(big);
+    let mut top = Top::default();
     big.exec.executable = match file {
-        Some(file) => path(big, file.follow(ask!(offsets.file_dentry)), file.follow(ask!(offsets.file_mnt))),
+        Some(file) => {
+            let (dentry, mnt) = (file.follow(ask!(offsets.file_dentry)), file.follow(ask!(offsets.file_mnt)));
+            path(big, dentry, mnt, &mut top)
+        }
         None => Path::default(),
     };
     remember_name(big, leaf);
     let fs = task.0.follow(ask!(offsets.task_fs));
-    let (pwd, mnt) = (fs.follow(ask!(offsets.fs_pwd_dentry)), fs.follow(ask!(offsets.fs_pwd_mnt)));
-    big.exec.working_directory = path(big, pwd, mnt);
+    let (dentry, mnt) = (fs.follow(ask!(offsets.fs_pwd_dentry)), fs.follow(ask!(offsets.fs_pwd_mnt)));
+    big.exec.working_directory = path(big, dentry, mnt, &mut top);
 }
 
 /// Writes the script's name, when it is one, and the cgroup's names.
