@@ -1,8 +1,9 @@
 //! The only reads of kernel and user memory, and the only raw uses of map values.
 //!
 //! All unsafe of the programs lives here. What makes it sound everywhere: the helpers take any
-//! address and fail instead of faulting, a failed read leaves zeros, and every type read is made
-//! of integers (`FromBytes`), for which any bytes are a value. The verifier checks the rest again.
+//! address and fail instead of faulting, as does a load by type, a failed read leaves zeros, and
+//! every type read is made of integers (`FromBytes`), for which any bytes are a value. The verifier
+//! checks the rest again.
 
 use core::{ffi::c_void, hint::black_box, marker::PhantomData, mem::MaybeUninit, ptr};
 

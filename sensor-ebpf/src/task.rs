@@ -56,15 +56,16 @@ impl<R: Reach> Task<R> {
         self.0.follow(ask!(offsets.task_signal))
     }
 
+    /// The memory of the process; a kernel thread has none.
     #[inline(always)]
-    pub fn mm(self) -> At<R> {
-        self.0.follow(ask!(offsets.task_mm))
+    pub fn mm(self) -> Option<At<R>> {
+        self.0.follow_some(ask!(offsets.task_mm))
     }
 
     /// The file that is executed, when there is one.
     #[inline(always)]
     pub fn exe_file(self) -> Option<At<R>> {
-        self.0.follow_some(ask!(offsets.task_mm))?.follow_some(ask!(offsets.mm_exe_file))
+        self.mm()?.follow_some(ask!(offsets.mm_exe_file))
     }
 
     /// The cgroup's `kernfs_node`: of version 1 where version 2 says nothing. The first controller stands for all of them, as container runtimes use all.

@@ -46,9 +46,11 @@ pub fn exec(context: BtfTracePointContext) -> u32 {
 
 /// Copies the arguments to the start of the text.
 #[inline(always)]
-fn arguments(big: &mut Big, mm: At<Typed>) {
-    let start: u64 = mm.get(ask!(offsets.mm_arg_start));
-    let end: u64 = mm.get(ask!(offsets.mm_arg_end));
+fn arguments(big: &mut Big, mm: Option<At<Typed>>) {
+    let (start, end): (u64, u64) = match mm {
+        Some(mm) => (mm.get(ask!(offsets.mm_arg_start)), mm.get(ask!(offsets.mm_arg_end))),
+        None => (0, 0),
+    };
     let total = end.saturating_sub(start);
     let len = if total > MAX_ARGS as u64 { MAX_ARGS as u32 } else { total as u32 };
     big.exec.args_bytes = total;

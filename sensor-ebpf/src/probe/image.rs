@@ -17,7 +17,7 @@ pub extern "C" fn image(context: *mut c_void) -> i32 {
         return 0;
     };
     let task = Task(task);
-    if task.pid() != task.tgid() && !task.leader().mm().is_null() {
+    if task.pid() != task.tgid() && task.leader().mm().is_some() {
         return 0;
     }
     let Some(record) = small::<Image>(IMAGE) else {

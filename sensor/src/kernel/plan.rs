@@ -7,7 +7,7 @@ use super::{State, facts::Facts};
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attach {
-    /// To a raw tracepoint, with the types of its arguments.
+    /// To a raw tracepoint, by the types of its arguments: its program reads what they point to by plain loads.
     Typed(&'static str),
     /// To a raw tracepoint.
     Raw(&'static str),
