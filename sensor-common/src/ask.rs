@@ -96,6 +96,8 @@ offsets! {
     signal_ioac: "signal_struct" ["ioac"] May, "I/O totals";
     signal_maxrss: "signal_struct" ["maxrss"] May, "largest resident size";
     signal_runtime: "signal_struct" ["sum_sched_runtime"] May, "CPU totals";
+    io_rchar: "task_io_accounting" ["rchar"] May, "I/O totals";
+    io_read_bytes: "task_io_accounting" ["read_bytes"] May, "I/O totals";
     pid_level: "pid" ["level"] May, "pid namespaces";
     pid_numbers: "pid" ["numbers"] May, "session leaders";
     upid_ns: "upid" ["ns"] May, "pid namespaces";

@@ -11,7 +11,7 @@ use sensor_common::{
 
 use crate::{
     map::{BULK, URGENT},
-    read::{ask, count, output},
+    read::{Reach, ask, count, output},
     task::Task,
 };
 
@@ -28,7 +28,7 @@ pub enum Haste {
 
 /// The head of a record of `kind` about `task`.
 #[inline(always)]
-pub fn header(task: &Task, kind: u16, size: usize) -> Header {
+pub fn header<R: Reach>(task: Task<R>, kind: u16, size: usize) -> Header {
     Header {
         time: crate::read::now(),
         start: task.leader_start(),

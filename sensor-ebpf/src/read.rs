@@ -1,16 +1,18 @@
 //! The only reads of kernel and user memory, and the only raw uses of map values.
 //!
 //! All unsafe of the programs lives here. What makes it sound everywhere: the helpers take any
-//! address and fail instead of faulting, a failed read leaves zeros, and every type read is made
-//! of integers (`FromBytes`), for which any bytes are a value. The verifier checks the rest again.
+//! address and fail instead of faulting, as does a load by type, a failed read leaves zeros, and
+//! every type read is made of integers (`FromBytes`), for which any bytes are a value. The verifier
+//! checks the rest again.
 
-use core::{ffi::c_void, hint::black_box, mem::MaybeUninit, ptr};
+use core::{ffi::c_void, hint::black_box, marker::PhantomData, mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     EbpfContext,
     bindings::seq_file,
     helpers::generated as helper,
     maps::{LruHashMap, PerCpuArray, RingBuf},
+    programs::BtfTracePointContext,
 };
 use sensor_common::{
     ask::{ABSENT, Ask},
@@ -42,35 +44,152 @@ pub fn constant(place: impl FnOnce(&'static Ask) -> *const u32) -> u32 {
     unsafe { ptr::read_volatile(place(&ASK)) }
 }
 
-/// A value of kernel memory; zeros when the address isn't readable.
-#[inline(always)]
-pub fn kernel<T: FromBytes + Copy>(address: u64) -> T {
-    let mut value = MaybeUninit::<T>::uninit();
-    // SAFETY: the helper writes all of `value`, zeros when it fails, and any bytes are a `T`.
-    unsafe {
-        helper::bpf_probe_read_kernel(
-            value.as_mut_ptr().cast(),
-            size_of::<T>() as u32,
-            address as *const c_void,
-        );
-        value.assume_init()
+/// A number as the kernel's structures hold them: what one load takes.
+pub trait Word: FromBytes + Copy {}
+impl Word for u8 {}
+impl Word for u16 {}
+impl Word for u32 {}
+impl Word for u64 {}
+
+/// How the members of a structure are read.
+pub trait Reach: Copy {
+    fn word<T: Word>(address: u64) -> T;
+    fn words<T: Word, const N: usize>(address: u64) -> [T; N];
+}
+
+/// By the program's own load: of what a typed program is given, and of what that points to. The
+/// verifier knows those types and refuses any other load.
+#[derive(Clone, Copy)]
+pub struct Typed;
+
+/// By a helper, at any address.
+#[derive(Clone, Copy)]
+pub struct Probed;
+
+impl Reach for Typed {
+    #[inline(always)]
+    fn word<T: Word>(address: u64) -> T {
+        // SAFETY: the verifier knows that this address is that of a member; a bad one reads as 0.
+        // Volatile, so that two members are never read by one load, which the verifier refuses.
+        unsafe { ptr::read_volatile(ptr::with_exposed_provenance::<T>(address as usize)) }
+    }
+
+    #[inline(always)]
+    fn words<T: Word, const N: usize>(address: u64) -> [T; N] {
+        let mut words = [T::new_zeroed(); N];
+        let mut next = address;
+        for word in &mut words {
+            *word = Self::word(next);
+            next = next.wrapping_add(size_of::<T>() as u64);
+        }
+        words
     }
 }
 
-/// A member of a kernel structure; zeros when the kernel has no such member.
-#[inline(always)]
-pub fn member<T: FromBytes + Copy>(base: u64, offset: u32) -> T {
-    if offset == ABSENT {
-        return T::new_zeroed();
+impl Reach for Probed {
+    #[inline(always)]
+    fn word<T: Word>(address: u64) -> T {
+        let [word] = Self::words(address);
+        word
     }
-    kernel(base.wrapping_add(u64::from(offset)))
+
+    #[inline(always)]
+    fn words<T: Word, const N: usize>(address: u64) -> [T; N] {
+        let mut words = MaybeUninit::<[T; N]>::uninit();
+        // SAFETY: the helper writes all of `words`, zeros when it fails, and any bytes are a `T`.
+        unsafe {
+            helper::bpf_probe_read_kernel(
+                words.as_mut_ptr().cast(),
+                size_of::<[T; N]>() as u32,
+                address as *const c_void,
+            );
+            words.assume_init()
+        }
+    }
+}
+
+/// The address of a kernel structure, and how it is read.
+#[derive(Clone, Copy)]
+pub struct At<R>(u64, PhantomData<R>);
+
+impl At<Probed> {
+    /// Any address.
+    #[inline(always)]
+    pub fn any(address: u64) -> Self {
+        Self(address, PhantomData)
+    }
+}
+
+impl At<Typed> {
+    /// An argument of a typed program that is a pointer; the verifier checks that it is.
+    #[inline(always)]
+    pub fn argument(context: &BtfTracePointContext, position: usize) -> Self {
+        Self(context.arg(position), PhantomData)
+    }
+}
+
+impl<R: Reach> At<R> {
+    /// The number, for what isn't followed.
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub fn is_null(self) -> bool {
+        self.0 == 0
+    }
+
+    /// A member that is a number; 0 when the kernel has no such member or the address isn't readable.
+    #[inline(always)]
+    pub fn get<T: Word>(self, offset: u32) -> T {
+        if offset == ABSENT {
+            return T::new_zeroed();
+        }
+        R::word(self.0.wrapping_add(u64::from(offset)))
+    }
+
+    /// A member that is an array of numbers.
+    #[inline(always)]
+    pub fn array<T: Word, const N: usize>(self, offset: u32) -> [T; N] {
+        if offset == ABSENT {
+            return [T::new_zeroed(); N];
+        }
+        R::words(self.0.wrapping_add(u64::from(offset)))
+    }
+
+    /// A member of 64 bits that some kernels declare as two of 32: low, high.
+    #[inline(always)]
+    pub fn halves(self, offset: u32) -> u64 {
+        let [low, high] = self.array::<u32, 2>(offset);
+        u64::from(high) << 32 | u64::from(low)
+    }
+
+    /// A member that points to another structure.
+    #[inline(always)]
+    pub fn follow(self, offset: u32) -> Self {
+        Self(self.get(offset), PhantomData)
+    }
+
+    /// A member that may be null. Of a pointer under RCU the verifier wants to see that it was asked.
+    #[inline(always)]
+    pub fn follow_some(self, offset: u32) -> Option<Self> {
+        let there = self.follow(offset);
+        if there.is_null() { None } else { Some(there) }
+    }
+}
+
+/// The offset of a member of a member.
+#[inline(always)]
+pub fn within(outer: u32, inner: u32) -> u32 {
+    if outer == ABSENT || inner == ABSENT { ABSENT } else { outer.wrapping_add(inner) }
 }
 
 /// The running thread's `task_struct`.
 #[inline(always)]
-pub fn current() -> u64 {
+pub fn current() -> At<Probed> {
     // SAFETY: a helper without arguments.
-    unsafe { helper::bpf_get_current_task() }
+    At::any(unsafe { helper::bpf_get_current_task() })
 }
 
 /// Thread group and thread of the running thread: tgid in the upper half.
@@ -174,7 +293,7 @@ pub fn sequence<T>(seq: *mut c_void, record: &T) {
 
 /// The iterator's two arguments: its output and the task, which is null at the end.
 #[inline(always)]
-pub fn iterator(context: *mut c_void) -> Option<(*mut c_void, u64)> {
+pub fn iterator(context: *mut c_void) -> Option<(*mut c_void, At<Typed>)> {
     // SAFETY: the context of `iter/task` is { meta, task }, and meta begins with its seq_file; the
     // verifier knows the types and checks each load.
     unsafe {
@@ -183,7 +302,7 @@ pub fn iterator(context: *mut c_void) -> Option<(*mut c_void, u64)> {
             return None;
         }
         let meta = *context.cast::<*mut *mut c_void>();
-        Some((*meta, task as u64))
+        Some((*meta, At(task as u64, PhantomData)))
     }
 }
 

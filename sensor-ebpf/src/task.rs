@@ -5,189 +5,194 @@ use sensor_common::{
     wire::{Actor, Running},
 };
 
-use crate::read::{ask, current, kernel, member};
+use crate::read::{At, Probed, Reach, ask, current, within};
 
 /// `PIDTYPE_SID` (`include/linux/pid_types.h`).
-const SID: u64 = 3;
+const SID: u32 = 3;
 /// `PFA_NO_NEW_PRIVS` is bit 0 of `atomic_flags` (`include/linux/sched.h`).
 const NO_NEW_PRIVS: u64 = 1;
 
 /// The address of a `task_struct`.
 #[derive(Clone, Copy)]
-pub struct Task(pub u64);
+pub struct Task<R>(pub At<R>);
 
-impl Task {
+impl Task<Probed> {
     /// The running thread.
     #[inline(always)]
     pub fn current() -> Self {
         Self(current())
     }
+}
 
+impl<R: Reach> Task<R> {
     #[inline(always)]
     pub fn pid(self) -> u32 {
-        member(self.0, ask!(offsets.task_pid))
+        self.0.get(ask!(offsets.task_pid))
     }
 
     #[inline(always)]
     pub fn tgid(self) -> u32 {
-        member(self.0, ask!(offsets.task_tgid))
+        self.0.get(ask!(offsets.task_tgid))
     }
 
     #[inline(always)]
     pub fn leader(self) -> Self {
-        Self(member(self.0, ask!(offsets.task_leader)))
+        Self(self.0.follow(ask!(offsets.task_leader)))
     }
 
     /// Start of the process, nanoseconds since boot.
     #[inline(always)]
     pub fn leader_start(self) -> u64 {
-        member(self.leader().0, ask!(offsets.task_start))
+        self.leader().0.get(ask!(offsets.task_start))
     }
 
     #[inline(always)]
     pub fn parent(self) -> Self {
-        Self(member(self.0, ask!(offsets.task_real_parent)))
+        Self(self.0.follow(ask!(offsets.task_real_parent)))
     }
 
     #[inline(always)]
-    pub fn signal(self) -> u64 {
-        member(self.0, ask!(offsets.task_signal))
+    pub fn signal(self) -> At<R> {
+        self.0.follow(ask!(offsets.task_signal))
     }
 
+    /// The memory of the process; a kernel thread has none.
     #[inline(always)]
-    pub fn mm(self) -> u64 {
-        member(self.0, ask!(offsets.task_mm))
+    pub fn mm(self) -> Option<At<R>> {
+        self.0.follow_some(ask!(offsets.task_mm))
     }
 
-    /// The file that is executed, 0 when there is none.
+    /// The file that is executed, when there is one.
     #[inline(always)]
-    pub fn exe_file(self) -> u64 {
-        let mm = self.mm();
-        if mm == 0 { 0 } else { member(mm, ask!(offsets.mm_exe_file)) }
-    }
-
-    #[inline(always)]
-    fn cred(self) -> u64 {
-        member(self.0, ask!(offsets.task_cred))
+    pub fn exe_file(self) -> Option<At<R>> {
+        self.mm()?.follow_some(ask!(offsets.mm_exe_file))
     }
 
     /// The cgroup's `kernfs_node`: of version 1 where version 2 says nothing. The first controller stands for all of them, as container runtimes use all.
     #[inline(always)]
-    pub fn cgroup(self) -> u64 {
-        let set: u64 = member(self.0, ask!(offsets.task_cgroups));
-        let unified = node(member(set, ask!(offsets.css_set_dfl)));
-        if member::<u64>(unified, ask!(offsets.kn_parent)) != 0 {
+    pub fn cgroup(self) -> At<R> {
+        let set = self.0.follow(ask!(offsets.task_cgroups));
+        let unified = node(set.follow(ask!(offsets.css_set_dfl)));
+        if unified.get::<u64>(ask!(offsets.kn_parent)) != 0 {
             return unified;
         }
-        let css: u64 = member(set, ask!(offsets.css_set_subsys));
-        let first = node(member(css, ask!(offsets.css_cgroup)));
-        if member::<u64>(first, ask!(offsets.kn_parent)) != 0 { first } else { unified }
+        let css = set.follow(ask!(offsets.css_set_subsys));
+        let first = node(css.follow(ask!(offsets.css_cgroup)));
+        if first.get::<u64>(ask!(offsets.kn_parent)) != 0 { first } else { unified }
     }
 }
 
 #[inline(always)]
-fn node(cgroup: u64) -> u64 {
-    member(cgroup, ask!(offsets.cgroup_kn))
+fn node<R: Reach>(cgroup: At<R>) -> At<R> {
+    cgroup.follow(ask!(offsets.cgroup_kn))
 }
 
 /// Fills what is told of the one who acts.
 #[inline(always)]
-pub fn actor(task: Task, actor: &mut Actor) {
+pub fn actor<R: Reach>(task: Task<R>, actor: &mut Actor) {
+    let Some(cred) = task.0.follow_some(ask!(offsets.task_cred)) else {
+        *actor = Actor::default();
+        return;
+    };
+    actor.ids = cred.array(ask!(offsets.cred_uid));
+    actor.permitted = cred.halves(ask!(offsets.cred_permitted));
+    actor.effective = cred.halves(ask!(offsets.cred_effective));
     let parent = task.parent();
     actor.parent = parent.tgid();
     actor.parent_start = parent.leader_start();
-    let cred = task.cred();
-    actor.ids = member(cred, ask!(offsets.cred_uid));
-    actor.permitted = member(cred, ask!(offsets.cred_permitted));
-    actor.effective = member(cred, ask!(offsets.cred_effective));
     actor.login_uid = login(task, ask!(offsets.task_loginuid));
     actor.login_session = login(task, ask!(offsets.task_sessionid));
-    actor.no_new_privs = (member::<u64>(task.0, ask!(offsets.task_atomic_flags)) & NO_NEW_PRIVS) as u32;
-    actor.cgroup = member(task.cgroup(), ask!(offsets.kn_id));
+    actor.no_new_privs = (task.0.get::<u64>(ask!(offsets.task_atomic_flags)) & NO_NEW_PRIVS) as u32;
+    actor.cgroup = task.cgroup().get(ask!(offsets.kn_id));
     terminal(task.signal(), actor);
     namespaces(task, cred, actor);
 }
 
 /// A login number; unset where the kernel keeps none.
 #[inline(always)]
-fn login(task: Task, offset: u32) -> u32 {
-    if offset == ABSENT { u32::MAX } else { member(task.0, offset) }
+fn login<R: Reach>(task: Task<R>, offset: u32) -> u32 {
+    if offset == ABSENT { u32::MAX } else { task.0.get(offset) }
 }
 
 #[inline(always)]
-fn terminal(signal: u64, actor: &mut Actor) {
-    let pids = ask!(offsets.signal_pids);
-    let session: u64 = if pids == ABSENT { 0 } else { kernel(signal + u64::from(pids) + SID * 8) };
-    actor.session = member(session, ask!(offsets.pid_numbers));
+fn terminal<R: Reach>(signal: At<R>, actor: &mut Actor) {
+    let session = signal.follow(within(ask!(offsets.signal_pids), SID * 8));
+    actor.session = session.get(ask!(offsets.pid_numbers));
     actor.tty_major = 0;
     actor.tty_minor = 0;
-    let tty: u64 = member(signal, ask!(offsets.signal_tty));
-    if tty != 0 {
-        let driver: u64 = member(tty, ask!(offsets.tty_driver));
-        actor.tty_major = member(driver, ask!(offsets.driver_major));
-        actor.tty_minor = member::<u32>(driver, ask!(offsets.driver_minor))
-            .wrapping_add(member::<u32>(tty, ask!(offsets.tty_index)));
+    if let Some(tty) = signal.follow_some(ask!(offsets.signal_tty)) {
+        let driver = tty.follow(ask!(offsets.tty_driver));
+        actor.tty_major = driver.get(ask!(offsets.driver_major));
+        let first: u32 = driver.get(ask!(offsets.driver_minor));
+        actor.tty_minor = first.wrapping_add(tty.get(ask!(offsets.tty_index)));
     }
 }
 
 #[inline(always)]
-fn namespaces(task: Task, cred: u64, actor: &mut Actor) {
-    let proxy: u64 = member(task.0, ask!(offsets.task_nsproxy));
-    let pid: u64 = member(task.0, ask!(offsets.task_thread_pid));
-    let level: u32 = member(pid, ask!(offsets.pid_level));
-    let upid = pid
-        .wrapping_add(u64::from(ask!(offsets.pid_numbers)))
-        .wrapping_add(u64::from(level & 31) * u64::from(ask!(upid_size)));
-    let user: u64 = member(cred, ask!(offsets.cred_user_ns));
+fn namespaces<R: Reach>(task: Task<R>, cred: At<R>, actor: &mut Actor) {
+    let proxy = task.0.follow(ask!(offsets.task_nsproxy));
+    let user = cred.follow(ask!(offsets.cred_user_ns));
     actor.namespaces = [
         number(proxy, ask!(offsets.nsproxy_cgroup), ask!(offsets.cgroup_inum)),
         number(proxy, ask!(offsets.nsproxy_ipc), ask!(offsets.ipc_inum)),
         number(proxy, ask!(offsets.nsproxy_mnt), ask!(offsets.mnt_inum)),
         number(proxy, ask!(offsets.nsproxy_net), ask!(offsets.net_inum)),
-        number(upid, ask!(offsets.upid_ns), ask!(offsets.pid_inum)),
-        member(user, ask!(offsets.user_inum)),
+        pid_namespace(task.0.follow(ask!(offsets.task_thread_pid))),
+        user.get(ask!(offsets.user_inum)),
         number(proxy, ask!(offsets.nsproxy_uts), ask!(offsets.uts_inum)),
     ];
 }
 
 /// The inode number of a namespace that `base` points to.
 #[inline(always)]
-fn number(base: u64, pointer: u32, inum: u32) -> u32 {
-    let namespace: u64 = member(base, pointer);
-    if namespace == 0 { 0 } else { member(namespace, inum) }
+fn number<R: Reach>(base: At<R>, pointer: u32, inum: u32) -> u32 {
+    base.follow(pointer).get(inum)
 }
 
-/// Fills what is told of the executed file; false when there is none.
+/// The innermost pid namespace: the last of an array that the verifier can't be told the length of.
 #[inline(always)]
-pub fn running(file: u64, running: &mut Running) -> bool {
-    *running = Running::default();
-    if file == 0 {
-        return false;
+fn pid_namespace<R: Reach>(pid: At<R>) -> u32 {
+    let numbers = ask!(offsets.pid_numbers);
+    let level: u32 = pid.get(ask!(offsets.pid_level));
+    if level == 0 {
+        return number(pid, within(numbers, ask!(offsets.upid_ns)), ask!(offsets.pid_inum));
     }
-    let inode: u64 = member(file, ask!(offsets.file_inode));
-    let dentry: u64 = member(file, ask!(offsets.file_dentry));
-    running.inode = member(inode, ask!(offsets.inode_ino));
-    running.nlink = member(inode, ask!(offsets.inode_nlink));
-    running.mode = u32::from(member::<u16>(inode, ask!(offsets.inode_mode)));
-    running.uid = member(inode, ask!(offsets.inode_uid));
-    running.generation = member(inode, ask!(offsets.inode_generation));
-    running.ctime = member::<u64>(inode, ask!(offsets.inode_ctime))
+    let upid = pid
+        .address()
+        .wrapping_add(u64::from(numbers))
+        .wrapping_add(u64::from(level & 31) * u64::from(ask!(upid_size)));
+    number(At::any(upid), ask!(offsets.upid_ns), ask!(offsets.pid_inum))
+}
+
+/// Fills what is told of the executed file, when there is one.
+#[inline(always)]
+pub fn running<R: Reach>(file: Option<At<R>>, running: &mut Running) {
+    let Some(file) = file else {
+        *running = Running::default();
+        return;
+    };
+    let inode = file.follow(ask!(offsets.file_inode));
+    let dentry = file.follow(ask!(offsets.file_dentry));
+    running.inode = inode.get(ask!(offsets.inode_ino));
+    running.nlink = inode.get(ask!(offsets.inode_nlink));
+    running.mode = u32::from(inode.get::<u16>(ask!(offsets.inode_mode)));
+    running.uid = inode.get(ask!(offsets.inode_uid));
+    running.generation = inode.get(ask!(offsets.inode_generation));
+    running.ctime = inode
+        .get::<u64>(ask!(offsets.inode_ctime))
         .wrapping_mul(1_000_000_000)
-        .wrapping_add(u64::from(member::<u32>(inode, ask!(offsets.inode_ctime_nsec))));
-    running.device = member(member::<u64>(inode, ask!(offsets.inode_sb)), ask!(offsets.sb_dev));
-    running.dentry = dentry;
-    running.parent = member(dentry, ask!(offsets.dentry_parent));
-    let directory: u64 = member(running.parent, ask!(offsets.dentry_inode));
-    running.directory = member(directory, ask!(offsets.inode_ino));
-    running.name_hash = member(dentry, ask!(offsets.dentry_hash_len));
-    if unhashed(dentry) {
-        running.flags |= Running::UNHASHED;
-    }
-    true
+        .wrapping_add(u64::from(inode.get::<u32>(ask!(offsets.inode_ctime_nsec))));
+    running.device = inode.follow(ask!(offsets.inode_sb)).get(ask!(offsets.sb_dev));
+    running.dentry = dentry.address();
+    running.parent = dentry.get(ask!(offsets.dentry_parent));
+    let directory = dentry.follow(ask!(offsets.dentry_parent)).follow(ask!(offsets.dentry_inode));
+    running.directory = directory.get(ask!(offsets.inode_ino));
+    running.name_hash = dentry.halves(ask!(offsets.dentry_hash_len));
+    running.flags = if unhashed(dentry) { Running::UNHASHED } else { 0 };
 }
 
 /// Whether the entry is no longer in its directory (`d_unhashed`, `include/linux/dcache.h`).
 #[inline(always)]
-pub fn unhashed(dentry: u64) -> bool {
-    member::<u64>(dentry, ask!(offsets.dentry_pprev)) == 0
+pub fn unhashed<R: Reach>(dentry: At<R>) -> bool {
+    dentry.get::<u64>(ask!(offsets.dentry_pprev)) == 0
 }

@@ -1,6 +1,6 @@
 //! `exec`: an image is committed (`sched_process_exec`, `fs/exec.c`).
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
 use sensor_common::{
     loss::SCRATCH,
@@ -14,15 +14,15 @@ use sensor_common::{
 use crate::{
     emit::{Haste, header, lost, seen, submit},
     map::{Big, KNOWN, NAMES, TOLD},
-    path::{cgroup, path, since},
-    read::{append, ask, big, cursor, member, set_cursor, text_byte, user_args},
+    path::{Top, cgroup, path, since},
+    read::{At, Typed, append, ask, big, cursor, set_cursor, text_byte, user_args},
     task::{Task, actor, running},
 };
 
-#[raw_tracepoint(tracepoint = "sched_process_exec")]
-pub fn exec(context: RawTracePointContext) -> u32 {
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn exec(context: BtfTracePointContext) -> u32 {
     seen(EXEC);
-    let task = Task(context.arg(0));
+    let task = Task(At::argument(&context, 0));
     let Some(big) = big() else {
         lost(EXEC, SCRATCH);
         return 0;
@@ -33,9 +33,9 @@ pub fn exec(context: RawTracePointContext) -> u32 {
     running(file, &mut big.exec.running);
     arguments(big, task.mm());
     places(big, task, file);
-    names(big, task, context.arg(2));
+    names(big, task, At::argument(&context, 2));
     let size = (TEXT as u32).wrapping_add(cursor(big));
-    big.header = header(&task, EXEC, size as usize);
+    big.header = header(task, EXEC, size as usize);
     let haste = haste(big);
     submit(EXEC, big, size, haste);
     if ask!(log) != 0 {
@@ -46,9 +46,11 @@ pub fn exec(context: RawTracePointContext) -> u32 {
 
 /// Copies the arguments to the start of the text.
 #[inline(always)]
-fn arguments(big: &mut Big, mm: u64) {
-    let start: u64 = member(mm, ask!(offsets.mm_arg_start));
-    let end: u64 = member(mm, ask!(offsets.mm_arg_end));
+fn arguments(big: &mut Big, mm: Option<At<Typed>>) {
+    let (start, end): (u64, u64) = match mm {
+        Some(mm) => (mm.get(ask!(offsets.mm_arg_start)), mm.get(ask!(offsets.mm_arg_end))),
+        None => (0, 0),
+    };
     let total = end.saturating_sub(start);
     let len = if total > MAX_ARGS as u64 { MAX_ARGS as u32 } else { total as u32 };
     big.exec.args_bytes = total;
@@ -64,24 +66,30 @@ fn arguments(big: &mut Big, mm: u64) {
 
 /// Writes the paths of the image and of the working directory.
 #[inline(always)]
-fn places(big: &mut Big, task: Task, file: u64) {
+fn places(big: &mut Big, task: Task<Typed>, file: Option<At<Typed>>) {
     let leaf = cursor(big);
-    let dentry = member(file, ask!(offsets.file_dentry));
-    big.exec.executable = path(big, dentry, member(file, ask!(offsets.file_mnt)));
+    let mut top = Top::default();
+    big.exec.executable = match file {
+        Some(file) => {
+            let (dentry, mnt) = (file.follow(ask!(offsets.file_dentry)), file.follow(ask!(offsets.file_mnt)));
+            path(big, dentry, mnt, &mut top)
+        }
+        None => Path::default(),
+    };
     if ask!(names) != 0 {
         remember_name(big, leaf);
     }
-    let fs: u64 = member(task.0, ask!(offsets.task_fs));
-    let pwd = member(fs, ask!(offsets.fs_pwd_dentry));
-    big.exec.working_directory = path(big, pwd, member(fs, ask!(offsets.fs_pwd_mnt)));
+    let fs = task.0.follow(ask!(offsets.task_fs));
+    let (dentry, mnt) = (fs.follow(ask!(offsets.fs_pwd_dentry)), fs.follow(ask!(offsets.fs_pwd_mnt)));
+    big.exec.working_directory = path(big, dentry, mnt, &mut top);
 }
 
 /// Writes the script's name, when it is one, and the cgroup's names.
 #[inline(always)]
-fn names(big: &mut Big, task: Task, bprm: u64) {
-    let filename: u64 = member(bprm, ask!(offsets.bprm_filename));
-    let interp: u64 = member(bprm, ask!(offsets.bprm_interp));
-    big.exec.args_count = member(bprm, ask!(offsets.bprm_argc));
+fn names(big: &mut Big, task: Task<Typed>, bprm: At<Typed>) {
+    let filename: u64 = bprm.get(ask!(offsets.bprm_filename));
+    let interp: u64 = bprm.get(ask!(offsets.bprm_interp));
+    big.exec.args_count = bprm.get(ask!(offsets.bprm_argc));
     big.exec.reserved = 0;
     let start = cursor(big);
     if filename != interp {

@@ -1,6 +1,6 @@
 //! `exit`: the whole process ends (`sched_process_exit`, `kernel/exit.c`).
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
 use sensor_common::{
     ask::ABSENT,
@@ -13,18 +13,18 @@ use sensor_common::{
 
 use crate::{
     emit::{Haste, header, lost, seen, submit},
-    read::{Record, ask, member, small},
+    read::{At, Record, Typed, ask, small, within},
     task::{Task, actor, running},
 };
 
 /// `SIGNAL_GROUP_EXIT` (`include/linux/sched/signal.h`).
 const GROUP_EXIT: u32 = 4;
 
-#[raw_tracepoint(tracepoint = "sched_process_exit")]
-pub fn exit(context: RawTracePointContext) -> u32 {
-    let task = Task(context.arg(0));
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn exit(context: BtfTracePointContext) -> u32 {
+    let task = Task(At::argument(&context, 0));
     let signal = task.signal();
-    if member::<u32>(signal, ask!(offsets.signal_live)) != 0 {
+    if signal.get::<u32>(ask!(offsets.signal_live)) != 0 {
         return 0;
     }
     // Two threads that end together may both find nobody alive: a newer kernel says who was last.
@@ -36,7 +36,7 @@ pub fn exit(context: RawTracePointContext) -> u32 {
         lost(EXIT, SCRATCH);
         return 0;
     };
-    record.header = header(&task, EXIT, size_of::<Record<Exit>>());
+    record.header = header(task, EXIT, size_of::<Record<Exit>>());
     actor(task, &mut record.actor);
     let body = &mut record.body;
     running(task.exe_file(), &mut body.running);
@@ -52,34 +52,32 @@ pub fn exit(context: RawTracePointContext) -> u32 {
 
 /// What `wait(2)` will give: the group's code when one call or signal ended all, else the leader's.
 #[inline(always)]
-fn status(task: Task, signal: u64) -> u32 {
-    if member::<u32>(signal, ask!(offsets.signal_flags)) & GROUP_EXIT != 0 {
-        return member(signal, ask!(offsets.signal_group_exit_code));
+fn status(task: Task<Typed>, signal: At<Typed>) -> u32 {
+    if signal.get::<u32>(ask!(offsets.signal_flags)) & GROUP_EXIT != 0 {
+        return signal.get(ask!(offsets.signal_group_exit_code));
     }
-    member(task.leader().0, ask!(offsets.task_exit_code))
+    task.leader().0.get(ask!(offsets.task_exit_code))
 }
 
 /// The threads that ended are summed in the signal struct; this one and a leader that ended before are not yet.
 #[inline(always)]
-fn totals(task: Task, signal: u64, body: &mut Exit) {
+fn totals(task: Task<Typed>, signal: At<Typed>, body: &mut Exit) {
+    body.io = io(signal, ask!(offsets.signal_ioac));
+    body.cpu = signal.get(ask!(offsets.signal_runtime));
+    body.max_rss = signal.get(ask!(offsets.signal_maxrss));
+    add(body, task);
     let leader = task.leader();
-    body.io = member(signal, ask!(offsets.signal_ioac));
-    body.cpu = member::<u64>(signal, ask!(offsets.signal_runtime)).wrapping_add(runtime(task));
-    add(&mut body.io, member(task.0, ask!(offsets.task_ioac)));
-    if leader.0 != task.0 {
-        body.cpu = body.cpu.wrapping_add(runtime(leader));
-        add(&mut body.io, member(leader.0, ask!(offsets.task_ioac)));
+    if leader.0.address() != task.0.address() {
+        add(body, leader);
     }
-    body.max_rss = member(signal, ask!(offsets.signal_maxrss));
 }
 
+/// Adds what one thread used.
 #[inline(always)]
-fn runtime(task: Task) -> u64 {
-    member(task.0, ask!(offsets.task_runtime))
-}
-
-#[inline(always)]
-fn add(sum: &mut Io, more: Io) {
+fn add(body: &mut Exit, task: Task<Typed>) {
+    body.cpu = body.cpu.wrapping_add(task.0.get(ask!(offsets.task_runtime)));
+    let more = io(task.0, ask!(offsets.task_ioac));
+    let sum = &mut body.io;
     sum.rchar = sum.rchar.wrapping_add(more.rchar);
     sum.wchar = sum.wchar.wrapping_add(more.wchar);
     sum.syscr = sum.syscr.wrapping_add(more.syscr);
@@ -87,4 +85,13 @@ fn add(sum: &mut Io, more: Io) {
     sum.read_bytes = sum.read_bytes.wrapping_add(more.read_bytes);
     sum.write_bytes = sum.write_bytes.wrapping_add(more.write_bytes);
     sum.cancelled_write_bytes = sum.cancelled_write_bytes.wrapping_add(more.cancelled_write_bytes);
+}
+
+/// The `struct task_io_accounting` at `offset`.
+#[inline(always)]
+fn io(base: At<Typed>, offset: u32) -> Io {
+    let [read_bytes, write_bytes, cancelled_write_bytes] =
+        base.array(within(offset, ask!(offsets.io_read_bytes)));
+    let [rchar, wchar, syscr, syscw] = base.array(within(offset, ask!(offsets.io_rchar)));
+    Io { rchar, wchar, syscr, syscw, read_bytes, write_bytes, cancelled_write_bytes }
 }

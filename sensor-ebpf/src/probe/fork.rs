@@ -1,6 +1,6 @@
 //! `fork`: a process is born (`sched_process_fork`, `kernel/fork.c`).
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use sensor_common::{
     loss::SCRATCH,
     wire::{FORK, fork::Fork},
@@ -9,14 +9,14 @@ use sensor_common::{
 use crate::{
     emit::{Haste, header, lost, seen, submit},
     map::THREADS,
-    read::{Record, small},
+    read::{At, Record, small},
     task::{Task, actor},
 };
 
-#[raw_tracepoint(tracepoint = "sched_process_fork")]
-pub fn fork(context: RawTracePointContext) -> u32 {
-    let creator = Task(context.arg(0));
-    let child = Task(context.arg(1));
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn fork(context: BtfTracePointContext) -> u32 {
+    let creator = Task(At::argument(&context, 0));
+    let child = Task(At::argument(&context, 1));
     if child.pid() != child.tgid() {
         // A thread may have ended when something that it did is told.
         let process = [u64::from(child.tgid()), child.leader_start()];
@@ -29,7 +29,7 @@ pub fn fork(context: RawTracePointContext) -> u32 {
         lost(FORK, SCRATCH);
         return 0;
     };
-    record.header = header(&child, FORK, size_of::<Record<Fork>>());
+    record.header = header(child, FORK, size_of::<Record<Fork>>());
     actor(child, &mut record.actor);
     record.body = Fork { creator_start: creator.leader_start(), creator: creator.tgid(), reserved: 0 };
     submit(FORK, record, size_of::<Record<Fork>>() as u32, Haste::Bulk);

@@ -6,7 +6,7 @@ use sensor_common::wire::{IMAGE, image::Image};
 
 use crate::{
     emit::header,
-    read::{Record, ask, iterator, member, sequence, small},
+    read::{Record, ask, iterator, sequence, small},
     task::{Task, actor, running},
 };
 
@@ -17,14 +17,14 @@ pub extern "C" fn image(context: *mut c_void) -> i32 {
         return 0;
     };
     let task = Task(task);
-    if task.pid() != task.tgid() && task.leader().mm() != 0 {
+    if task.pid() != task.tgid() && task.leader().mm().is_some() {
         return 0;
     }
     let Some(record) = small::<Image>(IMAGE) else {
         return 0;
     };
-    record.header = header(&task, IMAGE, size_of::<Record<Image>>());
-    if member::<u32>(task.signal(), ask!(offsets.signal_live)) != 0 {
+    record.header = header(task, IMAGE, size_of::<Record<Image>>());
+    if task.signal().get::<u32>(ask!(offsets.signal_live)) != 0 {
         record.header.flags = Image::ALIVE;
     }
     actor(task, &mut record.actor);

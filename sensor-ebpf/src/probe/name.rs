@@ -19,7 +19,7 @@ use sensor_common::{
 use crate::{
     emit::{Haste, header, lost, seen, submit},
     map::{Hint, NAMES, PENDING, TOLD},
-    read::{From, Record, ask, context_word, copied, current_pid, last_components, member, small},
+    read::{At, From, Probed, Record, ask, context_word, copied, current_pid, last_components, small},
     task::{Task, actor, running, unhashed},
 };
 
@@ -65,13 +65,13 @@ pub fn leave_rename(context: TracePointContext) -> u32 {
 /// io_uring hands an unlink or a rename to a worker: the names are the kernel's own copies here.
 #[raw_tracepoint(tracepoint = "io_uring_queue_async_work")]
 pub fn uring(context: RawTracePointContext) -> u32 {
-    let request: u64 = match ask!(uring_request) {
+    let request = At::any(match ask!(uring_request) {
         0 => context.arg(0),
         1 => context.arg(1),
         2 => context.arg(2),
         _ => return 0,
-    };
-    let hint = match member::<u8>(request, ask!(offsets.uring_opcode)) {
+    });
+    let hint = match request.get::<u8>(ask!(offsets.uring_opcode)) {
         OP_UNLINKAT => unlinks(From::Kernel, queued(request, ask!(offsets.uring_unlink_name))),
         OP_RENAMEAT => renames(
             From::Kernel,
@@ -90,11 +90,11 @@ pub fn uring(context: RawTracePointContext) -> u32 {
 
 /// The address of a path that a queued request holds.
 #[inline(always)]
-fn queued(request: u64, offset: u32) -> u64 {
+fn queued(request: At<Probed>, offset: u32) -> u64 {
     if offset == ABSENT {
         return 0;
     }
-    member(member::<u64>(request, offset), ask!(offsets.filename_name))
+    request.follow(offset).get(ask!(offsets.filename_name))
 }
 
 #[inline(always)]
@@ -160,17 +160,14 @@ fn leave(context: &impl EbpfContext, call: u32) -> u32 {
 
 /// Whether the caller's own image has no name, and nobody was told yet.
 #[inline(always)]
-fn own_lost(task: Task) -> bool {
-    let file = task.exe_file();
-    if file == 0 {
+fn own_lost(task: Task<Probed>) -> bool {
+    let Some(file) = task.exe_file() else { return false };
+    let dentry = file.follow(ask!(offsets.file_dentry));
+    let inode = file.follow(ask!(offsets.file_inode));
+    if !unhashed(dentry) && inode.get::<u32>(ask!(offsets.inode_nlink)) != 0 {
         return false;
     }
-    let dentry: u64 = member(file, ask!(offsets.file_dentry));
-    let inode: u64 = member(file, ask!(offsets.file_inode));
-    if !unhashed(dentry) && member::<u32>(inode, ask!(offsets.inode_nlink)) != 0 {
-        return false;
-    }
-    let key = [dentry, current_pid() >> 32];
+    let key = [dentry.address(), current_pid() >> 32];
     if TOLD.get_ptr(key).is_some() {
         return false;
     }
@@ -179,13 +176,13 @@ fn own_lost(task: Task) -> bool {
 }
 
 #[inline(always)]
-fn tell(context: &impl EbpfContext, task: Task, hint: Hint) {
+fn tell(context: &impl EbpfContext, task: Task<Probed>, hint: Hint) {
     seen(NAME);
     let Some(record) = small::<Name>(NAME) else {
         lost(NAME, SCRATCH);
         return;
     };
-    record.header = header(&task, NAME, size_of::<Record<Name>>());
+    record.header = header(task, NAME, size_of::<Record<Name>>());
     actor(task, &mut record.actor);
     running(task.exe_file(), &mut record.body.running);
     record.body.flags = hint[0];

@@ -10,7 +10,7 @@ pub const ACTION: Action = Action {
     category: &["process"],
     types: &["start"],
     sentence: "The image of an exec never had, or no longer has, a name: memfd, O_TMPFILE, unlinked before.",
-    hooks: "raw tracepoint sched_process_exec",
+    hooks: "BTF tracepoint sched_process_exec",
     fields: &[Field::EventSeverity, Field::SensorReason, Field::ProcessPreviousExecutable],
     process: true,
 };

@@ -14,7 +14,7 @@ pub const ACTION: Action = Action {
     category: &["process"],
     types: &["start"],
     sentence: "A process executes a new image; of a script, process.executable is the interpreter.",
-    hooks: "raw tracepoint sched_process_exec",
+    hooks: "BTF tracepoint sched_process_exec",
     fields: &[Field::ProcessPreviousExecutable, Field::SensorScriptPath, Field::SensorCapabilitiesGained],
     process: true,
 };

@@ -12,7 +12,7 @@ pub const ACTION: Action = Action {
     category: &["process"],
     types: &["end"],
     sentence: "A process ends, by whatever way, with all its threads; the totals are those of its life.",
-    hooks: "raw tracepoint sched_process_exit, of the last thread",
+    hooks: "BTF tracepoint sched_process_exit, of the last thread",
     fields: &[
         Field::ProcessEnd,
         Field::ProcessExitCode,

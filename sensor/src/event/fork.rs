@@ -11,7 +11,7 @@ pub const ACTION: Action = Action {
     category: &["process"],
     types: &["start"],
     sentence: "A process, not a thread, is born; it still runs its parent's image.",
-    hooks: "raw tracepoint sched_process_fork",
+    hooks: "BTF tracepoint sched_process_fork",
     fields: &[],
     process: true,
 };

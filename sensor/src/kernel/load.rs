@@ -2,7 +2,7 @@
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    programs::{Iter, Program, ProgramError, RawTracePoint, TracePoint},
+    programs::{BtfTracePoint, Iter, Program, ProgramError, RawTracePoint, TracePoint},
 };
 use zerocopy::IntoBytes;
 
@@ -72,6 +72,11 @@ fn attach_program(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let program = ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
     match attach {
+        Attach::Typed(tracepoint) => {
+            let program: &mut BtfTracePoint = program.try_into()?;
+            once(program.load(tracepoint, btf))?;
+            program.attach()?;
+        }
         Attach::Raw(tracepoint) => {
             let program: &mut RawTracePoint = program.try_into()?;
             once(program.load())?;
@@ -101,6 +106,7 @@ pub(super) fn detach(ebpf: &mut Ebpf) {
     for (_, program) in ebpf.programs_mut() {
         // A program that was refused was never loaded: nothing to take out.
         let _: Result<(), ProgramError> = match program {
+            Program::BtfTracePoint(program) => program.unload(),
             Program::RawTracePoint(program) => program.unload(),
             Program::TracePoint(program) => program.unload(),
             Program::Iter(program) => program.unload(),

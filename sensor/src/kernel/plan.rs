@@ -7,6 +7,8 @@ use super::{State, facts::Facts};
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attach {
+    /// To a raw tracepoint, by the types of its arguments: its program reads what they point to by plain loads.
+    Typed(&'static str),
     /// To a raw tracepoint.
     Raw(&'static str),
     /// To a perf tracepoint of the category `syscalls`.
@@ -30,28 +32,28 @@ pub(super) struct Hook {
     pub(super) without: &'static str,
 }
 
-use Attach::{Raw, Syscall, Tasks};
+use Attach::{Raw, Syscall, Tasks, Typed};
 
 /// Every hook. The order is that of attaching: ends before beginnings, so that nothing begins unseen and ends seen.
 pub(super) const HOOKS: &[Hook] = &[
     Hook {
         actions: &["exit"],
-        name: "raw_tp/sched_process_exit",
-        programs: &[("exit", Raw("sched_process_exit"))],
+        name: "tp_btf/sched_process_exit",
+        programs: &[("exit", Typed("sched_process_exit"))],
         must: true,
         without: "ends of processes",
     },
     Hook {
         actions: &["exec", "exe_memfd"],
-        name: "raw_tp/sched_process_exec",
-        programs: &[("exec", Raw("sched_process_exec"))],
+        name: "tp_btf/sched_process_exec",
+        programs: &[("exec", Typed("sched_process_exec"))],
         must: true,
         without: "executions",
     },
     Hook {
         actions: &["fork"],
-        name: "raw_tp/sched_process_fork",
-        programs: &[("fork", Raw("sched_process_fork"))],
+        name: "tp_btf/sched_process_fork",
+        programs: &[("fork", Typed("sched_process_fork"))],
         must: true,
         without: "births of processes",
     },
@@ -138,7 +140,7 @@ pub(super) fn refusal(hook: &Hook, facts: &Facts) -> Option<Outcome> {
             "this kernel's io_uring can't unlink or rename, or doesn't tell".to_owned(),
             "nothing to do",
         )),
-        Raw(_) | Tasks => None,
+        Typed(_) | Raw(_) | Tasks => None,
     })
 }
 
