@@ -11,7 +11,7 @@ use sensor_common::{
 
 use crate::{
     map::{BULK, URGENT},
-    read::{Reach, ask, count, output},
+    read::{Reach, ask, count, end_of_quiet, output},
     task::Task,
 };
 
@@ -65,10 +65,11 @@ pub fn submit<T>(kind: u16, record: &T, size: u32, haste: Haste) {
     }
 }
 
-/// A wake-up for each record would cost the workload more than all the rest: only a filling ring wakes.
+/// A wake-up for each record would cost the workload more than all the rest: only the first after a
+/// long sleep of the reader wakes it, and a filling ring.
 #[inline(always)]
 fn bulk_wake(ring: &RingBuf) -> u64 {
-    if ring.query(u64::from(BPF_RB_AVAIL_DATA)) > u64::from(ask!(fill_mark)) {
+    if end_of_quiet() || ring.query(u64::from(BPF_RB_AVAIL_DATA)) > u64::from(ask!(fill_mark)) {
         u64::from(BPF_RB_FORCE_WAKEUP)
     } else {
         u64::from(BPF_RB_NO_WAKEUP)

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
 };
 use sensor_common::{
     loss::SLOTS,
@@ -71,3 +71,7 @@ pub static TOLD: LruHashMap<[u64; 2], u32> = LruHashMap::with_max_entries(4096, 
 /// Process (id and start) of each thread that began, the last of them; also of the first thread, when it isn't the only one.
 #[map]
 pub static THREADS: LruHashMap<u32, [u64; 2]> = LruHashMap::with_max_entries(16384, 0);
+
+/// 1 while the reader sleeps long: who puts the first record into the bulk ring wakes it, and sets 0.
+#[map]
+pub static QUIET: Array<u32> = Array::with_max_entries(1, 0);

@@ -23,7 +23,7 @@ use sensor_common::{
 };
 use zerocopy::FromBytes;
 
-use crate::map::{BIG, Big, COUNT, PATH, SMALL, Small};
+use crate::map::{BIG, Big, COUNT, PATH, QUIET, SMALL, Small};
 
 /// What user space asked, set before the load; read-only data from then on.
 #[unsafe(no_mangle)]
@@ -261,6 +261,24 @@ pub fn count(index: u32) {
     if let Some(counter) = slot(&COUNT, index) {
         *counter = counter.wrapping_add(1);
     }
+}
+
+/// Whether the reader sleeps long, which is over for the others with that. Two may both be told so:
+/// one wake-up too many.
+#[inline(always)]
+pub fn end_of_quiet() -> bool {
+    let Some(quiet) = QUIET.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: a map value, never freed while the program runs; any number is a `u32`, and no reference
+    // is made to it.
+    unsafe {
+        if ptr::read_volatile(quiet) == 0 {
+            return false;
+        }
+        ptr::write_volatile(quiet, 0);
+    }
+    true
 }
 
 /// Puts the first `size` bytes of `record` into a ring; false when it was full.

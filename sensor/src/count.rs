@@ -42,6 +42,13 @@ impl Counts {
         self.delivered.get(action).copied().unwrap_or(0)
     }
 
+    /// How many of an action were lost for a reason, at whatever stage.
+    #[must_use]
+    pub fn lost_for(&self, action: &str, reason: &str) -> u64 {
+        let of = |(at, _): &(&(&str, &str, &str), &u64)| at.1 == action && at.2 == reason;
+        self.lost.iter().filter(of).map(|(_, count)| count).sum()
+    }
+
     /// How many of an action were lost, at whatever stage.
     #[must_use]
     pub fn lost_of(&self, action: &str) -> u64 {
@@ -62,7 +69,7 @@ mod tests {
         assert_eq!(counts.news(), [("kernel", "exec", "ring_full", 2), ("output", "exec", "full", 1)]);
         counts.lost("output", "exec", "full", 4);
         assert_eq!(counts.news(), [("output", "exec", "full", 4)]);
-        assert_eq!(counts.lost_of("exec"), 7);
+        assert_eq!((counts.lost_of("exec"), counts.lost_for("exec", "full")), (7, 5));
         counts.delivered("exec");
         assert_eq!((counts.delivered_of("exec"), counts.delivered_of("exit")), (1, 0));
     }

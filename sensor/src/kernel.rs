@@ -5,12 +5,13 @@ use std::{
     error::Error,
     fs::File,
     io::{self, Read},
+    os::fd::RawFd,
     path::{Path, PathBuf},
 };
 
 use aya::{
     Ebpf,
-    maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
     programs::Iter,
 };
 use sensor_common::{
@@ -126,6 +127,8 @@ pub enum KernelError {
     Ring(#[source] io::Error),
     #[error("reading the kernel's list of tasks")]
     Tasks(#[source] Box<dyn Error + Send + Sync>),
+    #[error("telling the programs that nobody reads for a while")]
+    Quiet(#[source] MapError),
     #[error("reading the programs' counters")]
     Counters(#[source] MapError),
 }
@@ -138,6 +141,7 @@ pub struct Kernel {
     marks: Option<Marks>,
     names: Option<Names>,
     mounts: Option<AsyncFd<File>>,
+    quiet: Array<MapData, u32>,
     coverage: Vec<Coverage>,
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
 }
@@ -153,6 +157,7 @@ impl Kernel {
         let mut ebpf = load::object(&facts, options, names.is_none())?;
         let urgent = ring(&mut ebpf, "URGENT")?;
         let bulk = ring(&mut ebpf, "BULK")?;
+        let quiet = quiet(&mut ebpf)?;
         let log = match options.log {
             true => Some(
                 aya_log::EbpfLogger::init(&mut ebpf)
@@ -172,7 +177,7 @@ impl Kernel {
             )
         }));
         let marks = marks(&mut coverage);
-        Ok(Self { ebpf, urgent, bulk, marks, names, mounts: None, coverage, log })
+        Ok(Self { ebpf, urgent, bulk, marks, names, mounts: None, quiet, coverage, log })
     }
 
     /// What is seen, by which hook.
@@ -195,6 +200,15 @@ impl Kernel {
             }
         }
         .map_err(KernelError::Ring)
+    }
+
+    /// The reader is going to sleep long: from now on the next record of whatever kind wakes it. What came
+    /// before is to be looked for once more.
+    ///
+    /// # Errors
+    /// When the programs can't be told.
+    pub fn sleep_long(&mut self) -> Result<(), KernelError> {
+        self.quiet.set(0, 1, 0).map_err(KernelError::Quiet)
     }
 
     /// Wakes from now on also when what is mounted changes, which this file tells.
@@ -327,6 +341,12 @@ impl Kernel {
         Ok(counters)
     }
 
+    /// The attached programs that tell of an event, with their descriptors: `/proc/self/fdinfo` says how often
+    /// the kernel skipped one because it was under way already.
+    pub fn programs(&self) -> impl Iterator<Item = (&'static str, RawFd)> {
+        load::telling(&self.ebpf)
+    }
+
     /// Takes the programs out of the kernel; the rings can still be drained.
     pub fn stop(&mut self) {
         load::detach(&mut self.ebpf);
@@ -415,6 +435,12 @@ fn names(by: config::Names) -> (Option<Names>, Coverage) {
         },
     };
     (None, row(State::Absent, format!("tracepoints of the calls see names go instead: {refused}")))
+}
+
+fn quiet(ebpf: &mut Ebpf) -> Result<Array<MapData, u32>, KernelError> {
+    let failed = |source: Box<dyn Error + Send + Sync>| KernelError::Load { what: "QUIET", source };
+    let map = ebpf.take_map("QUIET").ok_or_else(|| failed("the object has no such map".into()))?;
+    Array::try_from(map).map_err(|error| failed(error.into()))
 }
 
 fn ring(ebpf: &mut Ebpf, name: &'static str) -> Result<Ring, KernelError> {

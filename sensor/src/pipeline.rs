@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    os::fd::RawFd,
     time::Duration,
 };
 
@@ -29,12 +30,14 @@ mod watch;
 
 /// How often the bulk ring is looked at while there is something in it.
 const BUSY: Duration = Duration::from_millis(10);
-/// And while there is nothing.
-const IDLE: Duration = Duration::from_millis(20);
+/// And while there is nothing: the first record wakes, only names that go wait in a queue.
+const IDLE: Duration = Duration::from_millis(100);
 /// And while a name that went is being cleared up.
 const WATCHFUL: Duration = Duration::from_millis(1);
 /// How often everything that runs is looked at again, nanoseconds.
 const SWEEP: u64 = 1_000_000_000;
+/// Why something was lost that not even the hooks saw.
+const SKIPPED: &str = "skipped";
 /// The version of the schema that the fields are those of.
 const ECS_VERSION: &str = "9.4.0";
 
@@ -68,6 +71,8 @@ pub struct Pipeline<'a> {
     /// Events that the output has and has not written, oldest first.
     waiting: VecDeque<&'static str>,
     counters: Counters,
+    /// How often the kernel skipped a program, by its descriptor.
+    skipped: HashMap<RawFd, u64>,
     /// What every record has.
     common: Record,
     run: String,
@@ -101,6 +106,7 @@ impl<'a> Pipeline<'a> {
             counts: Counts::default(),
             waiting: VecDeque::new(),
             counters: Counters::default(),
+            skipped: HashMap::new(),
             common: common(host),
             run: run_id(host),
             sequence: 0,
@@ -141,7 +147,7 @@ impl<'a> Pipeline<'a> {
         self.flush()?;
         ready();
         let mut stop = std::pin::pin!(stop);
-        let mut pause = BUSY;
+        let (mut pause, mut quiet) = (BUSY, false);
         loop {
             tokio::select! {
                 biased;
@@ -153,6 +159,14 @@ impl<'a> Pipeline<'a> {
                 }
             }
             pause = self.round(&mut batch)?;
+            if pause != IDLE {
+                quiet = false;
+            } else if !quiet {
+                self.kernel.sleep_long()?;
+                // What came before that woke nobody.
+                pause = Duration::ZERO;
+                quiet = true;
+            }
         }
         self.end(&mut batch)
     }
@@ -230,6 +244,7 @@ impl<'a> Pipeline<'a> {
 
     /// Out of the kernel first, then everything that is still in the rings.
     fn end(&mut self, batch: &mut Batch) -> Result<(), PipelineError> {
+        self.count_skipped();
         self.kernel.stop();
         loop {
             self.kernel.drain(batch);
@@ -285,7 +300,8 @@ impl<'a> Pipeline<'a> {
         let own = KINDS.iter().filter(|(_, name)| event::action(name) == *name);
         let mut sums: Vec<_> = own
             .map(|(kind, name)| {
-                (*name, self.counters.seen(*kind), self.counts.delivered_of(name), self.counts.lost_of(name))
+                let seen = self.counters.seen(*kind) + self.counts.lost_for(name, SKIPPED);
+                (*name, seen, self.counts.delivered_of(name), self.counts.lost_of(name))
             })
             .collect();
         // Of the hints few become an alert: seen are those that did, and those that were lost before.

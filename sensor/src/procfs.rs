@@ -6,6 +6,7 @@
 use std::{
     ffi::OsStr,
     io::Read,
+    os::fd::RawFd,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
@@ -103,6 +104,15 @@ impl Reader {
     pub fn named(&self, pid: u32, path: &Text) -> bool {
         let link = std::fs::read_link(self.executable(pid));
         link.map_or(true, |link| link.as_os_str().as_bytes() == path.as_bytes())
+    }
+
+    /// How often the kernel didn't run a program of ours, as it was under way on that CPU already
+    /// (`bpf_prog_show_fdinfo`, `kernel/bpf/syscall.c`); 0 where it doesn't tell.
+    #[must_use]
+    pub fn program_misses(&self, fd: RawFd) -> u64 {
+        let info = std::fs::read_to_string(self.root.join(format!("self/fdinfo/{fd}"))).unwrap_or_default();
+        let misses = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+        misses.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
     }
 
     /// The process that a thread is of, while it lives.

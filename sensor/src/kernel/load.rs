@@ -1,5 +1,7 @@
 //! Loads the programs, sets what they are told, attaches them.
 
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+
 use aya::{
     Btf, Ebpf, EbpfLoader,
     programs::{BtfTracePoint, Iter, Program, ProgramError, RawTracePoint, TracePoint},
@@ -99,6 +101,19 @@ fn once(result: Result<(), ProgramError>) -> Result<(), ProgramError> {
         Err(ProgramError::AlreadyLoaded) => Ok(()),
         other => other,
     }
+}
+
+/// The programs that are in the kernel and tell of an event, by themselves and not when asked.
+pub(super) fn telling(ebpf: &Ebpf) -> impl Iterator<Item = (&'static str, RawFd)> {
+    HOOKS
+        .iter()
+        .chain(CALLS)
+        .flat_map(|hook| hook.programs.iter().map(move |program| (hook, program)))
+        .filter_map(|(hook, (name, attach))| {
+            let fd = ebpf.program(name)?.fd().ok()?;
+            let action = hook.actions.first().filter(|_| *attach != Attach::Tasks)?;
+            Some((*action, fd.as_fd().as_raw_fd()))
+        })
 }
 
 /// Takes every program out of the kernel; what is in the rings stays.

@@ -1,6 +1,6 @@
 //! Records on their way out: completed, written, and counted whatever becomes of them.
 
-use super::{Pipeline, PipelineError};
+use super::{Pipeline, PipelineError, SKIPPED};
 use crate::{
     event::{self, Action, Stamp, exe_deleted, loss},
     field::Field,
@@ -59,6 +59,7 @@ impl Pipeline<'_> {
     }
 
     pub(super) fn tell_losses(&mut self) -> Result<(), PipelineError> {
+        self.count_skipped();
         let counters = self.kernel.counters()?;
         for (action, reason, count) in counters.lost_since(&self.counters) {
             self.counts.lost("kernel", action, reason, count);
@@ -74,6 +75,14 @@ impl Pipeline<'_> {
             .collect();
         let record = loss::record(&rows);
         self.deliver(loss::ACTION.name, self.host.boot_now(), record)
+    }
+
+    pub(super) fn count_skipped(&mut self) {
+        for (action, fd) in self.kernel.programs() {
+            let misses = self.reader.program_misses(fd);
+            let before = self.skipped.insert(fd, misses).unwrap_or(0);
+            self.counts.lost("kernel", action, SKIPPED, misses.saturating_sub(before));
+        }
     }
 
     /// Completes a record and gives its line to the output.
