@@ -152,8 +152,8 @@ impl Kernel {
     /// # Errors
     /// When it takes not even the hooks without which nothing is worth seeing.
     pub fn start(options: &Options) -> Result<Self, KernelError> {
-        let facts = Facts::gather()?;
         let (names, row) = names(options.names);
+        let facts = Facts::gather(names.is_none())?;
         let mut ebpf = load::object(&facts, options, names.is_none())?;
         let urgent = ring(&mut ebpf, "URGENT")?;
         let bulk = ring(&mut ebpf, "BULK")?;

@@ -199,9 +199,11 @@ fn no_btf() {
 }
 
 /// Runs a sensor in the mounts of the caller: it works, or says what is missing.
-fn works_or_tells(what: &str) {
+fn works_or_tells(what: &str, config: &str) {
     let folder = Folder::new();
-    let sensor = Sensor::start(words![]);
+    let file = folder.at("sensor.toml");
+    fs::write(&file, config).unwrap();
+    let sensor = Sensor::start(words!["--config", file]);
     let victim = actor_at(folder.at("victim"));
     done(&victim, words!["unlink", &victim]);
     sensor.find("exec").exe(&victim).wait();
@@ -226,7 +228,9 @@ fn no_tracefs() {
         unmount("/sys/kernel/tracing");
         unmount("/sys/kernel/debug/tracing");
         unmount("/sys/kernel/debug");
-        works_or_tells("tracefs");
+        works_or_tells("tracefs", "");
+        assert!(!Path::new("/sys/kernel/tracing/events").exists(), "mounted, and not needed");
+        works_or_tells("tracefs", "kernel.names = \"tracepoints\"\n");
     });
 }
 
@@ -242,7 +246,7 @@ fn no_cgroups() {
                 unmount(place);
             }
         }
-        works_or_tells("cgroup");
+        works_or_tells("cgroup", "");
     });
 }
 

@@ -26,11 +26,12 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Asks the kernel.
-    pub(super) fn gather() -> Result<Self, KernelError> {
+    /// Asks the kernel; `calls`: also for the tracepoints of calls.
+    pub(super) fn gather(calls: bool) -> Result<Self, KernelError> {
         let bytes = fs::read(BTF).map_err(|source| KernelError::NoBtf { path: BTF, source })?;
         let (ask, missing) = answers(&bytes)?;
-        Ok(Self { ask, missing, tracefs: tracefs() })
+        let tracefs = if calls { tracefs() } else { Err("not needed".to_owned()) };
+        Ok(Self { ask, missing, tracefs })
     }
 
     /// Whether the kernel has a perf tracepoint.
