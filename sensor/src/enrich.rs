@@ -14,7 +14,7 @@ use crate::{
     },
     field::Field,
     process::{Before, Process},
-    record::{Boot, Record, Text},
+    record::{Boot, Flags, Names, Record, Text, Value, names},
 };
 
 /// Sets what is known of processes.
@@ -68,7 +68,7 @@ impl Enricher {
             record.set(Field::ProcessParentPid, process.actor.parent);
         }
         if let Some(cgroup) = &process.cgroup {
-            if let Some(container) = container(cgroup.as_bytes()) {
+            if let Some(container) = container(cgroup) {
                 record.set(Field::ContainerId, container);
             }
             record.set(Field::SensorCgroupPath, cgroup.clone());
@@ -112,8 +112,8 @@ impl Enricher {
             record.set(Field::SensorScriptPath, absolute(script, process.working_directory.as_ref()));
         }
         if process.now.inode != 0 {
-            record.set(Field::SensorExeDevice, device(process.now.device).to_string());
-            record.set(Field::SensorExeInode, process.now.inode.to_string());
+            record.set(Field::SensorExeDevice, Value::Id(device(process.now.device)));
+            record.set(Field::SensorExeInode, Value::Id(process.now.inode));
             record.set(Field::SensorExeNlink, process.now.nlink);
             record.set(Field::SensorExeState, state(process));
         }
@@ -157,11 +157,11 @@ impl Enricher {
         record.set(Field::SensorNoNewPrivs, actor.no_new_privs != 0);
         for (field, number) in NAMESPACES.into_iter().zip(actor.namespaces) {
             if number != 0 {
-                record.set(field, u64::from(number).to_string());
+                record.set(field, Value::Id(u64::from(number)));
             }
         }
         if actor.cgroup != 0 {
-            record.set(Field::SensorCgroupId, actor.cgroup.to_string());
+            record.set(Field::SensorCgroupId, Value::Id(actor.cgroup));
         }
     }
 }
@@ -192,7 +192,7 @@ pub fn state(process: &Process) -> &'static str {
 }
 
 /// Names of the capabilities, by bit (`include/uapi/linux/capability.h`).
-const CAPABILITIES: [&str; 41] = [
+static CAPABILITIES: Names = names![
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_DAC_READ_SEARCH",
@@ -236,8 +236,8 @@ const CAPABILITIES: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
-fn capabilities(bits: u64) -> Vec<&'static str> {
-    CAPABILITIES.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 != 0).map(|(_, name)| *name).collect()
+fn capabilities(bits: u64) -> Flags {
+    Flags::new(bits, &CAPABILITIES)
 }
 
 /// The name of a terminal's device under /dev (`Documentation/admin-guide/devices.txt`).
@@ -271,15 +271,21 @@ fn absolute(path: &Text, directory: Option<&Text>) -> Text {
 
 /// The id of the container in a cgroup's path: runtimes name the cgroup after it, with their own
 /// prefix and suffix (`docker-<id>.scope`, `/docker/<id>`, `cri-containerd-<id>.scope`).
-fn container(cgroup: &[u8]) -> Option<String> {
+fn container(cgroup: &Text) -> Option<Text> {
     const LEN: usize = 64;
-    cgroup.split(|byte| *byte == b'/').rev().find_map(|name| {
+    let mut end = cgroup.len();
+    for name in cgroup.as_bytes().rsplit(|byte| *byte == b'/') {
         let bare = name.strip_suffix(b".scope").unwrap_or(name);
-        let id = bare.get(bare.len().checked_sub(LEN)?..)?;
-        let before = bare.len().checked_sub(LEN + 1).and_then(|at| bare.get(at));
-        let hex = id.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        (hex && before.is_none_or(|byte| *byte == b'-')).then(|| String::from_utf8_lossy(id).into_owned())
-    })
+        let start = end - name.len();
+        if let Some((before, id)) = bare.len().checked_sub(LEN).and_then(|at| bare.split_at_checked(at)) {
+            let hex = id.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            if hex && before.last().is_none_or(|byte| *byte == b'-') {
+                return Some(cgroup.slice(start + before.len()..start + bare.len()));
+            }
+        }
+        end = start.saturating_sub(1);
+    }
+    None
 }
 
 /// Names by user id, the first that has it (`passwd(5)`).
@@ -310,7 +316,7 @@ mod tests {
             format!("/system.slice/docker-{id}.scope"),
             format!("/k/cri-containerd-{id}.scope/init"),
         ] {
-            assert_eq!(container(path.as_bytes()), Some(id.clone()), "{path}");
+            assert_eq!(container(&Text::from(path)), Some(Text::from(id.clone())));
         }
         for path in [
             "/".to_owned(),
@@ -318,7 +324,7 @@ mod tests {
             format!("/{}", &id[1..]),
             "/user.slice/user-1000.slice".to_owned(),
         ] {
-            assert_eq!(container(path.as_bytes()), None, "{path}");
+            assert_eq!(container(&Text::from(path)), None);
         }
     }
 
@@ -340,6 +346,7 @@ mod tests {
 
     #[test]
     fn capabilities_are_named_by_bit() {
-        assert_eq!(capabilities(1 | 1 << 21 | 1 << 63), ["CAP_CHOWN", "CAP_SYS_ADMIN"]);
+        let named = capabilities(1 | 1 << 21 | 1 << 63).words().collect::<Vec<_>>();
+        assert_eq!(named, ["CAP_CHOWN", "CAP_SYS_ADMIN"]);
     }
 }

@@ -124,7 +124,8 @@ impl Table {
         hash.update(key.pid.to_le_bytes());
         hash.update(key.start.to_le_bytes());
         let digest = hash.finalize();
-        Text::from(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>())
+        let digits = digest.iter().take(16).flat_map(|byte| [byte >> 4, byte & 15]);
+        Text::from(digits.map(|digit| b"0123456789abcdef"[usize::from(digit)]).collect::<Vec<u8>>())
     }
 
     /// A process, if it is that one.

@@ -5,6 +5,7 @@ use crate::field::{Field, Kind};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::RangeBounds;
 use std::sync::Arc;
 
 /// Bytes from the host that are meant as text: file names, arguments. Who wrote them may be an
@@ -16,6 +17,15 @@ impl Text {
     /// A copy of the bytes.
     pub fn copy_from(bytes: &[u8]) -> Self {
         Text(Bytes::copy_from_slice(bytes))
+    }
+
+    /// A part of it, which shares the bytes.
+    ///
+    /// # Panics
+    /// When it is not a part.
+    #[must_use]
+    pub fn slice(&self, range: impl RangeBounds<usize>) -> Self {
+        Text(self.0.slice(range))
     }
 
     /// The exact bytes.
@@ -91,6 +101,52 @@ impl Boot {
     }
 }
 
+/// A table of words, one a bit, from the lowest on. See `names!`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The words.
+    pub words: &'static [&'static str],
+    /// All of them, each in quotes and with a comma after it: most often all or none are set.
+    pub quoted: &'static str,
+}
+
+/// Makes [`Names`] of literals.
+macro_rules! names {
+    ($($word:literal),+ $(,)?) => {
+        $crate::record::Names { words: &[$($word),+], quoted: concat!($("\"", $word, "\","),+) }
+    };
+}
+
+pub(crate) use names;
+
+/// Which words of a table hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flags {
+    bits: u64,
+    names: &'static Names,
+}
+
+impl Flags {
+    /// Bits without a word are left out.
+    #[must_use]
+    pub fn new(bits: u64, names: &'static Names) -> Self {
+        let named = u32::try_from(names.words.len()).ok().and_then(|count| 1_u64.checked_shl(count));
+        Self { bits: bits & named.map_or(u64::MAX, |above| above - 1), names }
+    }
+
+    /// The words of the bits that are set.
+    pub fn words(self) -> impl Iterator<Item = &'static str> {
+        let set = move |(bit, _): &(usize, _)| self.bits >> bit & 1 != 0;
+        self.names.words.iter().enumerate().filter(set).map(|(_, word)| *word)
+    }
+
+    /// If no bit is missing, all words, each in quotes and with a comma after it.
+    #[must_use]
+    pub fn all_quoted(self) -> Option<&'static str> {
+        (self.bits.count_ones() as usize == self.names.words.len()).then_some(self.names.quoted)
+    }
+}
+
 /// What a field holds in one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
@@ -109,7 +165,9 @@ pub enum Value {
     /// A word of ours.
     Word(&'static str),
     /// Words of ours.
-    Words(Vec<&'static str>),
+    Words(&'static [&'static str]),
+    /// Those of a table of ours whose bits are set.
+    Flags(Flags),
     /// A moment.
     Time(Time),
     /// An array of objects.
@@ -125,7 +183,7 @@ impl Value {
             Value::Bool(_) => kind == Kind::Boolean,
             Value::Id(_) => matches!(kind, Kind::Id | Kind::Keyword),
             Value::Text(_) | Value::Word(_) => matches!(kind, Kind::Id | Kind::Keyword),
-            Value::Texts(_) | Value::Words(_) => kind == Kind::Keywords,
+            Value::Texts(_) | Value::Words(_) | Value::Flags(_) => kind == Kind::Keywords,
             Value::Time(_) => kind == Kind::Date,
             Value::Records(_) => kind == Kind::Objects,
         }
@@ -157,21 +215,49 @@ value_from! {
     Arc<[Text]> => Texts(Arc::from);
     Vec<Text> => Texts(Arc::from);
     &'static str => Word(<&'static str>::from);
-    Vec<&'static str> => Words(Vec::from);
+    &'static [&'static str] => Words(<&'static [&'static str]>::from);
+    Flags => Flags(Flags::from);
     Time => Time(Time::from);
     Vec<Record> => Records(Vec::from);
 }
 
-const WORDS: usize = Field::ALL.len().div_ceil(64);
+const COUNT: usize = Field::ALL.len();
+const WORDS: usize = COUNT.div_ceil(64);
+
+// A place in a record takes a byte.
+const _: () = assert!(COUNT <= 256);
 
 /// An ordered list of (field, value): each field at most once, in the order of the dictionary
-/// whatever the order in which they were set. Setting in the dictionary's order is cheapest.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// whatever the order in which they were set.
+#[derive(Clone)]
 pub struct Record {
-    fields: Vec<(Field, Value)>,
-    /// A bit for each field that is there: where a field stands is the number of bits below its
-    /// own.
+    /// In the order in which they were set first: none has to move for another.
+    values: Vec<Value>,
+    /// A bit for each field that is there.
     present: [u64; WORDS],
+    /// Where its value is, for each field that is there.
+    places: [u8; COUNT],
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Record { values: Vec::new(), present: [0; WORDS], places: [0; COUNT] }
+    }
+}
+
+/// The same fields with the same values, in whatever order they were set.
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        self.present == other.present && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Record {}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
 }
 
 impl Record {
@@ -182,7 +268,7 @@ impl Record {
 
     /// A record without fields that has room for this many.
     pub fn with_capacity(fields: usize) -> Self {
-        Record { fields: Vec::with_capacity(fields), ..Self::default() }
+        Record { values: Vec::with_capacity(fields), ..Self::default() }
     }
 
     /// Gives the field this value; one that it had is replaced.
@@ -191,25 +277,19 @@ impl Record {
     }
 
     fn put(&mut self, field: Field, value: Value) {
-        let at = self.position(field);
-        if self.has(field) {
-            if let Some(slot) = self.fields.get_mut(at) {
-                slot.1 = value;
-            }
-        } else if at >= self.fields.len() {
-            self.fields.push((field, value));
-        } else {
-            self.fields.insert(at, (field, value));
+        if let Some(held) = self.place(field).and_then(|place| self.values.get_mut(place)) {
+            *held = value;
+            return;
         }
         self.present[field as usize / 64] |= 1 << (field as usize % 64);
+        // No more values than fields, whose number fits.
+        self.places[field as usize] = self.values.len() as u8;
+        self.values.push(value);
     }
 
     /// The field's value, if it has one.
     pub fn get(&self, field: Field) -> Option<&Value> {
-        if !self.has(field) {
-            return None;
-        }
-        self.fields.get(self.position(field)).map(|(_, value)| value)
+        self.place(field).and_then(|place| self.values.get(place))
     }
 
     /// Whether the field has a value.
@@ -219,23 +299,32 @@ impl Record {
 
     /// Fields and values, in the order of the dictionary.
     pub fn iter(&self) -> impl Iterator<Item = (Field, &Value)> {
-        self.fields.iter().map(|(field, value)| (*field, value))
+        fields(self.present).filter_map(|field| Some((field, self.get(field)?)))
     }
 
     /// How many fields have a value.
     pub fn len(&self) -> usize {
-        self.fields.len()
+        self.values.len()
     }
 
     /// Whether no field has a value.
     pub fn is_empty(&self) -> bool {
-        self.fields.is_empty()
+        self.values.is_empty()
     }
 
     /// Sets all fields of the other record, which wins where both have one.
-    pub fn extend(&mut self, other: Record) {
-        for (field, value) in other.fields {
-            self.put(field, value);
+    pub fn extend(&mut self, mut other: Record) {
+        for field in fields(other.present) {
+            if let Some(value) = other.place(field).and_then(|place| other.values.get_mut(place)) {
+                self.put(field, std::mem::replace(value, Value::Bool(false)));
+            }
+        }
+    }
+
+    /// As [`Record::extend`], of a record that stays.
+    pub fn extend_from(&mut self, other: &Record) {
+        for (field, value) in other.iter() {
+            self.put(field, value.clone());
         }
     }
 
@@ -254,13 +343,24 @@ impl Record {
         found
     }
 
-    /// The number of fields present that come before this one.
-    fn position(&self, field: Field) -> usize {
-        let (word, bit) = (field as usize / 64, field as usize % 64);
-        let whole: u32 = self.present[..word].iter().map(|bits| bits.count_ones()).sum();
-        let below = self.present[word] & ((1 << bit) - 1);
-        (whole + below.count_ones()) as usize
+    /// Where the field's value is, if it has one.
+    fn place(&self, field: Field) -> Option<usize> {
+        self.has(field).then(|| usize::from(self.places[field as usize]))
     }
+}
+
+/// The fields whose bits are set, in the order of the dictionary.
+fn fields(mut present: [u64; WORDS]) -> impl Iterator<Item = Field> {
+    let mut word = 0;
+    std::iter::from_fn(move || {
+        while *present.get(word)? == 0 {
+            word += 1;
+        }
+        let bits = &mut present[word];
+        let lowest = bits.trailing_zeros() as usize;
+        *bits &= *bits - 1;
+        Field::ALL.get(word * 64 + lowest).copied()
+    })
 }
 
 #[cfg(test)]
@@ -315,6 +415,31 @@ mod tests {
         one.extend(two);
         assert_eq!(fields(&one), [Field::EventKind, Field::ProcessPid, Field::UserId]);
         assert_eq!(one.get(Field::ProcessPid), Some(&Value::U64(2)));
+    }
+
+    #[test]
+    fn the_order_of_setting_does_not_count() {
+        let (mut one, mut two) = (Record::new(), Record::new());
+        one.set(Field::ProcessPid, 1_u32);
+        one.set(Field::UserId, Value::Id(0));
+        two.set(Field::UserId, Value::Id(0));
+        assert_ne!(one, two);
+        two.extend_from(&one);
+        assert_eq!(one, two);
+        two.set(Field::ProcessPid, 2_u32);
+        assert_ne!(one, two);
+    }
+
+    #[test]
+    fn flags_are_words() {
+        static NAMES: Names = names!["A", "B", "C"];
+        let words = |bits| Flags::new(bits, &NAMES).words().collect::<Vec<_>>();
+        assert_eq!(words(0), Vec::<&str>::new());
+        assert_eq!(words(0b101 | 1 << 3 | 1 << 63), ["A", "C"]);
+        assert_eq!(Flags::new(0b101 | 1 << 63, &NAMES).all_quoted(), None);
+        assert_eq!(Flags::new(u64::MAX, &NAMES).all_quoted(), Some(r#""A","B","C","#));
+        static MOST: Names = Names { words: &["A"; 64], quoted: "" };
+        assert_eq!(Flags::new(u64::MAX, &MOST).words().count(), 64);
     }
 
     #[test]
