@@ -111,6 +111,9 @@ impl Formatter for Harmless {
     where
         W: ?Sized + io::Write,
     {
+        if is_plain(fragment.as_bytes()) {
+            return writer.write_all(fragment.as_bytes());
+        }
         let mut done = 0;
         for (at, c) in fragment.char_indices().filter(|(_, c)| misleads(*c)) {
             writer.write_all(&fragment.as_bytes()[done..at])?;

@@ -4,7 +4,7 @@
 use crate::field::{Field, Kind};
 use bytes::Bytes;
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
@@ -17,6 +17,17 @@ impl Text {
     /// A copy of the bytes.
     pub fn copy_from(bytes: &[u8]) -> Self {
         Text(Bytes::copy_from_slice(bytes))
+    }
+
+    /// The prefix, a hyphen and the number.
+    #[must_use]
+    pub fn numbered(prefix: &str, number: u64) -> Self {
+        // Exactly what it needs: not to be moved again.
+        let digits = 1 + number.checked_ilog10().unwrap_or(0) as usize;
+        let mut text = String::with_capacity(prefix.len() + 1 + digits);
+        text.push_str(prefix);
+        let _ = write!(text, "-{number}");
+        Text::from(text)
     }
 
     /// A part of it, which shares the bytes.
@@ -299,7 +310,8 @@ impl Record {
 
     /// Fields and values, in the order of the dictionary.
     pub fn iter(&self) -> impl Iterator<Item = (Field, &Value)> {
-        fields(self.present).filter_map(|field| Some((field, self.get(field)?)))
+        fields(self.present)
+            .filter_map(|field| Some((field, self.values.get(usize::from(self.places[field as usize]))?)))
     }
 
     /// How many fields have a value.
@@ -461,6 +473,13 @@ mod tests {
         assert!(!text.is_utf8());
         assert_eq!(Text::from("x"), Text::from(String::from("x")));
         assert!(Text::from(vec![]).is_empty());
+    }
+
+    #[test]
+    fn numbered_texts() {
+        for number in [0, 9, 10, u64::MAX] {
+            assert_eq!(Text::numbered("a", number).to_str_lossy(), format!("a-{number}"));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::{
     field::Field,
     output::{Fault, OutputError, Taken},
     process::Process,
-    record::{Record, Value},
+    record::{Record, Text, Value},
     verdict::Found,
 };
 
@@ -85,7 +85,7 @@ impl Pipeline<'_> {
         record.extend_from(&self.common);
         record.set(Field::Timestamp, self.enricher.boot.at(time));
         record.set(Field::EventSequence, self.sequence);
-        record.set(Field::EventId, format!("{}-{}", self.run, self.sequence));
+        record.set(Field::EventId, Text::numbered(&self.run, self.sequence));
         self.line.clear();
         self.format.write(&record, &mut self.line);
         match self.output.write(&self.line) {
