@@ -8,6 +8,13 @@ use std::fmt::{self, Write as _};
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
+mod flags;
+mod stretch;
+
+pub(crate) use flags::names;
+pub use flags::{Flags, Names};
+pub use stretch::Stretch;
+
 /// Bytes from the host that are meant as text: file names, arguments. Who wrote them may be an
 /// attacker: any byte can be there, also such as are not UTF-8. A clone shares the bytes.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,52 +119,6 @@ impl Boot {
     }
 }
 
-/// A table of words, one a bit, from the lowest on. See `names!`.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Names {
-    /// The words.
-    pub words: &'static [&'static str],
-    /// All of them, each in quotes and with a comma after it: most often all or none are set.
-    pub quoted: &'static str,
-}
-
-/// Makes [`Names`] of literals.
-macro_rules! names {
-    ($($word:literal),+ $(,)?) => {
-        $crate::record::Names { words: &[$($word),+], quoted: concat!($("\"", $word, "\","),+) }
-    };
-}
-
-pub(crate) use names;
-
-/// Which words of a table hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flags {
-    bits: u64,
-    names: &'static Names,
-}
-
-impl Flags {
-    /// Bits without a word are left out.
-    #[must_use]
-    pub fn new(bits: u64, names: &'static Names) -> Self {
-        let named = u32::try_from(names.words.len()).ok().and_then(|count| 1_u64.checked_shl(count));
-        Self { bits: bits & named.map_or(u64::MAX, |above| above - 1), names }
-    }
-
-    /// The words of the bits that are set.
-    pub fn words(self) -> impl Iterator<Item = &'static str> {
-        let set = move |(bit, _): &(usize, _)| self.bits >> bit & 1 != 0;
-        self.names.words.iter().enumerate().filter(set).map(|(_, word)| *word)
-    }
-
-    /// If no bit is missing, all words, each in quotes and with a comma after it.
-    #[must_use]
-    pub fn all_quoted(self) -> Option<&'static str> {
-        (self.bits.count_ones() as usize == self.names.words.len()).then_some(self.names.quoted)
-    }
-}
-
 /// What a field holds in one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
@@ -240,26 +201,44 @@ const _: () = assert!(COUNT <= 256);
 
 /// An ordered list of (field, value): each field at most once, in the order of the dictionary
 /// whatever the order in which they were set.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Record {
     /// In the order in which they were set first: none has to move for another.
     values: Vec<Value>,
-    /// A bit for each field that is there.
-    present: [u64; WORDS],
-    /// Where its value is, for each field that is there.
-    places: [u8; COUNT],
+    /// The fields that have one of the values.
+    own: Fields,
+    /// Whose fields are here too, unless they have a value of their own.
+    stretches: Vec<Arc<Stretch>>,
+    /// The first field of each stretch.
+    firsts: Fields,
+    /// All fields that could be in the stretches.
+    covered: Fields,
+    /// Where its value is, or the stretch that it is the first of.
+    places: Places,
 }
 
-impl Default for Record {
+/// A piece of a record.
+#[derive(Debug)]
+pub enum Part<'a> {
+    /// One field.
+    Field(Field, &'a Value),
+    /// Several that follow each other.
+    Stretch(&'a Stretch),
+}
+
+#[derive(Clone)]
+struct Places([u8; COUNT]);
+
+impl Default for Places {
     fn default() -> Self {
-        Record { values: Vec::new(), present: [0; WORDS], places: [0; COUNT] }
+        Places([0; COUNT])
     }
 }
 
 /// The same fields with the same values, in whatever order they were set.
 impl PartialEq for Record {
     fn eq(&self, other: &Self) -> bool {
-        self.present == other.present && self.iter().eq(other.iter())
+        self.iter().eq(other.iter())
     }
 }
 
@@ -288,55 +267,101 @@ impl Record {
     }
 
     fn put(&mut self, field: Field, value: Value) {
+        if self.covered.has(field) {
+            self.dissolve();
+        }
         if let Some(held) = self.place(field).and_then(|place| self.values.get_mut(place)) {
             *held = value;
             return;
         }
-        self.present[field as usize / 64] |= 1 << (field as usize % 64);
+        self.own.add(field);
         // No more values than fields, whose number fits.
-        self.places[field as usize] = self.values.len() as u8;
+        self.places.0[field as usize] = self.values.len() as u8;
         self.values.push(value);
+    }
+
+    /// Sets the fields of a stretch, without a copy of them unless some could be here already.
+    pub fn share(&mut self, stretch: &Arc<Stretch>) {
+        let span = stretch.span();
+        if self.own.meets(span) || self.covered.meets(span) {
+            stretch.iter().for_each(|(field, value)| self.put(field, value.clone()));
+            return;
+        }
+        self.places.0[stretch.first() as usize] = self.stretches.len() as u8;
+        self.firsts.add(stretch.first());
+        self.covered.join(span);
+        self.stretches.push(Arc::clone(stretch));
+    }
+
+    /// Makes all fields of the stretches its own.
+    fn dissolve(&mut self) {
+        (self.firsts, self.covered) = Default::default();
+        for stretch in std::mem::take(&mut self.stretches) {
+            stretch.iter().for_each(|(field, value)| self.put(field, value.clone()));
+        }
     }
 
     /// The field's value, if it has one.
     pub fn get(&self, field: Field) -> Option<&Value> {
-        self.place(field).and_then(|place| self.values.get(place))
+        match self.place(field) {
+            Some(place) => self.values.get(place),
+            None if self.covered.has(field) => self.stretches.iter().find_map(|stretch| stretch.get(field)),
+            None => None,
+        }
     }
 
     /// Whether the field has a value.
     pub fn has(&self, field: Field) -> bool {
-        self.present[field as usize / 64] & (1 << (field as usize % 64)) != 0
+        self.get(field).is_some()
     }
 
     /// Fields and values, in the order of the dictionary.
     pub fn iter(&self) -> impl Iterator<Item = (Field, &Value)> {
-        fields(self.present)
-            .filter_map(|field| Some((field, self.values.get(usize::from(self.places[field as usize]))?)))
+        Field::ALL.iter().filter_map(|field| Some((*field, self.get(*field)?)))
+    }
+
+    /// The same, with fields together that stand in one stretch.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let mut all = self.own;
+        all.join(self.firsts);
+        all.iter().filter_map(|field| {
+            let place = usize::from(self.places.0[field as usize]);
+            if self.own.has(field) {
+                return self.values.get(place).map(|value| Part::Field(field, value));
+            }
+            self.stretches.get(place).map(|stretch| Part::Stretch(stretch))
+        })
     }
 
     /// How many fields have a value.
     pub fn len(&self) -> usize {
-        self.values.len()
+        self.values.len() + self.stretches.iter().map(|stretch| stretch.iter().count()).sum::<usize>()
     }
 
     /// Whether no field has a value.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.values.is_empty() && self.stretches.is_empty()
     }
 
     /// Sets all fields of the other record, which wins where both have one.
     pub fn extend(&mut self, mut other: Record) {
-        for field in fields(other.present) {
+        for field in other.own.iter() {
             if let Some(value) = other.place(field).and_then(|place| other.values.get_mut(place)) {
                 self.put(field, std::mem::replace(value, Value::Bool(false)));
             }
         }
+        other.stretches.iter().for_each(|stretch| self.share(stretch));
     }
 
     /// As [`Record::extend`], of a record that stays.
     pub fn extend_from(&mut self, other: &Record) {
-        for (field, value) in other.iter() {
-            self.put(field, value.clone());
+        for part in other.parts() {
+            match part {
+                Part::Field(field, value) => self.put(field, value.clone()),
+                Part::Stretch(stretch) => {
+                    stretch.iter().for_each(|(field, value)| self.put(field, value.clone()));
+                }
+            }
         }
     }
 
@@ -355,24 +380,46 @@ impl Record {
         found
     }
 
-    /// Where the field's value is, if it has one.
+    /// Where the field's own value is, if it has one.
     fn place(&self, field: Field) -> Option<usize> {
-        self.has(field).then(|| usize::from(self.places[field as usize]))
+        self.own.has(field).then(|| usize::from(self.places.0[field as usize]))
     }
 }
 
-/// The fields whose bits are set, in the order of the dictionary.
-fn fields(mut present: [u64; WORDS]) -> impl Iterator<Item = Field> {
-    let mut word = 0;
-    std::iter::from_fn(move || {
-        while *present.get(word)? == 0 {
-            word += 1;
-        }
-        let bits = &mut present[word];
-        let lowest = bits.trailing_zeros() as usize;
-        *bits &= *bits - 1;
-        Field::ALL.get(word * 64 + lowest).copied()
-    })
+/// A set of fields, a bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Fields([u64; WORDS]);
+
+impl Fields {
+    fn has(self, field: Field) -> bool {
+        self.0[field as usize / 64] & (1 << (field as usize % 64)) != 0
+    }
+
+    fn add(&mut self, field: Field) {
+        self.0[field as usize / 64] |= 1 << (field as usize % 64);
+    }
+
+    fn join(&mut self, other: Fields) {
+        self.0.iter_mut().zip(other.0).for_each(|(word, more)| *word |= more);
+    }
+
+    fn meets(self, other: Fields) -> bool {
+        self.0.iter().zip(other.0).any(|(one, two)| one & two != 0)
+    }
+
+    /// In the order of the dictionary.
+    fn iter(mut self) -> impl Iterator<Item = Field> {
+        let mut word = 0;
+        std::iter::from_fn(move || {
+            while *self.0.get(word)? == 0 {
+                word += 1;
+            }
+            let bits = &mut self.0[word];
+            let lowest = bits.trailing_zeros() as usize;
+            *bits &= *bits - 1;
+            Field::ALL.get(word * 64 + lowest).copied()
+        })
+    }
 }
 
 #[cfg(test)]
@@ -440,18 +487,6 @@ mod tests {
         assert_eq!(one, two);
         two.set(Field::ProcessPid, 2_u32);
         assert_ne!(one, two);
-    }
-
-    #[test]
-    fn flags_are_words() {
-        static NAMES: Names = names!["A", "B", "C"];
-        let words = |bits| Flags::new(bits, &NAMES).words().collect::<Vec<_>>();
-        assert_eq!(words(0), Vec::<&str>::new());
-        assert_eq!(words(0b101 | 1 << 3 | 1 << 63), ["A", "C"]);
-        assert_eq!(Flags::new(0b101 | 1 << 63, &NAMES).all_quoted(), None);
-        assert_eq!(Flags::new(u64::MAX, &NAMES).all_quoted(), Some(r#""A","B","C","#));
-        static MOST: Names = Names { words: &["A"; 64], quoted: "" };
-        assert_eq!(Flags::new(u64::MAX, &MOST).words().count(), 64);
     }
 
     #[test]

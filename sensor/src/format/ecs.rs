@@ -7,7 +7,7 @@
 
 use super::{Format, base64, json_string, number, rfc3339};
 use crate::field::{Field, Kind};
-use crate::record::{Record, Value};
+use crate::record::{Part, Record, Stretch, Value};
 
 mod nest;
 
@@ -33,11 +33,43 @@ impl Format for Ecs {
 /// Writes all fields and says whether all their texts were UTF-8.
 fn members(record: &Record, nest: &mut Nest, out: &mut Vec<u8>) -> bool {
     let mut utf8 = true;
-    for (field, held) in written(record) {
-        nest.key(field, out);
-        utf8 &= value(field, held, out);
+    for part in record.parts() {
+        utf8 &= match part {
+            Part::Field(field, held) => member(field, held, nest, out),
+            Part::Stretch(stretch) => members_of(stretch, nest, out),
+        };
     }
     utf8
+}
+
+/// Writes a field, if it has a place of its own, and says whether all its texts were UTF-8.
+fn member(field: Field, held: &Value, nest: &mut Nest, out: &mut Vec<u8>) -> bool {
+    if field.kind() == Kind::Raw {
+        return true;
+    }
+    nest.key(field, out);
+    value(field, held, out)
+}
+
+/// The same of a stretch: wherever it is written, it is the same after its first key.
+fn members_of(stretch: &Stretch, nest: &mut Nest, out: &mut Vec<u8>) -> bool {
+    let write = |nest: &mut Nest, out: &mut Vec<u8>| {
+        stretch.iter().fold(true, |utf8, (field, held)| utf8 & member(field, held, nest, out))
+    };
+    // The raw field is the last of all, and not written as the others.
+    if !nest.is_line() || stretch.last().kind() == Kind::Raw {
+        return write(nest, out);
+    }
+    let (written, utf8) = stretch.written(|| {
+        let (mut key, mut all) = (Vec::new(), Vec::new());
+        Nest::new(None).key(stretch.first(), &mut key);
+        let utf8 = write(&mut Nest::new(None), &mut all);
+        (all.split_off(key.len()), utf8)
+    });
+    nest.key(stretch.first(), out);
+    out.extend_from_slice(written);
+    nest.at(stretch.last());
+    *utf8
 }
 
 /// The fields that have a place of their own in what is written.

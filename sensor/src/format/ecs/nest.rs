@@ -33,6 +33,16 @@ impl Nest {
         member.key.write(out);
     }
 
+    /// Whether it is that of the line.
+    pub(super) fn is_line(&self) -> bool {
+        self.plan.array.is_none()
+    }
+
+    /// The member of this field was written, with all that comes before it.
+    pub(super) fn at(&mut self, field: Field) {
+        self.open = self.plan.members[field as usize].object;
+    }
+
     /// Leaves all objects.
     pub(super) fn close(self, out: &mut Vec<u8>) {
         self.plan.turn(self.open, 0, out);
