@@ -207,7 +207,7 @@ pub struct Record {
     values: Vec<Value>,
     /// The fields that have one of the values.
     own: Fields,
-    /// Whose fields are here too, unless they have a value of their own.
+    /// Whose fields are here too; none of them has a value of its own.
     stretches: Vec<Arc<Stretch>>,
     /// The first field of each stretch.
     firsts: Fields,
