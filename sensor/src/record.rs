@@ -317,7 +317,9 @@ impl Record {
 
     /// Fields and values, in the order of the dictionary.
     pub fn iter(&self) -> impl Iterator<Item = (Field, &Value)> {
-        Field::ALL.iter().filter_map(|field| Some((*field, self.get(*field)?)))
+        let mut all = self.own;
+        all.join(self.covered);
+        all.iter().filter_map(|field| Some((field, self.get(field)?)))
     }
 
     /// The same, with fields together that stand in one stretch.
