@@ -1,20 +1,22 @@
 //! What is known of a process, as fields: user and login names, container, the verdict on its executable.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fs,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
+    sync::Arc,
     time::SystemTime,
 };
 
 use crate::{
     event::{
-        Actor,
+        Actor, Key,
         exe_deleted::{basename, device},
     },
     field::Field,
-    process::{Before, Process},
-    record::{Boot, Record, Text},
+    process::{Before, Image, Parent, Process},
+    record::{Boot, Flags, Names, Record, Stretch, Text, Value, names},
 };
 
 /// Sets what is known of processes.
@@ -22,9 +24,41 @@ pub struct Enricher {
     passwd: PathBuf,
     changed: Option<SystemTime>,
     users: HashMap<u32, Text>,
+    /// The last that were enriched, until the next look at what changes.
+    known: VecDeque<Known>,
     /// The host's clock at the last look.
     pub boot: Boot,
 }
+
+/// Whose child a process is and for whom it works: the same from its birth to its end, and for its
+/// brothers and sisters.
+struct Known {
+    actor: Actor,
+    cgroup: Option<Text>,
+    parent: Option<(Key, Arc<Image>)>,
+    stretches: Vec<Arc<Stretch>>,
+}
+
+impl Known {
+    fn is_of(&self, process: &Process) -> bool {
+        let parent = match (&self.parent, &process.parent) {
+            (Some((key, image)), Some(parent)) => *key == parent.key && Arc::ptr_eq(image, &parent.image),
+            (None, None) => true,
+            _ => false,
+        };
+        parent && self.actor == process.actor && self.cgroup == process.cgroup
+    }
+}
+
+/// How many are known: many processes are born at once, of few parents.
+const KNOWN_MOST: usize = 16;
+/// The fields that they have in common.
+const STRETCHES: [RangeInclusive<Field>; 4] = [
+    Field::ProcessThreadCapabilitiesEffective..=Field::ProcessParentArgs,
+    Field::UserId..=Field::ContainerId,
+    Field::SensorNoNewPrivs..=Field::SensorLoginSession,
+    Field::SensorNamespaceCgroup..=Field::SensorCgroupPath,
+];
 
 /// Largest user database that is read, bytes.
 const LARGEST_PASSWD: u64 = 16 * 1024 * 1024;
@@ -33,7 +67,8 @@ impl Enricher {
     /// With a user database (`passwd(5)`).
     #[must_use]
     pub fn new(passwd: PathBuf, boot: Boot) -> Self {
-        let mut enricher = Self { passwd, changed: None, users: HashMap::new(), boot };
+        let mut enricher =
+            Self { passwd, changed: None, users: HashMap::new(), known: VecDeque::new(), boot };
         enricher.refresh(boot);
         enricher
     }
@@ -41,6 +76,7 @@ impl Enricher {
     /// Looks again at what changes: the clock and the user database.
     pub fn refresh(&mut self, boot: Boot) {
         self.boot = boot;
+        self.known.clear();
         let changed = fs::metadata(&self.passwd).and_then(|meta| meta.modified()).ok();
         if changed != self.changed {
             self.changed = changed;
@@ -49,30 +85,59 @@ impl Enricher {
     }
 
     /// Sets the process, and beside it the user, the login, the container and the executable.
-    pub fn set(&self, process: &Process, record: &mut Record) {
+    pub fn set(&mut self, process: &Process, record: &mut Record) {
         record.set(Field::ProcessPid, process.key.pid);
         record.set(Field::ProcessEntityId, process.entity.clone());
         record.set(Field::ProcessStart, self.boot.at(process.key.start));
-        self.set_image(process, record);
-        self.set_actor(&process.actor, record);
+        set_image(process, record);
+        set_terminal(&process.actor, record);
+        self.stretches(process).iter().for_each(|stretch| record.share(stretch));
+    }
+
+    fn stretches(&mut self, process: &Process) -> &[Arc<Stretch>] {
+        let at = self.known.iter().position(|known| known.is_of(process)).unwrap_or_else(|| {
+            self.known.truncate(KNOWN_MOST - 1);
+            self.known.push_front(self.learn(process));
+            0
+        });
+        self.known.get(at).map_or(&[], |known| &known.stretches)
+    }
+
+    fn learn(&self, process: &Process) -> Known {
+        let mut record = Record::new();
+        self.set_actor(&process.actor, &mut record);
         if let Some(parent) = &process.parent {
-            record.set(Field::ProcessParentPid, parent.key.pid);
-            record.set(Field::ProcessParentEntityId, parent.entity.clone());
-            record.set(Field::ProcessParentStart, self.boot.at(parent.key.start));
-            if let Some(executable) = &parent.image.executable {
-                record.set(Field::ProcessParentName, basename(executable));
-                record.set(Field::ProcessParentExecutable, executable.clone());
-            }
-            record.set(Field::ProcessParentArgs, parent.image.args.clone());
+            self.set_parent(parent, &mut record);
         } else if process.actor.parent != 0 {
             record.set(Field::ProcessParentPid, process.actor.parent);
         }
         if let Some(cgroup) = &process.cgroup {
-            if let Some(container) = container(cgroup.as_bytes()) {
+            if let Some(container) = container(cgroup) {
                 record.set(Field::ContainerId, container);
             }
             record.set(Field::SensorCgroupPath, cgroup.clone());
         }
+        Known {
+            actor: process.actor,
+            cgroup: process.cgroup.clone(),
+            parent: process.parent.as_ref().map(|parent| (parent.key, Arc::clone(&parent.image))),
+            stretches: STRETCHES
+                .into_iter()
+                .filter_map(|range| Stretch::of(&record, range))
+                .map(Arc::new)
+                .collect(),
+        }
+    }
+
+    fn set_parent(&self, parent: &Parent, record: &mut Record) {
+        record.set(Field::ProcessParentPid, parent.key.pid);
+        record.set(Field::ProcessParentEntityId, parent.entity.clone());
+        record.set(Field::ProcessParentStart, self.boot.at(parent.key.start));
+        if let Some(executable) = &parent.image.executable {
+            record.set(Field::ProcessParentName, basename(executable));
+            record.set(Field::ProcessParentExecutable, executable.clone());
+        }
+        record.set(Field::ProcessParentArgs, parent.image.args.clone());
     }
 
     /// Sets what an exec changed.
@@ -84,38 +149,6 @@ impl Enricher {
         let gained = process.actor.permitted & !before.permitted;
         if gained != 0 {
             record.set(Field::SensorCapabilitiesGained, capabilities(gained));
-        }
-    }
-
-    fn set_image(&self, process: &Process, record: &mut Record) {
-        let image = &process.image;
-        match (&image.executable, &process.name) {
-            (Some(executable), _) => {
-                record.set(Field::ProcessName, basename(executable));
-                record.set(Field::ProcessExecutable, executable.clone());
-            }
-            (None, Some(name)) => record.set(Field::ProcessName, name.clone()),
-            (None, None) => {}
-        }
-        record.set(Field::ProcessArgs, image.args.clone());
-        record.set(Field::ProcessArgsCount, image.args_count.max(image.args.len() as u64));
-        if image.args_bytes != 0 {
-            record.set(Field::SensorArgsBytes, image.args_bytes);
-        }
-        if image.args_truncated {
-            record.set(Field::SensorArgsTruncated, true);
-        }
-        if let Some(directory) = &process.working_directory {
-            record.set(Field::ProcessWorkingDirectory, directory.clone());
-        }
-        if let Some(script) = &image.script {
-            record.set(Field::SensorScriptPath, absolute(script, process.working_directory.as_ref()));
-        }
-        if process.now.inode != 0 {
-            record.set(Field::SensorExeDevice, device(process.now.device).to_string());
-            record.set(Field::SensorExeInode, process.now.inode.to_string());
-            record.set(Field::SensorExeNlink, process.now.nlink);
-            record.set(Field::SensorExeState, state(process));
         }
     }
 
@@ -146,23 +179,61 @@ impl Enricher {
         if actor.session != 0 {
             record.set(Field::ProcessSessionLeaderPid, actor.session);
         }
-        record.set(Field::ProcessInteractive, actor.tty_major != 0);
         if actor.tty_major != 0 {
             record.set(Field::ProcessTtyCharDeviceMajor, actor.tty_major);
             record.set(Field::ProcessTtyCharDeviceMinor, actor.tty_minor);
-            record.set(Field::SensorTty, terminal(actor.tty_major, actor.tty_minor));
         }
         record.set(Field::ProcessThreadCapabilitiesEffective, capabilities(actor.effective));
         record.set(Field::ProcessThreadCapabilitiesPermitted, capabilities(actor.permitted));
         record.set(Field::SensorNoNewPrivs, actor.no_new_privs != 0);
         for (field, number) in NAMESPACES.into_iter().zip(actor.namespaces) {
             if number != 0 {
-                record.set(field, u64::from(number).to_string());
+                record.set(field, Value::Id(u64::from(number)));
             }
         }
         if actor.cgroup != 0 {
-            record.set(Field::SensorCgroupId, actor.cgroup.to_string());
+            record.set(Field::SensorCgroupId, Value::Id(actor.cgroup));
         }
+    }
+}
+
+fn set_image(process: &Process, record: &mut Record) {
+    let image = &process.image;
+    match (&image.executable, &process.name) {
+        (Some(executable), _) => {
+            record.set(Field::ProcessName, basename(executable));
+            record.set(Field::ProcessExecutable, executable.clone());
+        }
+        (None, Some(name)) => record.set(Field::ProcessName, name.clone()),
+        (None, None) => {}
+    }
+    record.set(Field::ProcessArgs, image.args.clone());
+    record.set(Field::ProcessArgsCount, image.args_count.max(image.args.len() as u64));
+    if image.args_bytes != 0 {
+        record.set(Field::SensorArgsBytes, image.args_bytes);
+    }
+    if image.args_truncated {
+        record.set(Field::SensorArgsTruncated, true);
+    }
+    if let Some(directory) = &process.working_directory {
+        record.set(Field::ProcessWorkingDirectory, directory.clone());
+    }
+    if let Some(script) = &image.script {
+        record.set(Field::SensorScriptPath, absolute(script, process.working_directory.as_ref()));
+    }
+    if process.now.inode != 0 {
+        record.set(Field::SensorExeDevice, Value::Id(device(process.now.device)));
+        record.set(Field::SensorExeInode, Value::Id(process.now.inode));
+        record.set(Field::SensorExeNlink, process.now.nlink);
+        record.set(Field::SensorExeState, state(process));
+    }
+}
+
+/// What is known of the terminal by itself; its numbers stand among what is known of the actor.
+fn set_terminal(actor: &Actor, record: &mut Record) {
+    record.set(Field::ProcessInteractive, actor.tty_major != 0);
+    if actor.tty_major != 0 {
+        record.set(Field::SensorTty, terminal(actor.tty_major, actor.tty_minor));
     }
 }
 
@@ -192,7 +263,7 @@ pub fn state(process: &Process) -> &'static str {
 }
 
 /// Names of the capabilities, by bit (`include/uapi/linux/capability.h`).
-const CAPABILITIES: [&str; 41] = [
+static CAPABILITIES: Names = names![
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_DAC_READ_SEARCH",
@@ -236,8 +307,8 @@ const CAPABILITIES: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
-fn capabilities(bits: u64) -> Vec<&'static str> {
-    CAPABILITIES.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 != 0).map(|(_, name)| *name).collect()
+fn capabilities(bits: u64) -> Flags {
+    Flags::new(bits, &CAPABILITIES)
 }
 
 /// The name of a terminal's device under /dev (`Documentation/admin-guide/devices.txt`).
@@ -271,15 +342,21 @@ fn absolute(path: &Text, directory: Option<&Text>) -> Text {
 
 /// The id of the container in a cgroup's path: runtimes name the cgroup after it, with their own
 /// prefix and suffix (`docker-<id>.scope`, `/docker/<id>`, `cri-containerd-<id>.scope`).
-fn container(cgroup: &[u8]) -> Option<String> {
+fn container(cgroup: &Text) -> Option<Text> {
     const LEN: usize = 64;
-    cgroup.split(|byte| *byte == b'/').rev().find_map(|name| {
+    let mut end = cgroup.len();
+    for name in cgroup.as_bytes().rsplit(|byte| *byte == b'/') {
         let bare = name.strip_suffix(b".scope").unwrap_or(name);
-        let id = bare.get(bare.len().checked_sub(LEN)?..)?;
-        let before = bare.len().checked_sub(LEN + 1).and_then(|at| bare.get(at));
-        let hex = id.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        (hex && before.is_none_or(|byte| *byte == b'-')).then(|| String::from_utf8_lossy(id).into_owned())
-    })
+        let start = end - name.len();
+        if let Some((before, id)) = bare.len().checked_sub(LEN).and_then(|at| bare.split_at_checked(at)) {
+            let hex = id.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            if hex && before.last().is_none_or(|byte| *byte == b'-') {
+                return Some(cgroup.slice(start + before.len()..start + bare.len()));
+            }
+        }
+        end = start.saturating_sub(1);
+    }
+    None
 }
 
 /// Names by user id, the first that has it (`passwd(5)`).
@@ -301,6 +378,7 @@ fn users(path: &Path) -> HashMap<u32, Text> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::Table;
 
     #[test]
     fn containers_are_named_by_their_cgroup() {
@@ -310,7 +388,7 @@ mod tests {
             format!("/system.slice/docker-{id}.scope"),
             format!("/k/cri-containerd-{id}.scope/init"),
         ] {
-            assert_eq!(container(path.as_bytes()), Some(id.clone()), "{path}");
+            assert_eq!(container(&Text::from(path)), Some(Text::from(id.clone())));
         }
         for path in [
             "/".to_owned(),
@@ -318,7 +396,7 @@ mod tests {
             format!("/{}", &id[1..]),
             "/user.slice/user-1000.slice".to_owned(),
         ] {
-            assert_eq!(container(path.as_bytes()), None, "{path}");
+            assert_eq!(container(&Text::from(path)), None);
         }
     }
 
@@ -338,8 +416,46 @@ mod tests {
         assert_eq!(absolute(&Text::from("x"), Some(&Text::from("/"))), Text::from("/x"));
     }
 
+    fn records(enricher: &mut Enricher) -> (Record, Record) {
+        let mut table = Table::new("boot".to_owned());
+        let key = |pid| Key { pid, start: 1 };
+        let actor = Actor { tty_major: 136, login_uid: 0, login_session: 1, ..Actor::default() };
+        table.found(key(1), actor, Image { executable: Some(Text::from("/bin/a")), ..Image::default() });
+        let actor = Actor { parent: 1, parent_start: 1, cgroup: 5, namespaces: [1; 7], ..actor };
+        let process = table.born(key(2), actor, key(1));
+        process.cgroup = Some(Text::from("/docker/".to_owned() + &"0".repeat(64)));
+        let (mut once, mut again) = (Record::new(), Record::new());
+        enricher.set(process, &mut once);
+        enricher.set(process, &mut again);
+        (once, again)
+    }
+
+    #[test]
+    fn every_field_has_a_stretch_and_what_is_known_is_not_asked_again() {
+        let mut enricher = Enricher::new(PathBuf::from("/etc/passwd"), Boot(0));
+        let (once, again) = records(&mut enricher);
+        assert_eq!(once, again);
+        assert_eq!(enricher.known.len(), 1);
+        for field in [Field::ProcessParentExecutable, Field::ContainerId, Field::SensorLoginSession] {
+            assert!(once.has(field), "{field:?}");
+        }
+        let mut table = Table::new("boot".to_owned());
+        let process = table.found(Key::default(), Actor::default(), Image::default());
+        for pid in 1..100 {
+            process.actor.parent = pid;
+            let mut record = Record::new();
+            enricher.set(process, &mut record);
+            assert_eq!(record.get(Field::ProcessParentPid), Some(&Value::U64(u64::from(pid))));
+        }
+        assert_eq!(enricher.known.len(), KNOWN_MOST);
+        enricher.refresh(Boot(7));
+        assert!(enricher.known.is_empty());
+        assert_ne!(records(&mut enricher).0, once);
+    }
+
     #[test]
     fn capabilities_are_named_by_bit() {
-        assert_eq!(capabilities(1 | 1 << 21 | 1 << 63), ["CAP_CHOWN", "CAP_SYS_ADMIN"]);
+        let named = capabilities(1 | 1 << 21 | 1 << 63).words().collect::<Vec<_>>();
+        assert_eq!(named, ["CAP_CHOWN", "CAP_SYS_ADMIN"]);
     }
 }

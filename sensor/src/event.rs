@@ -274,10 +274,10 @@ impl Action {
     /// Begins a record of this action.
     #[must_use]
     pub fn record(&self) -> Record {
-        let mut record = Record::with_capacity(72);
+        let mut record = Record::with_capacity(48);
         record.set(Field::EventKind, self.kind);
-        record.set(Field::EventCategory, self.category.to_vec());
-        record.set(Field::EventType, self.types.to_vec());
+        record.set(Field::EventCategory, self.category);
+        record.set(Field::EventType, self.types);
         record.set(Field::EventAction, self.name);
         record
     }

@@ -67,8 +67,8 @@ pub fn misleads(c: char) -> bool {
 /// Appends the bytes as a JSON string, with U+FFFD for what is not UTF-8 and every character that
 /// misleads as `\uXXXX`; says whether all was UTF-8.
 pub(crate) fn json_string(bytes: &[u8], out: &mut Vec<u8>) -> bool {
-    // Without a way out in the middle, for the compiler to look at many bytes at once.
-    if bytes.iter().fold(true, |plain, byte| plain & is_plain(*byte)) {
+    if is_plain(bytes) {
+        out.reserve(bytes.len() + 2);
         out.push(b'"');
         out.extend_from_slice(bytes);
         out.push(b'"');
@@ -80,9 +80,27 @@ pub(crate) fn json_string(bytes: &[u8], out: &mut Vec<u8>) -> bool {
     matches!(text, std::borrow::Cow::Borrowed(_))
 }
 
-/// Whether a JSON string holds the byte as it is.
-const fn is_plain(byte: u8) -> bool {
-    (byte.wrapping_sub(b' ') < 0x7f - b' ') & (byte != b'"') & (byte != b'\\')
+/// Whether a JSON string holds the bytes as they are: printable ASCII, but `"` and `\\`.
+fn is_plain(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks();
+    // Most texts are short: what doesn't fill the last word is looked at with what stands before.
+    words.iter().all(|word| is_plain_word(*word))
+        && match bytes.last_chunk() {
+            Some(last) => rest.is_empty() || is_plain_word(*last),
+            None => rest.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')),
+        }
+}
+
+/// The same of eight bytes at once.
+fn is_plain_word(word: [u8; 8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    let word = u64::from_ne_bytes(word);
+    // Below 128, a byte less `least` has its high bit set if it was smaller.
+    let below = |word: u64, least: u8| word.wrapping_sub(ONES * u64::from(least)) & !word;
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    let beyond = word | word.wrapping_add(ONES);
+    (below(word, b' ') | is(b'"') | is(b'\\') | beyond) & HIGH == 0
 }
 
 /// Compact JSON that escapes, beyond what JSON asks for, all that misleads.
@@ -93,6 +111,9 @@ impl Formatter for Harmless {
     where
         W: ?Sized + io::Write,
     {
+        if is_plain(fragment.as_bytes()) {
+            return writer.write_all(fragment.as_bytes());
+        }
         let mut done = 0;
         for (at, c) in fragment.char_indices().filter(|(_, c)| misleads(*c)) {
             writer.write_all(&fragment.as_bytes()[done..at])?;

@@ -124,7 +124,11 @@ impl Table {
         hash.update(key.pid.to_le_bytes());
         hash.update(key.start.to_le_bytes());
         let digest = hash.finalize();
-        Text::from(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>())
+        let mut digits = [0; 32];
+        for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(digest) {
+            *pair = [byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
+        }
+        Text::copy_from(&digits)
     }
 
     /// A process, if it is that one.

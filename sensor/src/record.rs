@@ -4,8 +4,16 @@
 use crate::field::{Field, Kind};
 use bytes::Bytes;
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::ops::RangeBounds;
 use std::sync::Arc;
+
+mod flags;
+mod stretch;
+
+pub(crate) use flags::names;
+pub use flags::{Flags, Names};
+pub use stretch::Stretch;
 
 /// Bytes from the host that are meant as text: file names, arguments. Who wrote them may be an
 /// attacker: any byte can be there, also such as are not UTF-8. A clone shares the bytes.
@@ -16,6 +24,26 @@ impl Text {
     /// A copy of the bytes.
     pub fn copy_from(bytes: &[u8]) -> Self {
         Text(Bytes::copy_from_slice(bytes))
+    }
+
+    /// The prefix, a hyphen and the number.
+    #[must_use]
+    pub fn numbered(prefix: &str, number: u64) -> Self {
+        // Exactly what it needs: not to be moved again.
+        let digits = 1 + number.checked_ilog10().unwrap_or(0) as usize;
+        let mut text = String::with_capacity(prefix.len() + 1 + digits);
+        text.push_str(prefix);
+        let _ = write!(text, "-{number}");
+        Text::from(text)
+    }
+
+    /// A part of it, which shares the bytes.
+    ///
+    /// # Panics
+    /// When it is not a part.
+    #[must_use]
+    pub fn slice(&self, range: impl RangeBounds<usize>) -> Self {
+        Text(self.0.slice(range))
     }
 
     /// The exact bytes.
@@ -109,7 +137,9 @@ pub enum Value {
     /// A word of ours.
     Word(&'static str),
     /// Words of ours.
-    Words(Vec<&'static str>),
+    Words(&'static [&'static str]),
+    /// Those of a table of ours whose bits are set.
+    Flags(Flags),
     /// A moment.
     Time(Time),
     /// An array of objects.
@@ -125,7 +155,7 @@ impl Value {
             Value::Bool(_) => kind == Kind::Boolean,
             Value::Id(_) => matches!(kind, Kind::Id | Kind::Keyword),
             Value::Text(_) | Value::Word(_) => matches!(kind, Kind::Id | Kind::Keyword),
-            Value::Texts(_) | Value::Words(_) => kind == Kind::Keywords,
+            Value::Texts(_) | Value::Words(_) | Value::Flags(_) => kind == Kind::Keywords,
             Value::Time(_) => kind == Kind::Date,
             Value::Records(_) => kind == Kind::Objects,
         }
@@ -157,21 +187,67 @@ value_from! {
     Arc<[Text]> => Texts(Arc::from);
     Vec<Text> => Texts(Arc::from);
     &'static str => Word(<&'static str>::from);
-    Vec<&'static str> => Words(Vec::from);
+    &'static [&'static str] => Words(<&'static [&'static str]>::from);
+    Flags => Flags(Flags::from);
     Time => Time(Time::from);
     Vec<Record> => Records(Vec::from);
 }
 
-const WORDS: usize = Field::ALL.len().div_ceil(64);
+const COUNT: usize = Field::ALL.len();
+const WORDS: usize = COUNT.div_ceil(64);
+
+// A place in a record takes a byte.
+const _: () = assert!(COUNT <= 256);
 
 /// An ordered list of (field, value): each field at most once, in the order of the dictionary
-/// whatever the order in which they were set. Setting in the dictionary's order is cheapest.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// whatever the order in which they were set.
+#[derive(Clone, Default)]
 pub struct Record {
-    fields: Vec<(Field, Value)>,
-    /// A bit for each field that is there: where a field stands is the number of bits below its
-    /// own.
-    present: [u64; WORDS],
+    /// In the order in which they were set first: none has to move for another.
+    values: Vec<Value>,
+    /// The fields that have one of the values.
+    own: Fields,
+    /// Whose fields are here too; none of them has a value of its own.
+    stretches: Vec<Arc<Stretch>>,
+    /// The first field of each stretch.
+    firsts: Fields,
+    /// All fields that could be in the stretches.
+    covered: Fields,
+    /// Where its value is, or the stretch that it is the first of.
+    places: Places,
+}
+
+/// A piece of a record.
+#[derive(Debug)]
+pub enum Part<'a> {
+    /// One field.
+    Field(Field, &'a Value),
+    /// Several that follow each other.
+    Stretch(&'a Stretch),
+}
+
+#[derive(Clone)]
+struct Places([u8; COUNT]);
+
+impl Default for Places {
+    fn default() -> Self {
+        Places([0; COUNT])
+    }
+}
+
+/// The same fields with the same values, in whatever order they were set.
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Record {}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
 }
 
 impl Record {
@@ -182,7 +258,7 @@ impl Record {
 
     /// A record without fields that has room for this many.
     pub fn with_capacity(fields: usize) -> Self {
-        Record { fields: Vec::with_capacity(fields), ..Self::default() }
+        Record { values: Vec::with_capacity(fields), ..Self::default() }
     }
 
     /// Gives the field this value; one that it had is replaced.
@@ -191,51 +267,103 @@ impl Record {
     }
 
     fn put(&mut self, field: Field, value: Value) {
-        let at = self.position(field);
-        if self.has(field) {
-            if let Some(slot) = self.fields.get_mut(at) {
-                slot.1 = value;
-            }
-        } else if at >= self.fields.len() {
-            self.fields.push((field, value));
-        } else {
-            self.fields.insert(at, (field, value));
+        if self.covered.has(field) {
+            self.dissolve();
         }
-        self.present[field as usize / 64] |= 1 << (field as usize % 64);
+        if let Some(held) = self.place(field).and_then(|place| self.values.get_mut(place)) {
+            *held = value;
+            return;
+        }
+        self.own.add(field);
+        // No more values than fields, whose number fits.
+        self.places.0[field as usize] = self.values.len() as u8;
+        self.values.push(value);
+    }
+
+    /// Sets the fields of a stretch, without a copy of them unless some could be here already.
+    pub fn share(&mut self, stretch: &Arc<Stretch>) {
+        let span = stretch.span();
+        if self.own.meets(span) || self.covered.meets(span) {
+            stretch.iter().for_each(|(field, value)| self.put(field, value.clone()));
+            return;
+        }
+        self.places.0[stretch.first() as usize] = self.stretches.len() as u8;
+        self.firsts.add(stretch.first());
+        self.covered.join(span);
+        self.stretches.push(Arc::clone(stretch));
+    }
+
+    /// Makes all fields of the stretches its own.
+    fn dissolve(&mut self) {
+        (self.firsts, self.covered) = Default::default();
+        for stretch in std::mem::take(&mut self.stretches) {
+            stretch.iter().for_each(|(field, value)| self.put(field, value.clone()));
+        }
     }
 
     /// The field's value, if it has one.
     pub fn get(&self, field: Field) -> Option<&Value> {
-        if !self.has(field) {
-            return None;
+        match self.place(field) {
+            Some(place) => self.values.get(place),
+            None if self.covered.has(field) => self.stretches.iter().find_map(|stretch| stretch.get(field)),
+            None => None,
         }
-        self.fields.get(self.position(field)).map(|(_, value)| value)
     }
 
     /// Whether the field has a value.
     pub fn has(&self, field: Field) -> bool {
-        self.present[field as usize / 64] & (1 << (field as usize % 64)) != 0
+        self.get(field).is_some()
     }
 
     /// Fields and values, in the order of the dictionary.
     pub fn iter(&self) -> impl Iterator<Item = (Field, &Value)> {
-        self.fields.iter().map(|(field, value)| (*field, value))
+        let mut all = self.own;
+        all.join(self.covered);
+        all.iter().filter_map(|field| Some((field, self.get(field)?)))
+    }
+
+    /// The same, with fields together that stand in one stretch.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let mut all = self.own;
+        all.join(self.firsts);
+        all.iter().filter_map(|field| {
+            let place = usize::from(self.places.0[field as usize]);
+            if self.own.has(field) {
+                return self.values.get(place).map(|value| Part::Field(field, value));
+            }
+            self.stretches.get(place).map(|stretch| Part::Stretch(stretch))
+        })
     }
 
     /// How many fields have a value.
     pub fn len(&self) -> usize {
-        self.fields.len()
+        self.values.len() + self.stretches.iter().map(|stretch| stretch.iter().count()).sum::<usize>()
     }
 
     /// Whether no field has a value.
     pub fn is_empty(&self) -> bool {
-        self.fields.is_empty()
+        self.values.is_empty() && self.stretches.is_empty()
     }
 
     /// Sets all fields of the other record, which wins where both have one.
-    pub fn extend(&mut self, other: Record) {
-        for (field, value) in other.fields {
-            self.put(field, value);
+    pub fn extend(&mut self, mut other: Record) {
+        for field in other.own.iter() {
+            if let Some(value) = other.place(field).and_then(|place| other.values.get_mut(place)) {
+                self.put(field, std::mem::replace(value, Value::Bool(false)));
+            }
+        }
+        other.stretches.iter().for_each(|stretch| self.share(stretch));
+    }
+
+    /// As [`Record::extend`], of a record that stays.
+    pub fn extend_from(&mut self, other: &Record) {
+        for part in other.parts() {
+            match part {
+                Part::Field(field, value) => self.put(field, value.clone()),
+                Part::Stretch(stretch) => {
+                    stretch.iter().for_each(|(field, value)| self.put(field, value.clone()));
+                }
+            }
         }
     }
 
@@ -254,12 +382,45 @@ impl Record {
         found
     }
 
-    /// The number of fields present that come before this one.
-    fn position(&self, field: Field) -> usize {
-        let (word, bit) = (field as usize / 64, field as usize % 64);
-        let whole: u32 = self.present[..word].iter().map(|bits| bits.count_ones()).sum();
-        let below = self.present[word] & ((1 << bit) - 1);
-        (whole + below.count_ones()) as usize
+    /// Where the field's own value is, if it has one.
+    fn place(&self, field: Field) -> Option<usize> {
+        self.own.has(field).then(|| usize::from(self.places.0[field as usize]))
+    }
+}
+
+/// A set of fields, a bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Fields([u64; WORDS]);
+
+impl Fields {
+    fn has(self, field: Field) -> bool {
+        self.0[field as usize / 64] & (1 << (field as usize % 64)) != 0
+    }
+
+    fn add(&mut self, field: Field) {
+        self.0[field as usize / 64] |= 1 << (field as usize % 64);
+    }
+
+    fn join(&mut self, other: Fields) {
+        self.0.iter_mut().zip(other.0).for_each(|(word, more)| *word |= more);
+    }
+
+    fn meets(self, other: Fields) -> bool {
+        self.0.iter().zip(other.0).any(|(one, two)| one & two != 0)
+    }
+
+    /// In the order of the dictionary.
+    fn iter(mut self) -> impl Iterator<Item = Field> {
+        let mut word = 0;
+        std::iter::from_fn(move || {
+            while *self.0.get(word)? == 0 {
+                word += 1;
+            }
+            let bits = &mut self.0[word];
+            let lowest = bits.trailing_zeros() as usize;
+            *bits &= *bits - 1;
+            Field::ALL.get(word * 64 + lowest).copied()
+        })
     }
 }
 
@@ -318,6 +479,19 @@ mod tests {
     }
 
     #[test]
+    fn the_order_of_setting_does_not_count() {
+        let (mut one, mut two) = (Record::new(), Record::new());
+        one.set(Field::ProcessPid, 1_u32);
+        one.set(Field::UserId, Value::Id(0));
+        two.set(Field::UserId, Value::Id(0));
+        assert_ne!(one, two);
+        two.extend_from(&one);
+        assert_eq!(one, two);
+        two.set(Field::ProcessPid, 2_u32);
+        assert_ne!(one, two);
+    }
+
+    #[test]
     fn misfits_are_found_also_inside() {
         let (mut record, mut inner) = (Record::new(), Record::new());
         inner.set(Field::RunnerPid, "one");
@@ -336,6 +510,13 @@ mod tests {
         assert!(!text.is_utf8());
         assert_eq!(Text::from("x"), Text::from(String::from("x")));
         assert!(Text::from(vec![]).is_empty());
+    }
+
+    #[test]
+    fn numbered_texts() {
+        for number in [0, 9, 10, u64::MAX] {
+            assert_eq!(Text::numbered("a", number).to_str_lossy(), format!("a-{number}"));
+        }
     }
 
     #[test]

@@ -30,3 +30,8 @@ fn btf() {
 fn decode() {
     replay("decode", target::decode);
 }
+
+#[test]
+fn format() {
+    replay("format", target::format);
+}

@@ -3,7 +3,7 @@
 use super::{Action, Running, severity};
 use crate::{
     field::Field,
-    record::{Record, Text},
+    record::{Record, Text, Value},
 };
 
 /// What the catalogue says.
@@ -85,10 +85,10 @@ impl Lost {
             record.set(Field::FileName, basename(path));
             record.set(Field::FilePath, path.clone());
         }
-        record.set(Field::FileInode, self.running.inode.to_string());
-        record.set(Field::FileDevice, device(self.running.device).to_string());
+        record.set(Field::FileInode, Value::Id(self.running.inode));
+        record.set(Field::FileDevice, Value::Id(device(self.running.device)));
         if self.method == Method::Rename {
-            record.set(Field::EventType, vec!["change"]);
+            record.set(Field::EventType, &["change"][..]);
         }
         record.set(Field::SensorMethod, self.method.word());
         record.set(Field::SensorSelf, self.own);
@@ -137,13 +137,12 @@ pub fn device(inner: u32) -> u64 {
 pub fn basename(path: &Text) -> Text {
     let bytes = path.as_bytes();
     let start = bytes.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
-    Text::copy_from(bytes.get(start..).unwrap_or(&[]))
+    path.slice(start..)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Value;
 
     fn lost() -> Lost {
         Lost {

@@ -7,7 +7,11 @@
 
 use super::{Format, base64, json_string, number, rfc3339};
 use crate::field::{Field, Kind};
-use crate::record::{Record, Value};
+use crate::record::{Part, Record, Stretch, Value};
+
+mod nest;
+
+use nest::Nest;
 
 /// The format of the Elastic Common Schema.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,14 +20,9 @@ pub struct Ecs;
 impl Format for Ecs {
     fn write(&self, record: &Record, out: &mut Vec<u8>) {
         out.push(b'{');
-        let mut nest = Nest::default();
-        let mut utf8 = true;
-        for (field, held) in written(record) {
-            nest.key(field.object(), field.short(), out);
-            utf8 &= value(field, held, out);
-        }
-        if !utf8 {
-            nest.key(Field::SensorRaw.object(), Field::SensorRaw.short(), out);
+        let mut nest = Nest::new(None);
+        if !members(record, &mut nest, out) {
+            nest.key(Field::SensorRaw, out);
             raw_object(record, None, out);
         }
         nest.close(out);
@@ -31,66 +30,51 @@ impl Format for Ecs {
     }
 }
 
+/// Writes all fields and says whether all their texts were UTF-8.
+fn members(record: &Record, nest: &mut Nest, out: &mut Vec<u8>) -> bool {
+    let mut utf8 = true;
+    for part in record.parts() {
+        utf8 &= match part {
+            Part::Field(field, held) => member(field, held, nest, out),
+            Part::Stretch(stretch) => members_of(stretch, nest, out),
+        };
+    }
+    utf8
+}
+
+/// Writes a field, if it has a place of its own, and says whether all its texts were UTF-8.
+fn member(field: Field, held: &Value, nest: &mut Nest, out: &mut Vec<u8>) -> bool {
+    if field.kind() == Kind::Raw {
+        return true;
+    }
+    nest.key(field, out);
+    value(field, held, out)
+}
+
+/// The same of a stretch: wherever it is written, it is the same after its first key.
+fn members_of(stretch: &Stretch, nest: &mut Nest, out: &mut Vec<u8>) -> bool {
+    let write = |nest: &mut Nest, out: &mut Vec<u8>| {
+        stretch.iter().fold(true, |utf8, (field, held)| utf8 & member(field, held, nest, out))
+    };
+    // The raw field is the last of all, and not written as the others.
+    if !nest.is_line() || stretch.last().kind() == Kind::Raw {
+        return write(nest, out);
+    }
+    let (written, utf8) = stretch.written(|| {
+        let (mut key, mut all) = (Vec::new(), Vec::new());
+        Nest::new(None).key(stretch.first(), &mut key);
+        let utf8 = write(&mut Nest::new(None), &mut all);
+        (all.split_off(key.len()), utf8)
+    });
+    nest.key(stretch.first(), out);
+    out.extend_from_slice(written);
+    nest.at(stretch.last());
+    *utf8
+}
+
 /// The fields that have a place of their own in what is written.
 fn written(record: &Record) -> impl Iterator<Item = (Field, &Value)> {
     record.iter().filter(|(field, _)| field.kind() != Kind::Raw)
-}
-
-/// The objects that are open while members are written in the dictionary's order.
-#[derive(Default)]
-struct Nest {
-    /// Their names, outermost first, with dots between.
-    path: &'static str,
-}
-
-impl Nest {
-    /// Leaves and enters objects until those of this path are open, and writes the key of a
-    /// member there.
-    fn key(&mut self, path: &'static str, leaf: &str, out: &mut Vec<u8>) {
-        if path != self.path {
-            let (left, entered) = part(self.path, path);
-            (0..segments(left)).for_each(|_| out.push(b'}'));
-            for object in entered.split('.').filter(|object| !object.is_empty()) {
-                key(object, out);
-                out.push(b'{');
-            }
-            self.path = path;
-        }
-        key(leaf, out);
-    }
-
-    /// Leaves all objects.
-    fn close(self, out: &mut Vec<u8>) {
-        (0..segments(self.path)).for_each(|_| out.push(b'}'));
-    }
-}
-
-/// What two dotted paths have each for themselves after the objects that they share.
-fn part<'a>(one: &'a str, two: &'a str) -> (&'a str, &'a str) {
-    let same = one.bytes().zip(two.bytes()).take_while(|(a, b)| a == b).count();
-    let ends = |path: &str| matches!(path.as_bytes().get(same), None | Some(b'.'));
-    let shared = match one.get(..same) {
-        Some(_) if ends(one) && ends(two) => same,
-        Some(common) => common.rfind('.').unwrap_or(0),
-        None => 0,
-    };
-    let rest = |path: &'a str| path.get(shared..).unwrap_or_default().trim_start_matches('.');
-    (rest(one), rest(two))
-}
-
-/// How many objects a dotted path names.
-fn segments(path: &str) -> usize {
-    if path.is_empty() { 0 } else { 1 + path.bytes().filter(|byte| *byte == b'.').count() }
-}
-
-/// Writes a key, which never needs an escape, after the comma that it may need.
-fn key(key: &str, out: &mut Vec<u8>) {
-    if out.last() != Some(&b'{') {
-        out.push(b',');
-    }
-    out.push(b'"');
-    out.extend_from_slice(key.as_bytes());
-    out.extend_from_slice(b"\":");
 }
 
 /// Writes a value and says whether all its texts were UTF-8.
@@ -109,6 +93,14 @@ fn value(field: Field, value: &Value, out: &mut Vec<u8>) -> bool {
         Value::Words(words) => {
             return array(words.iter(), out, |word, out| json_string(word.as_bytes(), out));
         }
+        Value::Flags(flags) => match flags.all_quoted() {
+            Some(all) => {
+                out.push(b'[');
+                out.extend_from_slice(all.strip_suffix(',').unwrap_or(all).as_bytes());
+                out.push(b']');
+            }
+            None => return array(flags.words(), out, |word, out| json_string(word.as_bytes(), out)),
+        },
         Value::Records(records) => {
             return array(records.iter(), out, |record, out| object(record, field, out));
         }
@@ -150,35 +142,20 @@ fn array<T>(
 
 /// Writes an element of an array of objects and says whether all its texts were UTF-8.
 fn object(record: &Record, array: Field, out: &mut Vec<u8>) -> bool {
-    let mut nest = Nest::default();
-    let mut utf8 = true;
+    let mut nest = Nest::new(Some(array));
     out.push(b'{');
-    for (field, held) in written(record) {
-        nest.key(inside(field, Some(array)), field.short(), out);
-        utf8 &= value(field, held, out);
-    }
+    let utf8 = members(record, &mut nest, out);
     nest.close(out);
     out.push(b'}');
     utf8
 }
 
-/// The objects that the field stands in, as seen from inside the objects of this array: none for
-/// `sensor.runners.pid` inside `sensor.runners`. A field from elsewhere keeps all of its own.
-fn inside(field: Field, array: Option<Field>) -> &'static str {
-    let object = field.object();
-    match array.and_then(|array| object.strip_prefix(array.name())) {
-        Some("") => "",
-        Some(rest) => rest.strip_prefix('.').unwrap_or(object),
-        None => object,
-    }
-}
-
 /// Writes the exact bytes of the record's texts that are not UTF-8.
 fn raw_object(record: &Record, array: Option<Field>, out: &mut Vec<u8>) {
-    let mut nest = Nest::default();
+    let mut nest = Nest::new(array);
     out.push(b'{');
     for (field, held) in written(record).filter(|(_, held)| !is_utf8(held)) {
-        nest.key(inside(field, array), field.short(), out);
+        nest.key(field, out);
         raw_value(field, held, out);
     }
     nest.close(out);
@@ -208,7 +185,8 @@ fn raw_value(field: Field, value: &Value, out: &mut Vec<u8>) {
         | Value::Id(_)
         | Value::Time(_)
         | Value::Word(_)
-        | Value::Words(_) => out.extend_from_slice(b"null"),
+        | Value::Words(_)
+        | Value::Flags(_) => out.extend_from_slice(b"null"),
     }
 }
 
@@ -233,7 +211,8 @@ fn is_utf8(value: &Value) -> bool {
         | Value::Id(_)
         | Value::Time(_)
         | Value::Word(_)
-        | Value::Words(_) => true,
+        | Value::Words(_)
+        | Value::Flags(_) => true,
     }
 }
 
@@ -265,7 +244,7 @@ mod tests {
         let mut record = Record::new();
         record.set(Field::SensorVersion, "0.1.0");
         record.set(Field::Timestamp, Time(1_709_210_096_123_456_789));
-        record.set(Field::EventCategory, vec!["process"]);
+        record.set(Field::EventCategory, &["process"][..]);
         record.set(Field::EventAction, "exec");
         record.set(Field::HostBootId, Text::from("b"));
         record.set(Field::ProcessPid, 4242_u32);
@@ -299,7 +278,7 @@ mod tests {
         record.set(Field::FilePath, Text::from("/a\"b"));
         record.set(Field::ProcessArgs, texts(&[]));
         record.set(Field::EventKind, "event");
-        record.set(Field::EventType, vec!["start", "change"]);
+        record.set(Field::EventType, &["start", "change"][..]);
         record.set(Field::ProcessEnd, Time(0));
         record.set(Field::SensorLost, vec![one, Record::new()]);
         record.set(Field::SensorCoverage, Vec::<Record>::new());
@@ -363,16 +342,6 @@ mod tests {
         record.set(Field::SensorRunners, vec![inner]);
         let wanted = json!([{"process": {"thread": {"id": 1}}, "sensor": {"exe": {"nlink": 2}}, "pid": 3}]);
         assert_eq!(parsed(&record)["sensor"]["runners"], wanted);
-    }
-
-    #[test]
-    fn paths_part_where_an_object_ends() {
-        assert_eq!(part("process.parent", "process.previous"), ("parent", "previous"));
-        assert_eq!(part("process", "process.thread"), ("", "thread"));
-        assert_eq!(part("process.thread.capabilities", "process"), ("thread.capabilities", ""));
-        assert_eq!(part("user", "user_agent"), ("user", "user_agent"));
-        assert_eq!(part("a.user", "a.user_agent"), ("user", "user_agent"));
-        assert_eq!(part("", "host.boot"), ("", "host.boot"));
     }
 
     /// Puts the value where the field's name says.

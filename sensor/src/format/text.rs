@@ -194,6 +194,11 @@ fn show(value: &Value, out: &mut Vec<u8>) {
                 escape_into(word.as_bytes(), out);
             });
         }
+        Value::Flags(flags) => {
+            list(flags.words(), out, |word, out| {
+                escape_into(word.as_bytes(), out);
+            });
+        }
         Value::Records(records) => list(records.iter(), out, show_record),
     }
 }
@@ -346,7 +351,7 @@ mod tests {
         record.set(Field::EventSeverity, -1_i64);
         record.set(Field::ProcessArgs, texts(&[]));
         record.set(Field::SensorArgsTruncated, true);
-        record.set(Field::SensorCapabilitiesGained, vec!["CAP_BPF", "CAP_SYSLOG"]);
+        record.set(Field::SensorCapabilitiesGained, &["CAP_BPF", "CAP_SYSLOG"][..]);
         record.set(Field::SensorRunners, Vec::<Record>::new());
         assert_eq!(
             line(Lines::default(), &record),

@@ -6,7 +6,7 @@ use crate::{
     field::Field,
     output::{Fault, OutputError, Taken},
     process::Process,
-    record::Record,
+    record::{Record, Text, Value},
     verdict::Found,
 };
 
@@ -21,8 +21,8 @@ impl Pipeline<'_> {
         }
         found.lost.set(&mut record);
         if let Some(first) = found.runners.first() {
-            record.set(Field::SensorExeDevice, exe_deleted::device(first.now.device).to_string());
-            record.set(Field::SensorExeInode, first.now.inode.to_string());
+            record.set(Field::SensorExeDevice, Value::Id(exe_deleted::device(first.now.device)));
+            record.set(Field::SensorExeInode, Value::Id(first.now.inode));
             record.set(Field::SensorExeNlink, first.now.nlink);
             record.set(Field::SensorExeState, crate::enrich::state(first));
         }
@@ -93,10 +93,10 @@ impl Pipeline<'_> {
         mut record: Record,
     ) -> Result<(), PipelineError> {
         self.sequence += 1;
-        record.extend(self.common.clone());
+        record.extend_from(&self.common);
         record.set(Field::Timestamp, self.enricher.boot.at(time));
         record.set(Field::EventSequence, self.sequence);
-        record.set(Field::EventId, format!("{}-{}", self.run, self.sequence));
+        record.set(Field::EventId, Text::numbered(&self.run, self.sequence));
         self.line.clear();
         self.format.write(&record, &mut self.line);
         match self.output.write(&self.line) {
