@@ -135,6 +135,14 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
     Ok(Event { stamp: Stamp { time: header.time, key, thread: header.tid }, actor, fact })
 }
 
+/// The event that a record would have been which can't be understood, as far as its head says so.
+#[must_use]
+pub fn action_meant(record: &[u8]) -> &'static str {
+    let kind = Header::read_from_prefix(record).map(|(header, _)| header.kind);
+    let known = kind.ok().and_then(|kind| wire::KINDS.iter().find(|(known, _)| *known == kind));
+    known.map_or("unknown", |(_, name)| action(name))
+}
+
 /// The records of a sweep, one after the other; what follows a damaged one can't be told apart any more.
 pub fn decode_rows(mut rows: &[u8]) -> impl Iterator<Item = Result<Event, Malformed>> {
     std::iter::from_fn(move || {
@@ -361,6 +369,9 @@ pub(crate) mod tests {
     #[test]
     fn unknown_kinds_are_told() {
         assert_eq!(decode(&wire_record(999, &0_u64, &[])), Err(Malformed::Kind(999)));
+        assert_eq!(action_meant(&wire_record(999, &0_u64, &[])), "unknown");
+        assert_eq!(action_meant(&wire_record(wire::EXIT, &0_u64, &[])), exit::ACTION.name);
+        assert_eq!(action_meant(&[1, 2]), "unknown");
     }
 
     #[test]

@@ -274,7 +274,7 @@ impl<'a> Pipeline<'a> {
         for record in taken.iter() {
             match event::decode(record) {
                 Ok(event) => self.take(event)?,
-                Err(error) => self.counts.lost("decode", "unknown", error.word(), 1),
+                Err(error) => self.counts.lost("decode", event::action_meant(record), error.word(), 1),
             }
         }
         *batch = taken;

@@ -97,6 +97,8 @@ pub struct Table {
     /// The last that ended, for what is told of them a moment later.
     recent: VecDeque<Process>,
     most: usize,
+    /// Processes that made room for others, and are known anew only by what they do next.
+    forgotten: u64,
 }
 
 /// More than any host runs; each takes about a kilobyte.
@@ -110,7 +112,7 @@ impl Table {
     /// An empty one, for this boot.
     #[must_use]
     pub fn new(boot_id: String) -> Self {
-        Self { boot_id, live: HashMap::new(), recent: VecDeque::new(), most: MOST }
+        Self { boot_id, live: HashMap::new(), recent: VecDeque::new(), most: MOST, forgotten: 0 }
     }
 
     /// The id of a process over the boot: the same in every run of the sensor and in every verb.
@@ -157,6 +159,11 @@ impl Table {
     /// All, to change.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Process> {
         self.live.values_mut()
+    }
+
+    /// How many processes a full table forgot since this was last asked.
+    pub fn forgotten(&mut self) -> u64 {
+        std::mem::take(&mut self.forgotten)
     }
 
     /// How many there are.
@@ -285,6 +292,7 @@ impl Table {
                 self.live.values().min_by_key(|process| process.key.start).map(|process| process.key.pid)
             {
                 self.live.remove(&oldest);
+                self.forgotten += 1;
             }
         }
         self.live.entry(pid).insert_entry(process).into_mut()
@@ -354,7 +362,7 @@ mod tests {
         for pid in 1..10 {
             table.found(key(pid), Actor::default(), Image::default());
         }
-        assert_eq!(table.len(), 3);
+        assert_eq!((table.len(), table.forgotten(), table.forgotten()), (3, 6, 0));
         assert!(table.get(key(9)).is_some() && table.get(key(1)).is_none());
     }
 }

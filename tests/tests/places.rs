@@ -202,7 +202,7 @@ fn no_btf() {
 fn works_or_tells(what: &str, config: &str) {
     let folder = Folder::new();
     let file = folder.at("sensor.toml");
-    fs::write(&file, config).unwrap();
+    fs::write(&file, config).unwrap_or_else(|why| panic!("{}: {why}", folder.path().display()));
     let sensor = Sensor::start(words!["--config", file]);
     let victim = actor_at(folder.at("victim"));
     done(&victim, words!["unlink", &victim]);

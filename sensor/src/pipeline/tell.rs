@@ -2,7 +2,7 @@
 
 use super::{Pipeline, PipelineError, SKIPPED};
 use crate::{
-    event::{self, Action, Stamp, exe_deleted, loss},
+    event::{self, Action, Stamp, exe_deleted, loss, process_snapshot},
     field::Field,
     output::{Fault, OutputError, Taken},
     process::Process,
@@ -60,6 +60,7 @@ impl Pipeline<'_> {
 
     pub(super) fn tell_losses(&mut self) -> Result<(), PipelineError> {
         self.count_skipped();
+        self.counts.lost("table", process_snapshot::ACTION.name, "full", self.table.forgotten());
         let counters = self.kernel.counters()?;
         for (action, reason, count) in counters.lost_since(&self.counters) {
             self.counts.lost("kernel", action, reason, count);
