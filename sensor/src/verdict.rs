@@ -2,48 +2,25 @@
 //!
 //! What is executed is compared with what it was when it was executed: a name is lost when the
 //! directory entry is no longer in its directory, is another entry, or the last link is gone.
-//! Who did it comes from hints: calls that named something running, just before.
-
-use std::collections::VecDeque;
+//! Who did it (`doer`) comes from what fanotify or the calls' own hooks told just before.
 
 use crate::{
     event::{
         Key, Running,
         exe_deleted::{Lost, Method},
-        name::{Call, Name, Named},
-        touch::{Place, Touch},
+        name::Call,
+        touch::Touch,
     },
     process::{Process, Table},
-    record::Text,
 };
 
-/// A call that may have taken a name, or nothing but that something was touched.
-#[derive(Clone, Debug)]
-pub struct Hint {
-    /// When, nanoseconds since boot.
-    pub time: u64,
-    /// Who, as it was then.
-    pub actor: Process,
-    /// The thread that called, where it is known.
-    pub thread: Option<u32>,
-    /// What was called; none when that isn't known.
-    pub call: Option<Call>,
-    /// The paths that it named: the one that goes, the one that is replaced.
-    pub names: [Option<Named>; 2],
-    /// The caller's own image is known to have lost its name.
-    pub own: bool,
-    /// Which of the names that went it is.
-    entry: Option<usize>,
-}
+mod doer;
+mod trust;
 
-impl Hint {
-    /// A call that was seen.
-    #[must_use]
-    pub fn of(actor: Process, time: u64, thread: u32, name: &Name) -> Self {
-        let (call, names) = (Some(name.call), [name.old, name.new]);
-        Self { time, actor, thread: Some(thread), call, names, own: name.own, entry: None }
-    }
-}
+pub use doer::Hint;
+use doer::{Doers, Who};
+use trust::package_manager;
+pub use trust::{runtime, trusted};
 
 /// A name that was lost.
 #[derive(Clone, Debug)]
@@ -58,37 +35,15 @@ pub struct Found {
     pub time: u64,
 }
 
-/// How long a hint is good for, nanoseconds.
-const FRESH: u64 = 3_000_000_000;
 /// How long a loss waits for a call that is known to be of this file, nanoseconds.
 const WAIT: u64 = 50_000_000;
 /// And for anybody at all.
 const WAIT_LONG: u64 = 200_000_000;
-/// Most hints that are kept, and most names that went, of whatever files.
-const MOST: usize = 4096;
-const GONE_MOST: usize = 16384;
-/// Programs that put new files in place of running ones as their trade.
-const PACKAGE_MANAGERS: [&str; 12] = [
-    "/usr/bin/dpkg",
-    "/usr/bin/apt-get",
-    "/usr/bin/apt",
-    "/usr/bin/rpm",
-    "/usr/bin/dnf",
-    "/usr/bin/dnf5",
-    "/usr/bin/microdnf",
-    "/usr/bin/yum",
-    "/usr/bin/pacman",
-    "/sbin/apk",
-    "/usr/sbin/apk",
-    "/usr/bin/zypper",
-];
 
-/// Recent hints.
+/// What was lost and isn't told yet, and who may have done it.
 #[derive(Default)]
 pub struct Verdicts {
-    hints: VecDeque<Hint>,
-    touches: VecDeque<(u64, Touch)>,
-    gone: VecDeque<(u64, Touch)>,
+    doers: Doers,
     open: Vec<Open>,
 }
 
@@ -104,26 +59,21 @@ pub struct Answers<'a> {
     pub thread_group: &'a dyn Fn(u32) -> Option<u32>,
 }
 
-/// A name that is gone, of which it isn't told yet who took it.
-struct Open {
+/// A name that is gone.
+struct Loss {
     change: Change,
     /// One who runs it, as it was before.
     process: Process,
     now: Running,
-    runners: Vec<Process>,
     time: u64,
-    /// Another file has the name.
-    taken: bool,
 }
 
-/// How well it is known who did it.
-enum Who {
-    Sure(Hint),
-    /// It touched the file, or called for this name in this directory.
-    Likely(Hint),
-    /// It called for such a name.
-    Perhaps(Hint),
-    Nobody,
+/// One of which it isn't told yet who took it.
+struct Open {
+    loss: Loss,
+    runners: Vec<Process>,
+    /// Another file has the name.
+    taken: bool,
 }
 
 /// What became of a name between two looks.
@@ -152,21 +102,17 @@ fn change(then: &Running, now: &Running) -> Option<Change> {
 impl Verdicts {
     /// Keeps a hint.
     pub fn hint(&mut self, hint: Hint) {
-        let old = hint.time.saturating_sub(FRESH);
-        while self.hints.len() >= MOST || self.hints.front().is_some_and(|first| first.time < old) {
-            self.hints.pop_front();
-        }
-        self.hints.push_back(hint);
+        self.doers.hint(hint);
     }
 
-    /// Keeps who touched a file that is running, seen at this time.
+    /// Keeps which thread touched a file that is running, seen at this time.
     pub fn touched(&mut self, time: u64, touch: Touch) {
-        keep(&mut self.touches, MOST, time, touch);
+        self.doers.touched(time, touch);
     }
 
     /// Keeps whose name went, of whatever file, seen at this time.
     pub fn gone(&mut self, time: u64, touch: Touch) {
-        keep(&mut self.gone, GONE_MOST, time, touch);
+        self.doers.gone(time, touch);
     }
 
     /// A process was looked at again: notes what was lost, and marks all that run the same.
@@ -185,7 +131,7 @@ impl Verdicts {
         let process = process.clone();
         let runners = mark(table, &process.now, now);
         let taken = change == Change::Removed && taken(&process, table);
-        self.open.push(Open { change, process, now: *now, runners, time, taken });
+        self.open.push(Open { loss: Loss { change, process, now: *now, time }, runners, taken });
     }
 
     /// A process executes something else: one that was only on its way there is no runner.
@@ -208,7 +154,7 @@ impl Verdicts {
     pub fn settle(&mut self, table: &mut Table, now: u64, answers: &Answers<'_>) -> Vec<Found> {
         let mut found = Vec::new();
         for mut open in std::mem::take(&mut self.open) {
-            let who = self.who(table, &open, answers);
+            let who = self.doers.who(table, &open.loss, answers);
             let wait = match who {
                 Who::Sure(_) => 0,
                 Who::Likely(_) => WAIT,
@@ -216,9 +162,10 @@ impl Verdicts {
             };
             if !matches!(who, Who::Sure(_)) {
                 // The name may not have been taken over yet at the look.
-                open.taken |= open.change == Change::Removed && (answers.taken)(&open.process, table);
+                open.taken |=
+                    open.loss.change == Change::Removed && (answers.taken)(&open.loss.process, table);
             }
-            if open.time.saturating_add(wait) > now {
+            if open.loss.time.saturating_add(wait) > now {
                 self.open.push(open);
                 continue;
             }
@@ -226,128 +173,16 @@ impl Verdicts {
                 Who::Sure(hint) | Who::Likely(hint) | Who::Perhaps(hint) => Some(hint),
                 Who::Nobody => None,
             };
-            // One name that went is one that was lost: it says nothing of the next file of that name.
-            if let Some((_, touch)) = hint.as_ref().and_then(|hint| self.gone.get_mut(hint.entry?)) {
-                touch.claimed = true;
-            }
+            hint.iter().for_each(|hint| self.doers.claim(hint));
             found.push(open.found(table, hint));
         }
         found
     }
-
-    /// Who did it.
-    ///
-    /// Surest is who took this name from this very file; then a call on this name by one who touched this
-    /// very inode, or by one whose own image it was; then who touched it by a call that isn't known; then
-    /// a call on such a name.
-    fn who(&self, table: &Table, open: &Open, answers: &Answers<'_>) -> Who {
-        let Open { change, process, now, time, .. } = open;
-        let name = process.image.executable.as_ref().map(|path| Named::of(path.as_bytes()));
-        // What was done before it was executed was done to another file of that name, or number.
-        let since = process.image.since;
-        let fresh = |when: u64| when >= since && when.saturating_add(FRESH) > *time;
-        let own = |hint: &Hint| hint.own && hint.actor.now.same_file(now);
-        let same = |named: &&Named| name.is_some_and(|name| name.name == named.name);
-        let fits = |hint: &&Hint| {
-            let possible = *change == Change::Removed || hint.call == Some(Call::Rename);
-            fresh(hint.time)
-                && possible
-                && (own(hint) || hint.names.iter().flatten().any(|named| same(&named)))
-        };
-        let this = |touch: &Touch| touch.file.is_of(now.inode, now.generation);
-        let touches = || self.touches.iter().filter(|(when, touch)| fresh(*when) && this(touch));
-        let process = |thread: u32| {
-            let one_of = |key: Key| table.lately(key.pid).filter(|process| process.key == key);
-            let known = table.lately(thread).or_else(|| one_of((answers.thread_of)(thread)?));
-            known.or_else(|| table.lately((answers.thread_group)(thread)?))
-        };
-        let by = |touch: &Touch, key: Key| process(touch.pid).is_some_and(|process| process.key == key);
-        let touched = |key: Key| touches().any(|(_, touch)| by(touch, key));
-        // Of several that fit: one that lost its own, then with the same directory, then the nearest in time.
-        let nearest = |when: u64| when.abs_diff(*time);
-        let here = |hint: &Hint| hint.names.iter().flatten().filter(same).any(|named| Some(*named) == name);
-        let likely = |hint: &&Hint| (!own(hint), !here(hint), nearest(hint.time));
-        let tells = (answers.tells)(now.device);
-        let doer = |when: u64, actor: &Process, call| {
-            let key = actor.key;
-            let thread = touches().find(|(_, touch)| by(touch, key)).map(|(_, touch)| touch.pid);
-            let thread = thread.or_else(|| ((answers.thread_of)(key.pid) != Some(key)).then_some(key.pid));
-            Hint {
-                time: when.min(*time),
-                actor: actor.clone(),
-                thread,
-                call,
-                names: [None; 2],
-                own: false,
-                entry: None,
-            }
-        };
-        // Of several: what is sure, then what touched the file, then the nearest in time, then the first.
-        let went = self.gone.iter().enumerate().filter(|(_, (when, _))| fresh(*when)).filter_map(
-            |(at, (when, touch))| {
-                let (sure, call) = open.took(touch, name, tells)?;
-                let actor = table.lately(touch.pid)?;
-                let weak = !sure && !touched(actor.key);
-                Some(((!sure, weak, nearest(*when), at), (*when, actor, call)))
-            },
-        );
-        let went = went.min_by_key(|(order, _)| *order).map(|((_, weak, _, at), (when, actor, call))| {
-            (weak, Hint { entry: Some(at), ..doer(when, actor, call) })
-        });
-        if let Some((false, hint)) = went {
-            return Who::Sure(hint);
-        }
-        let calls = || self.hints.iter().filter(fits);
-        let sure = calls().filter(|call| own(call) || touched(call.actor.key)).min_by_key(likely);
-        if let Some(call) = sure {
-            return Who::Sure(call.clone());
-        }
-        let touch = touches().min_by_key(|(when, _)| nearest(*when));
-        if let Some(hint) = touch
-            .and_then(|(when, touch)| Some(doer(*when, process(touch.pid)?, None)))
-            .or(went.map(|(_, hint)| hint))
-        {
-            return Who::Likely(hint);
-        }
-        match calls().min_by_key(likely) {
-            Some(call) if here(call) => Who::Likely(call.clone()),
-            Some(call) => Who::Perhaps(call.clone()),
-            None => Who::Nobody,
-        }
-    }
 }
 
 impl Open {
-    /// Whether this took the name, and by which call: for sure, or only as far as its name tells.
-    fn took(&self, touch: &Touch, name: Option<Named>, tells: bool) -> Option<(bool, Option<Call>)> {
-        let Self { change, process, now, .. } = self;
-        let here = touch.device.is_none_or(|device| device == now.device);
-        // What is not told of the file system itself is told of those that it lies over: a file in the
-        // upper layer has the same inode number, one in a lower layer another.
-        if !here && tells {
-            return None;
-        }
-        let generation = if here { now.generation } else { 0 };
-        let file = touch.file.is_of(now.inode, generation);
-        let named = |place: &Place| name.is_none_or(|name| place.name == name.name);
-        let directory = process.now.directory;
-        let there = |place: &Place| directory != 0 && place.directory.is_of(directory, 0);
-        let beneath = !here && !touch.claimed;
-        let old = touch.old?;
-        match (change, touch.new) {
-            (Change::Removed, None) if file => Some((named(&old), Some(Call::Unlink))),
-            (Change::Removed, Some(new)) if named(&new) && (there(&new) || beneath) => {
-                // What hides a file of a lower layer is put over it as well.
-                Some((there(&new), (here || !old.temporary).then_some(Call::Rename)))
-            }
-            (Change::Moved, Some(_)) if file => Some((true, Some(Call::Rename))),
-            (Change::Moved, Some(_)) if named(&old) && beneath => Some((there(&old), Some(Call::Rename))),
-            _ => None,
-        }
-    }
-
     fn found(self, table: &mut Table, hint: Option<Hint>) -> Found {
-        let Self { change, process, now, mut runners, time, taken } = self;
+        let Self { loss: Loss { change, process, now, time }, mut runners, taken } = self;
         let path = process.image.executable.clone();
         let method = method(change, hint.as_ref(), taken);
         // One that has executed something else by now was on its way there.
@@ -383,15 +218,6 @@ impl Open {
     }
 }
 
-/// Adds to a queue of what is remembered for a while.
-fn keep(queue: &mut VecDeque<(u64, Touch)>, most: usize, time: u64, touch: Touch) {
-    let old = time.saturating_sub(FRESH);
-    while queue.len() >= most || queue.front().is_some_and(|(first, _)| *first < old) {
-        queue.pop_front();
-    }
-    queue.push_back((time, touch));
-}
-
 fn method(change: Change, hint: Option<&Hint>, taken: bool) -> Method {
     if change == Change::Moved {
         return Method::Rename;
@@ -417,50 +243,16 @@ fn mark(table: &mut Table, was: &Running, now: &Running) -> Vec<Process> {
     runners
 }
 
-/// By its executable: root's, on disk under its own name, and not for others to write.
-fn package_manager(process: &Process) -> bool {
-    let known = process
-        .image
-        .executable
-        .as_ref()
-        .is_some_and(|path| PACKAGE_MANAGERS.iter().any(|known| known.as_bytes() == path.as_bytes()));
-    known && trusted(&process.now)
-}
-
-/// Only root can have put it there.
-#[must_use]
-pub fn trusted(running: &Running) -> bool {
-    running.uid == 0
-        && running.mode & 0o022 == 0
-        && running.nlink != 0
-        && running.flags & Running::UNHASHED == 0
-}
-
-/// Container runtimes that execute a copy of themselves from memory, to keep containers off their binary.
-const RUNTIMES: [&str; 8] = [
-    "/usr/bin/runc",
-    "/usr/sbin/runc",
-    "/usr/local/bin/runc",
-    "/usr/local/sbin/runc",
-    "/usr/bin/crun",
-    "/usr/local/bin/crun",
-    "/usr/libexec/crio/runc",
-    "/usr/libexec/crio/crun",
-];
-
-/// Whether what ran before is such a runtime: by its file, not by its name alone.
-#[must_use]
-pub fn runtime(executable: Option<&Text>, running: &Running) -> bool {
-    executable.is_some_and(|path| RUNTIMES.iter().any(|known| known.as_bytes() == path.as_bytes()))
-        && trusted(running)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        doer::{FRESH, MOST},
+        *,
+    };
     use crate::{
-        event::{Actor, touch::Handle},
+        event::{Actor, name::Named, touch::Handle},
         process::Image,
+        record::Text,
     };
 
     const NAMED: Running = Running {
@@ -584,7 +376,7 @@ mod tests {
         for _ in 0..2 * MOST {
             verdicts.hint(hint(&table, 1, Call::Unlink, "x"));
         }
-        assert_eq!(verdicts.hints.len(), MOST);
+        assert_eq!(verdicts.doers.hints.len(), MOST);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -199,11 +200,9 @@ fn no_btf() {
 }
 
 /// Runs a sensor in the mounts of the caller: it works, or says what is missing.
-fn works_or_tells(what: &str, config: &str) {
+fn works_or_tells(what: &str, options: Vec<OsString>) {
     let folder = Folder::new();
-    let file = folder.at("sensor.toml");
-    fs::write(&file, config).unwrap_or_else(|why| panic!("{}: {why}", folder.path().display()));
-    let sensor = Sensor::start(words!["--config", file]);
+    let sensor = Sensor::start(options);
     let victim = actor_at(folder.at("victim"));
     done(&victim, words!["unlink", &victim]);
     sensor.find("exec").exe(&victim).wait();
@@ -228,9 +227,11 @@ fn no_tracefs() {
         unmount("/sys/kernel/tracing");
         unmount("/sys/kernel/debug/tracing");
         unmount("/sys/kernel/debug");
-        works_or_tells("tracefs", "");
+        works_or_tells("tracefs", words![]);
         assert!(!Path::new("/sys/kernel/tracing/events").exists(), "mounted, and not needed");
-        works_or_tells("tracefs", "kernel.names = \"tracepoints\"\n");
+        let (folder, config) = (Folder::new(), "kernel.names = \"tracepoints\"\n");
+        fs::write(folder.at("sensor.toml"), config).unwrap();
+        works_or_tells("tracefs", words!["--config", folder.at("sensor.toml")]);
     });
 }
 
@@ -246,7 +247,7 @@ fn no_cgroups() {
                 unmount(place);
             }
         }
-        works_or_tells("cgroup", "");
+        works_or_tells("cgroup", words![]);
     });
 }
 

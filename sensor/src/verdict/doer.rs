@@ -1,0 +1,254 @@
+//! Who took a name: what is remembered of calls, of touched files and of names that went, and which of it fits a loss.
+
+use std::collections::VecDeque;
+
+use super::{Answers, Change, Loss};
+use crate::{
+    event::{
+        Key,
+        name::{Call, Name, Named},
+        touch::{Place, Touch},
+    },
+    process::{Process, Table},
+};
+
+/// How long what is remembered is good for, nanoseconds.
+pub(super) const FRESH: u64 = 3_000_000_000;
+/// Most hints that are kept, and most names that went, of whatever files.
+pub(super) const MOST: usize = 4096;
+const GONE_MOST: usize = 16384;
+
+/// A call that may have taken a name, or nothing but that something was touched.
+#[derive(Clone, Debug)]
+pub struct Hint {
+    /// When, nanoseconds since boot.
+    pub time: u64,
+    /// Who, as it was then.
+    pub actor: Process,
+    /// The thread that called, where it is known.
+    pub thread: Option<u32>,
+    /// What was called; none when that isn't known.
+    pub call: Option<Call>,
+    /// The paths that it named: the one that goes, the one that is replaced.
+    pub names: [Option<Named>; 2],
+    /// The caller's own image is known to have lost its name.
+    pub own: bool,
+    /// Which of the names that went it is.
+    pub(super) entry: Option<usize>,
+}
+
+impl Hint {
+    /// A call that was seen.
+    #[must_use]
+    pub fn of(actor: Process, time: u64, thread: u32, name: &Name) -> Self {
+        let (call, names) = (Some(name.call), [name.old, name.new]);
+        Self { time, actor, thread: Some(thread), call, names, own: name.own, entry: None }
+    }
+}
+
+/// How well it is known who did it.
+pub(super) enum Who {
+    Sure(Hint),
+    /// It touched the file, or called for this name in this directory.
+    Likely(Hint),
+    /// It called for such a name.
+    Perhaps(Hint),
+    Nobody,
+}
+
+/// What is remembered.
+#[derive(Default)]
+pub(super) struct Doers {
+    pub(super) hints: VecDeque<Hint>,
+    touches: VecDeque<(u64, Touch)>,
+    gone: VecDeque<(u64, Touch)>,
+}
+
+impl Doers {
+    pub(super) fn hint(&mut self, hint: Hint) {
+        let old = hint.time.saturating_sub(FRESH);
+        while self.hints.len() >= MOST || self.hints.front().is_some_and(|first| first.time < old) {
+            self.hints.pop_front();
+        }
+        self.hints.push_back(hint);
+    }
+
+    pub(super) fn touched(&mut self, time: u64, touch: Touch) {
+        keep(&mut self.touches, MOST, time, touch);
+    }
+
+    pub(super) fn gone(&mut self, time: u64, touch: Touch) {
+        keep(&mut self.gone, GONE_MOST, time, touch);
+    }
+
+    /// One name that went is one that was lost: it says nothing of the next file of that name.
+    pub(super) fn claim(&mut self, hint: &Hint) {
+        if let Some((_, touch)) = hint.entry.and_then(|entry| self.gone.get_mut(entry)) {
+            touch.claimed = true;
+        }
+    }
+
+    /// Who did it.
+    ///
+    /// Surest is who took this name from this very file; then a call on this name by one who touched this
+    /// very inode, or by one whose own image it was; then who touched it by a call that isn't known; then
+    /// a call on such a name.
+    pub(super) fn who(&self, table: &Table, loss: &Loss, answers: &Answers<'_>) -> Who {
+        let name = loss.process.image.executable.as_ref().map(|path| Named::of(path.as_bytes()));
+        let case = Case { doers: self, table, loss, answers, name };
+        let went = case.went();
+        if let Some((false, hint)) = went {
+            return Who::Sure(hint);
+        }
+        let sure = case.calls().filter(|call| case.own(call) || case.touched(call.actor.key));
+        if let Some(call) = sure.min_by_key(|call| case.unlikely(call)) {
+            return Who::Sure(call.clone());
+        }
+        if let Some(hint) = case.toucher().or(went.map(|(_, hint)| hint)) {
+            return Who::Likely(hint);
+        }
+        match case.calls().min_by_key(|call| case.unlikely(call)) {
+            Some(call) if case.here(call) => Who::Likely(call.clone()),
+            Some(call) => Who::Perhaps(call.clone()),
+            None => Who::Nobody,
+        }
+    }
+}
+
+/// Adds to a queue of what is remembered for a while.
+fn keep(queue: &mut VecDeque<(u64, Touch)>, most: usize, time: u64, touch: Touch) {
+    let old = time.saturating_sub(FRESH);
+    while queue.len() >= most || queue.front().is_some_and(|(first, _)| *first < old) {
+        queue.pop_front();
+    }
+    queue.push_back((time, touch));
+}
+
+/// A loss, and all that may tell who did it.
+struct Case<'a> {
+    doers: &'a Doers,
+    table: &'a Table,
+    loss: &'a Loss,
+    answers: &'a Answers<'a>,
+    /// The name by which it was executed.
+    name: Option<Named>,
+}
+
+impl<'a> Case<'a> {
+    /// What was done before it was executed was done to another file of that name, or number.
+    fn fresh(&self, when: u64) -> bool {
+        when >= self.loss.process.image.since && when.saturating_add(FRESH) > self.loss.time
+    }
+
+    fn distance(&self, when: u64) -> u64 {
+        when.abs_diff(self.loss.time)
+    }
+
+    fn same(&self, named: &Named) -> bool {
+        self.name.is_some_and(|name| name.name == named.name)
+    }
+
+    /// Calls that named it, or by one whose own image it was.
+    fn calls(&self) -> impl Iterator<Item = &'a Hint> {
+        self.doers.hints.iter().filter(|hint| {
+            let possible = self.loss.change == Change::Removed || hint.call == Some(Call::Rename);
+            let named = || hint.names.iter().flatten().any(|named| self.same(named));
+            self.fresh(hint.time) && possible && (self.own(hint) || named())
+        })
+    }
+
+    fn own(&self, hint: &Hint) -> bool {
+        hint.own && hint.actor.now.same_file(&self.loss.now)
+    }
+
+    /// Whether a call named it in this directory.
+    fn here(&self, hint: &Hint) -> bool {
+        hint.names.iter().flatten().any(|named| self.same(named) && Some(*named) == self.name)
+    }
+
+    /// Of several calls that fit: one that lost its own, then with the same directory, then the nearest in time.
+    fn unlikely(&self, hint: &Hint) -> (bool, bool, u64) {
+        (!self.own(hint), !self.here(hint), self.distance(hint.time))
+    }
+
+    /// Who touched this very inode.
+    fn touches(&self) -> impl Iterator<Item = &'a (u64, Touch)> {
+        let (inode, generation) = (self.loss.now.inode, self.loss.now.generation);
+        let this = move |touch: &Touch| touch.file.is_of(inode, generation);
+        self.doers.touches.iter().filter(move |(when, touch)| self.fresh(*when) && this(touch))
+    }
+
+    /// The process of a thread that touched it.
+    fn process(&self, thread: u32) -> Option<&'a Process> {
+        let one_of = |key: Key| self.table.lately(key.pid).filter(|process| process.key == key);
+        let known = self.table.lately(thread).or_else(|| one_of((self.answers.thread_of)(thread)?));
+        known.or_else(|| self.table.lately((self.answers.thread_group)(thread)?))
+    }
+
+    /// By which thread a process touched it.
+    fn touch_of(&self, key: Key) -> Option<u32> {
+        let by = |touch: &Touch| self.process(touch.pid).is_some_and(|process| process.key == key);
+        self.touches().find(|(_, touch)| by(touch)).map(|(_, touch)| touch.pid)
+    }
+
+    fn touched(&self, key: Key) -> bool {
+        self.touch_of(key).is_some()
+    }
+
+    fn toucher(&self) -> Option<Hint> {
+        let (when, touch) = self.touches().min_by_key(|(when, _)| self.distance(*when))?;
+        Some(self.doer(*when, self.process(touch.pid)?, None))
+    }
+
+    /// Who took the name, by the names that went, and whether that is weak.
+    ///
+    /// Of several: what is sure, then what touched the file, then the nearest in time, then the first.
+    fn went(&self) -> Option<(bool, Hint)> {
+        let tells = (self.answers.tells)(self.loss.now.device);
+        let gone = self.doers.gone.iter().enumerate().filter(|(_, (when, _))| self.fresh(*when));
+        let fitting = gone.filter_map(|(at, (when, touch))| {
+            let (sure, call) = self.took(touch, tells)?;
+            let actor = self.table.lately(touch.pid)?;
+            let weak = !sure && !self.touched(actor.key);
+            Some(((!sure, weak, self.distance(*when), at), (*when, actor, call)))
+        });
+        let ((_, weak, _, at), (when, actor, call)) = fitting.min_by_key(|(order, _)| *order)?;
+        Some((weak, Hint { entry: Some(at), ..self.doer(when, actor, call) }))
+    }
+
+    fn doer(&self, when: u64, actor: &Process, call: Option<Call>) -> Hint {
+        let key = actor.key;
+        let alone = || (self.answers.thread_of)(key.pid) != Some(key);
+        let thread = self.touch_of(key).or_else(|| alone().then_some(key.pid));
+        let time = when.min(self.loss.time);
+        Hint { time, actor: actor.clone(), thread, call, names: [None; 2], own: false, entry: None }
+    }
+
+    /// Whether this took the name, and by which call: for sure, or only as far as its name tells.
+    fn took(&self, touch: &Touch, tells: bool) -> Option<(bool, Option<Call>)> {
+        let Loss { change, process, now, .. } = self.loss;
+        let here = touch.device.is_none_or(|device| device == now.device);
+        // What is not told of the file system itself is told of those that it lies over: a file in the
+        // upper layer has the same inode number, one in a lower layer another.
+        if !here && tells {
+            return None;
+        }
+        let generation = if here { now.generation } else { 0 };
+        let file = touch.file.is_of(now.inode, generation);
+        let named = |place: &Place| self.name.is_none_or(|name| place.name == name.name);
+        let directory = process.now.directory;
+        let there = |place: &Place| directory != 0 && place.directory.is_of(directory, 0);
+        let beneath = !here && !touch.claimed;
+        let old = touch.old?;
+        match (change, touch.new) {
+            (Change::Removed, None) if file => Some((named(&old), Some(Call::Unlink))),
+            (Change::Removed, Some(new)) if named(&new) && (there(&new) || beneath) => {
+                // What hides a file of a lower layer is put over it as well.
+                Some((there(&new), (here || !old.temporary).then_some(Call::Rename)))
+            }
+            (Change::Moved, Some(_)) if file => Some((true, Some(Call::Rename))),
+            (Change::Moved, Some(_)) if named(&old) && beneath => Some((there(&old), Some(Call::Rename))),
+            _ => None,
+        }
+    }
+}
