@@ -171,6 +171,16 @@ impl<R: Reach> At<R> {
         Self(self.get(offset), PhantomData)
     }
 
+    /// A member that points to another structure, as a bare number: the verifier of older kernels takes no
+    /// other steps from a typed pointer than those that it knows beforehand.
+    #[inline(always)]
+    pub fn probe(self, offset: u32) -> At<Probed> {
+        if offset == ABSENT {
+            return At::any(0);
+        }
+        At::any(Probed::word(self.0.wrapping_add(u64::from(offset))))
+    }
+
     /// A member that may be null. Of a pointer under RCU the verifier wants to see that it was asked.
     #[inline(always)]
     pub fn follow_some(self, offset: u32) -> Option<Self> {

@@ -137,7 +137,7 @@ fn namespaces<R: Reach>(task: Task<R>, cred: At<R>, actor: &mut Actor) {
         number(proxy, ask!(offsets.nsproxy_ipc), ask!(offsets.ipc_inum)),
         number(proxy, ask!(offsets.nsproxy_mnt), ask!(offsets.mnt_inum)),
         number(proxy, ask!(offsets.nsproxy_net), ask!(offsets.net_inum)),
-        pid_namespace(task.0.follow(ask!(offsets.task_thread_pid))),
+        pid_namespace(task),
         user.get(ask!(offsets.user_inum)),
         number(proxy, ask!(offsets.nsproxy_uts), ask!(offsets.uts_inum)),
     ];
@@ -151,13 +151,16 @@ fn number<R: Reach>(base: At<R>, pointer: u32, inum: u32) -> u32 {
 
 /// The innermost pid namespace: the last of an array that the verifier can't be told the length of.
 #[inline(always)]
-fn pid_namespace<R: Reach>(pid: At<R>) -> u32 {
+fn pid_namespace<R: Reach>(task: Task<R>) -> u32 {
+    let pid = task.0.follow(ask!(offsets.task_thread_pid));
     let numbers = ask!(offsets.pid_numbers);
     let level: u32 = pid.get(ask!(offsets.pid_level));
     if level == 0 {
         return number(pid, within(numbers, ask!(offsets.upid_ns)), ask!(offsets.pid_inum));
     }
-    let upid = pid
+    let upid = task
+        .0
+        .probe(ask!(offsets.task_thread_pid))
         .address()
         .wrapping_add(u64::from(numbers))
         .wrapping_add(u64::from(level & 31) * u64::from(ask!(upid_size)));
