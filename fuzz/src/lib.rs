@@ -2,6 +2,7 @@
 //! the corpus, without a fuzzer.
 
 use sensor::event;
+use sensor::event::touch::{self, Touches};
 use sensor::field::Field;
 use sensor::format::{FORMATS, misleads};
 use sensor::kernel::btf::Btf;
@@ -26,8 +27,11 @@ pub fn btf(bytes: &[u8]) {
     let _ = btf.trace_params("sched_process_exit");
 }
 
-/// Reads bytes as one record from the kernel, and as the rows of a sweep.
+/// Reads bytes as one record from the kernel, as the rows of a sweep, and as what fanotify tells.
 pub fn decode(bytes: &[u8]) {
+    let mut touches = Touches::default();
+    touch::decode(bytes, &mut touches);
+    assert!(touches.told.len() <= bytes.len(), "{} touches", touches.told.len());
     let _ = event::decode(bytes);
     let rows = event::decode_rows(bytes).count();
     assert!(rows <= bytes.len(), "{rows} rows");

@@ -34,6 +34,8 @@ const BUSY: Duration = Duration::from_millis(10);
 const IDLE: Duration = Duration::from_millis(100);
 /// And while a name that went is being cleared up.
 const WATCHFUL: Duration = Duration::from_millis(1);
+/// So many names that went at once are a storm of them, which would fill the queue while we sleep.
+const MANY_GONE: usize = 256;
 /// How often everything that runs is looked at again, nanoseconds.
 const SWEEP: u64 = 1_000_000_000;
 /// Why something was lost that not even the hooks saw.
@@ -217,9 +219,9 @@ impl<'a> Pipeline<'a> {
         let began = self.host.boot_now();
         // Before the rings: who did it, and to what, is told there by then.
         self.take_touched(began);
-        self.take_gone();
+        let gone = self.take_gone();
         self.kernel.drain(batch);
-        let (more, busy) = (batch.is_full(), !batch.is_empty());
+        let (more, busy) = (batch.is_full(), !batch.is_empty() || gone > MANY_GONE);
         self.process(batch)?;
         let due = began.saturating_sub(self.swept) >= SWEEP;
         // While more waits in the rings, what a look shows may be told there already.

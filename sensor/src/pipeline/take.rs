@@ -179,13 +179,16 @@ impl Pipeline<'_> {
     }
 
     /// Names went, of whatever files: kept for when something running is found to have lost its own.
-    pub(super) fn take_gone(&mut self) {
+    /// Gives how many.
+    pub(super) fn take_gone(&mut self) -> usize {
         let touches = self.kernel.gone();
         self.count_overflows(touches.overflows);
         let now = self.host.boot_now();
+        let count = touches.told.len();
         for touch in touches.told {
             self.verdicts.gone(now, touch);
         }
+        count
     }
 
     fn count_overflows(&mut self, overflows: u64) {
