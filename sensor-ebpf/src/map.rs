@@ -75,3 +75,7 @@ pub static THREADS: LruHashMap<u32, [u64; 2]> = LruHashMap::with_max_entries(163
 /// 1 while the reader sleeps long: who puts the first record into the bulk ring wakes it, and sets 0.
 #[map]
 pub static QUIET: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Processes whose end was told, by id and start: where the hook doesn't say which thread was the last, two may be.
+#[map]
+pub static ENDED: LruHashMap<[u64; 2], u32> = LruHashMap::with_max_entries(4096, 0);

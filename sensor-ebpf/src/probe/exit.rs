@@ -1,6 +1,6 @@
 //! `exit`: the whole process ends (`sched_process_exit`, `kernel/exit.c`).
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{bindings::BPF_NOEXIST, macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
 use sensor_common::{
     ask::ABSENT,
@@ -13,6 +13,7 @@ use sensor_common::{
 
 use crate::{
     emit::{Haste, header, lost, seen, submit},
+    map::ENDED,
     read::{At, Record, Typed, ask, small, within},
     task::{Task, actor, running},
 };
@@ -28,7 +29,11 @@ pub fn exit(context: BtfTracePointContext) -> u32 {
         return 0;
     }
     // Two threads that end together may both find nobody alive: a newer kernel says who was last.
-    if ask!(exit_group_dead) != ABSENT && context.arg::<u64>(1) & 1 == 0 {
+    if ask!(exit_group_dead) == ABSENT {
+        if told_before(task) {
+            return 0;
+        }
+    } else if context.arg::<u64>(1) & 1 == 0 {
         return 0;
     }
     seen(EXIT);
@@ -48,6 +53,14 @@ pub fn exit(context: BtfTracePointContext) -> u32 {
         debug!(&context, "exit: pid {}, status {}", record.header.pid, record.body.status);
     }
     0
+}
+
+/// Whether the end of this process was told; it is from now on.
+#[inline(always)]
+fn told_before(task: Task<Typed>) -> bool {
+    let key = [u64::from(task.tgid()), task.leader_start()];
+    // Not a full map: rather twice than never.
+    ENDED.insert(key, 1, u64::from(BPF_NOEXIST)).is_err() && ENDED.get_ptr(key).is_some()
 }
 
 /// What `wait(2)` will give: the group's code when one call or signal ended all, else the leader's.
