@@ -22,6 +22,8 @@ use crate::record::Text;
 const MOST_ARGS: u64 = 16 * 1024;
 /// Most bytes of a list of mounts that are read.
 const MOST_MOUNTS: u64 = 1024 * 1024;
+/// `PROC_PID_INIT_INO` (`include/linux/proc_ns.h`).
+const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 /// How long one process may keep us waiting.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How many processes may keep a thread of ours for ever; after that, nobody's arguments are asked for.
@@ -104,6 +106,12 @@ impl Reader {
     pub fn named(&self, pid: u32, path: &Text) -> bool {
         let link = std::fs::read_link(self.executable(pid));
         link.map_or(true, |link| link.as_os_str().as_bytes() == path.as_bytes())
+    }
+
+    /// Whether we live in the host's own pid namespace, whose numbers the kernel tells.
+    #[must_use]
+    pub fn in_first_pid_namespace(&self) -> bool {
+        std::fs::metadata(self.root.join("self/ns/pid")).is_ok_and(|space| space.ino() == FIRST_PID_NAMESPACE)
     }
 
     /// How often the kernel didn't run a program of ours, as it was under way on that CPU already

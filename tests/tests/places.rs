@@ -199,6 +199,18 @@ fn no_btf() {
     });
 }
 
+#[test]
+fn another_pid_namespace() {
+    if skip() {
+        return;
+    }
+    let sensor = binary();
+    let output =
+        run(Command::new("unshare").args(["--pid", "--fork", "--mount-proc"]).arg(sensor).arg("run"));
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(said(&output).contains("pid namespace"), "{}", said(&output));
+}
+
 /// Runs a sensor in the mounts of the caller: it works, or says what is missing.
 fn works_or_tells(what: &str, options: Vec<OsString>) {
     let folder = Folder::new();

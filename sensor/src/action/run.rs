@@ -14,6 +14,7 @@ use crate::{
     kernel::{Kernel, Options},
     output::{self, stdout::Stdout},
     pipeline::Pipeline,
+    procfs::Reader,
 };
 
 /// `sensor run`.
@@ -68,6 +69,13 @@ pub fn act(args: &Run) -> Result<(), Failure> {
 async fn stream(config: &Config, format: &dyn format::Format, log: bool) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::new(Status::Failed, error);
     let host = Host::real().map_err(failed)?;
+    if !Reader::new(host.proc()).in_first_pid_namespace() {
+        return Err(Failure::new(
+            Status::NotPermitted,
+            "joining what the kernel tells with /proc: the kernel tells the host's process ids, and this is another pid \
+             namespace; run it on the host, or its container with --pid=host",
+        ));
+    }
     let output: Box<dyn output::Output> = Box::new(Stdout::open().map_err(failed)?);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
