@@ -163,6 +163,7 @@ offsets! {
     uring_rename_old: "io_rename" ["oldpath"] May, "names lost through io_uring";
     uring_rename_new: "io_rename" ["newpath"] May, "names lost through io_uring";
     filename_name: "filename" ["name"] May, "names lost through io_uring";
+    task_sighand: "task_struct" ["sighand"] May, "which threads are about to end, so that no usage is counted twice";
 }
 
 /// What the programs are told.

@@ -261,12 +261,27 @@ impl Kernel {
     /// # Errors
     /// When the kernel can't be asked.
     pub fn sweep(&mut self, rows: &mut Vec<u8>) -> Result<(), KernelError> {
-        rows.clear();
-        self.read_tasks(rows).map_err(KernelError::Tasks)
+        self.read_tasks("image", rows).map_err(KernelError::Tasks)
     }
 
-    fn read_tasks(&mut self, rows: &mut Vec<u8>) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let program = self.ebpf.program_mut("image").ok_or("the object has no program image")?;
+    /// Every live thread with what it used, as records of kind `usage`.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn usage(&mut self, rows: &mut Vec<u8>) -> Result<(), KernelError> {
+        self.read_tasks("usage", rows).map_err(KernelError::Tasks)
+    }
+
+    /// Whether the kernel took the program that tells what is used.
+    #[must_use]
+    pub fn tells_usage(&self) -> bool {
+        self.coverage.iter().any(|row| row.action == "usage" && row.state == State::Seen)
+    }
+
+    fn read_tasks(&mut self, name: &str, rows: &mut Vec<u8>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        rows.clear();
+        let program =
+            self.ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
         let program: &mut Iter = program.try_into()?;
         let link = program.attach()?;
         program.take_link(link)?.into_file()?.read_to_end(rows)?;

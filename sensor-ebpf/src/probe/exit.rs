@@ -5,16 +5,13 @@ use aya_log_ebpf::debug;
 use sensor_common::{
     ask::ABSENT,
     loss::SCRATCH,
-    wire::{
-        EXIT,
-        exit::{Exit, Io},
-    },
+    wire::{EXIT, exit::Exit},
 };
 
 use crate::{
     emit::{Haste, header, lost, seen, submit},
-    read::{At, Record, Typed, ask, small, within},
-    task::{Task, actor, running},
+    read::{At, Record, Typed, ask, small},
+    task::{Task, actor, io, running},
 };
 
 /// `SIGNAL_GROUP_EXIT` (`include/linux/sched/signal.h`).
@@ -85,13 +82,4 @@ fn add(body: &mut Exit, task: Task<Typed>) {
     sum.read_bytes = sum.read_bytes.wrapping_add(more.read_bytes);
     sum.write_bytes = sum.write_bytes.wrapping_add(more.write_bytes);
     sum.cancelled_write_bytes = sum.cancelled_write_bytes.wrapping_add(more.cancelled_write_bytes);
-}
-
-/// The `struct task_io_accounting` at `offset`.
-#[inline(always)]
-fn io(base: At<Typed>, offset: u32) -> Io {
-    let [read_bytes, write_bytes, cancelled_write_bytes] =
-        base.array(within(offset, ask!(offsets.io_read_bytes)));
-    let [rchar, wchar, syscr, syscw] = base.array(within(offset, ask!(offsets.io_rchar)));
-    Io { rchar, wchar, syscr, syscw, read_bytes, write_bytes, cancelled_write_bytes }
 }

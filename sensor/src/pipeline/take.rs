@@ -7,6 +7,7 @@ use crate::{
     enrich::Enricher,
     event::{
         self, Actor, Event, Fact, Key, Stamp, exe_deleted, exe_memfd, exec::Exec, exit, fork, name::Name,
+        usage::Used,
     },
     field::Field,
     kernel::Marked,
@@ -33,6 +34,8 @@ impl Pipeline<'_> {
                 self.look(stamp, &image.running);
                 Ok(())
             }
+            // Told when asked, and never by a ring.
+            Fact::Usage(_) => Ok(()),
         }
     }
 
@@ -107,6 +110,7 @@ impl Pipeline<'_> {
         self.table.refresh(stamp.key, actor);
         // The last net: what no hook and no sweep saw shows in the image at the end.
         self.look(stamp, &exit.running);
+        self.end_usage(stamp.key, stamp.time, || Used { cpu_ns: exit.cpu_ns, io: exit.io, net: None })?;
         let (end, page) = (self.enricher.boot.at(stamp.time), self.host.page_bytes());
         self.tell_process(&exit::ACTION, stamp, |record| {
             record.set(Field::ProcessEnd, end);
