@@ -163,6 +163,10 @@ offsets! {
     uring_rename_old: "io_rename" ["oldpath"] May, "names lost through io_uring";
     uring_rename_new: "io_rename" ["newpath"] May, "names lost through io_uring";
     filename_name: "filename" ["name"] May, "names lost through io_uring";
+    task_thread_node: "task_struct" ["thread_node"] May, "in the totals of an exit, threads that are still ending";
+    signal_thread_head: "signal_struct" ["thread_head"] May, "in the totals of an exit, threads that are still ending";
+    signal_threads: "signal_struct" ["nr_threads"] May, "in the totals of an exit, threads that are still ending";
+    signal_sequence: "signal_struct" ["stats_lock.seqcount.seqcount.sequence", "stats_lock.seqcount.sequence"] May, "whether threads ended while the totals of an exit were read";
     task_sighand: "task_struct" ["sighand"] May, "which threads are about to end, so that no usage is counted twice";
 }
 

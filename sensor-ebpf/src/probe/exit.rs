@@ -10,12 +10,16 @@ use sensor_common::{
 
 use crate::{
     emit::{Haste, header, lost, seen, submit},
-    read::{At, Record, Typed, ask, small},
+    read::{At, Reach, Record, Typed, ask, small},
     task::{Task, actor, io, running},
 };
 
 /// `SIGNAL_GROUP_EXIT` (`include/linux/sched/signal.h`).
 const GROUP_EXIT: u32 = 4;
+/// How often the totals are read when threads end meanwhile.
+const TRIES: u32 = 4;
+/// How many threads are looked at that are on their way out together with the last one.
+const OTHERS_MOST: u32 = 64;
 
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn exit(context: BtfTracePointContext) -> u32 {
@@ -56,22 +60,63 @@ fn status(task: Task<Typed>, signal: At<Typed>) -> u32 {
     task.leader().0.get(ask!(offsets.task_exit_code))
 }
 
-/// The threads that ended are summed in the signal struct; this one and a leader that ended before are not yet.
+/// What all threads used. A thread that ends moves from the list of threads to the sum of those that ended
+/// while the kernel holds a sequence lock: should one do so meanwhile, it is read again.
 #[inline(always)]
 fn totals(task: Task<Typed>, signal: At<Typed>, body: &mut Exit) {
+    body.max_rss = signal.get(ask!(offsets.signal_maxrss));
+    for _ in 0..TRIES {
+        let before: u32 = signal.get(ask!(offsets.signal_sequence));
+        sum(task, signal, body);
+        if before & 1 == 0 && signal.get::<u32>(ask!(offsets.signal_sequence)) == before {
+            return;
+        }
+    }
+}
+
+/// The threads that ended are summed in the signal struct; this one, a leader that ended before, and those
+/// that are still on their way out are not yet.
+#[inline(always)]
+fn sum(task: Task<Typed>, signal: At<Typed>, body: &mut Exit) {
     body.io = io(signal, ask!(offsets.signal_ioac));
     body.cpu = signal.get(ask!(offsets.signal_runtime));
-    body.max_rss = signal.get(ask!(offsets.signal_maxrss));
-    add(body, task);
+    let threads: u32 = signal.get(ask!(offsets.signal_threads));
     let leader = task.leader();
+    add(body, task);
     if leader.0.address() != task.0.address() {
         add(body, leader);
+        if threads > 2 {
+            add_others(task, leader, signal, body);
+        }
+    } else if threads > 1 {
+        add_others(task, leader, signal, body);
+    }
+}
+
+/// Adds the threads that are neither of the two.
+#[inline(always)]
+fn add_others(task: Task<Typed>, leader: Task<Typed>, signal: At<Typed>, body: &mut Exit) {
+    let node = ask!(offsets.task_thread_node);
+    if node == ABSENT || ask!(offsets.signal_thread_head) == ABSENT {
+        return;
+    }
+    let head = signal.address().wrapping_add(u64::from(ask!(offsets.signal_thread_head)));
+    let mut next: u64 = At::any(head).get(0);
+    for _ in 0..OTHERS_MOST {
+        if next == head || next == 0 {
+            break;
+        }
+        let other = next.wrapping_sub(u64::from(node));
+        if other != task.0.address() && other != leader.0.address() {
+            add(body, Task(At::any(other)));
+        }
+        next = At::any(next).get(0);
     }
 }
 
 /// Adds what one thread used.
 #[inline(always)]
-fn add(body: &mut Exit, task: Task<Typed>) {
+fn add<R: Reach>(body: &mut Exit, task: Task<R>) {
     body.cpu = body.cpu.wrapping_add(task.0.get(ask!(offsets.task_runtime)));
     let more = io(task.0, ask!(offsets.task_ioac));
     let sum = &mut body.io;
