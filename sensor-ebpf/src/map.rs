@@ -2,11 +2,15 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use sensor_common::{
     loss::SLOTS,
-    wire::{Actor, Header, KINDS, MAX_RECORD, TEXT, exec::Exec},
+    wire::{
+        Actor, Header, KINDS, MAX_RECORD, TEXT,
+        exec::Exec,
+        exit::{Ended, Io},
+    },
 };
 
 /// A record with its text, built here before it goes into a ring.
@@ -75,3 +79,8 @@ pub static THREADS: LruHashMap<u32, [u64; 2]> = LruHashMap::with_max_entries(163
 /// 1 while the reader sleeps long: who puts the first record into the bulk ring wakes it, and sets 0.
 #[map]
 pub static QUIET: Array<u32> = Array::with_max_entries(1, 0);
+
+/// I/O of threads that ended before their process. The kernel's own sum (`signal->ioac`) is of no use: the I/O of
+/// children is added to it when they are reaped, and would be counted once for them and once for their parent.
+#[map]
+pub static ENDED: HashMap<Ended, Io> = HashMap::with_max_entries(16384, 0);

@@ -272,6 +272,38 @@ impl Kernel {
         self.read_tasks("usage", rows).map_err(KernelError::Tasks)
     }
 
+    /// The I/O of threads that ended before their process, as far as it is kept: process and the kernel's numbers.
+    #[must_use]
+    pub fn ended_threads(&self) -> Vec<(Key, [u64; 7])> {
+        let Some(ended) =
+            self.ebpf.map("ENDED").and_then(|map| HashMap::<_, [u64; 2], [u64; 7]>::try_from(map).ok())
+        else {
+            return Vec::new();
+        };
+        let keyed = |([start, rest], io): ([u64; 2], _)| (Key { pid: rest as u32, start }, io);
+        ended.iter().filter_map(Result::ok).map(keyed).collect()
+    }
+
+    /// Takes what is kept of the threads of a process that has ended.
+    pub fn take_ended_threads(&mut self, key: Key) -> Vec<[u64; 7]> {
+        let Some(mut ended) =
+            self.ebpf.map_mut("ENDED").and_then(|map| HashMap::<_, [u64; 2], [u64; 7]>::try_from(map).ok())
+        else {
+            return Vec::new();
+        };
+        let cpus = u64::try_from(aya::util::nr_cpus().unwrap_or(1)).unwrap_or(1);
+        let place = |cpu: u64| [key.start, u64::from(key.pid) | cpu << 32];
+        let mut taken = Vec::new();
+        for cpu in (0..cpus).chain([u64::from(u32::MAX)]) {
+            if let Ok(io) = ended.get(&place(cpu), 0) {
+                taken.push(io);
+                // It was there: nobody else takes it away.
+                let _: Result<(), MapError> = ended.remove(&place(cpu));
+            }
+        }
+        taken
+    }
+
     /// Whether the kernel took the program that tells what is used.
     #[must_use]
     pub fn tells_usage(&self) -> bool {

@@ -5,8 +5,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The header's time is when it was looked at. Only of a process's first thread the actor is told.
 ///
-/// What a process used is what its ended threads did, as the first of its records has it, and what
-/// each of its records has of its own.
+/// CPU time of a process is what its ended threads used, as the first of its records has it, and what each
+/// of its records has. Its I/O is that of its records and what stands in the map of ended threads, which was
+/// read before: the kernel's own sum holds that of reaped children too.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Usage {
@@ -14,8 +15,6 @@ pub struct Usage {
     pub io: Io,
     /// CPU time of this thread, nanoseconds.
     pub cpu: u64,
-    /// I/O of the process's threads that ended.
-    pub ended_io: Io,
     /// CPU time of the process's threads that ended, nanoseconds.
     pub ended_cpu: u64,
 }
@@ -23,6 +22,8 @@ pub struct Usage {
 impl Usage {
     /// Bit of the header's flags: the actor is told.
     pub const ACTOR: u16 = 1;
-    /// Bit of the header's flags: this thread is counted among those that ended.
+    /// Bit of the header's flags: the CPU time of this thread is among that of those that ended.
     pub const ENDED: u16 = 2;
+    /// Bit of the header's flags: this thread is ending, and its I/O may be among that of those that ended.
+    pub const ENDING: u16 = 4;
 }

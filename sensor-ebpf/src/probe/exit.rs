@@ -4,13 +4,17 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
 use sensor_common::{
     ask::ABSENT,
-    loss::SCRATCH,
-    wire::{EXIT, exit::Exit},
+    loss::{MAP_FULL, SCRATCH},
+    wire::{
+        EXIT, USAGE,
+        exit::{Ended, Exit, Io},
+    },
 };
 
 use crate::{
     emit::{Haste, header, lost, seen, submit},
-    read::{At, Reach, Record, Typed, ask, small},
+    map::ENDED,
+    read::{At, Reach, Record, Typed, ask, change, has, processor, small},
     task::{Task, actor, io, running},
 };
 
@@ -26,10 +30,12 @@ pub fn exit(context: BtfTracePointContext) -> u32 {
     let task = Task(At::argument(&context, 0));
     let signal = task.signal();
     if signal.get::<u32>(ask!(offsets.signal_live)) != 0 {
+        thread_ended(task);
         return 0;
     }
     // Two threads that end together may both find nobody alive: a newer kernel says who was last.
     if ask!(exit_group_dead) != ABSENT && context.arg::<u64>(1) & 1 == 0 {
+        thread_ended(task);
         return 0;
     }
     seen(EXIT);
@@ -38,6 +44,9 @@ pub fn exit(context: BtfTracePointContext) -> u32 {
         return 0;
     };
     record.header = header(task, EXIT, size_of::<Record<Exit>>());
+    if has(&ENDED, &Ended { start: record.header.start, pid: record.header.pid, cpu: Ended::ANY }) {
+        record.header.flags = Exit::THREADS;
+    }
     actor(task, &mut record.actor);
     let body = &mut record.body;
     running(task.exe_file(), &mut body.running);
@@ -60,10 +69,28 @@ fn status(task: Task<Typed>, signal: At<Typed>) -> u32 {
     task.leader().0.get(ask!(offsets.task_exit_code))
 }
 
-/// What all threads used. A thread that ends moves from the list of threads to the sum of those that ended
+/// Keeps the I/O of a thread that ends before its process.
+#[inline(always)]
+fn thread_ended(task: Task<Typed>) {
+    let more = io(task.0, ask!(offsets.task_ioac));
+    if more.rchar | more.wchar | more.syscr | more.syscw | more.read_bytes | more.write_bytes == 0 {
+        return;
+    }
+    let key = Ended { start: task.leader_start(), pid: task.tgid(), cpu: processor() };
+    if change(&ENDED, &key, |sum| add_io(sum, &more)) {
+        return;
+    }
+    let any = Ended { cpu: Ended::ANY, ..key };
+    if ENDED.insert(any, Io::default(), 0).is_err() || ENDED.insert(key, more, 0).is_err() {
+        lost(USAGE, MAP_FULL);
+    }
+}
+
+/// The I/O of the last thread, and the CPU time of all. A thread that ends moves from the list of threads to the sum of those that ended
 /// while the kernel holds a sequence lock: should one do so meanwhile, it is read again.
 #[inline(always)]
 fn totals(task: Task<Typed>, signal: At<Typed>, body: &mut Exit) {
+    body.io = io(task.0, ask!(offsets.task_ioac));
     body.max_rss = signal.get(ask!(offsets.signal_maxrss));
     for _ in 0..TRIES {
         let before: u32 = signal.get(ask!(offsets.signal_sequence));
@@ -78,7 +105,6 @@ fn totals(task: Task<Typed>, signal: At<Typed>, body: &mut Exit) {
 /// that are still on their way out are not yet.
 #[inline(always)]
 fn sum(task: Task<Typed>, signal: At<Typed>, body: &mut Exit) {
-    body.io = io(signal, ask!(offsets.signal_ioac));
     body.cpu = signal.get(ask!(offsets.signal_runtime));
     let threads: u32 = signal.get(ask!(offsets.signal_threads));
     let leader = task.leader();
@@ -118,8 +144,10 @@ fn add_others(task: Task<Typed>, leader: Task<Typed>, signal: At<Typed>, body: &
 #[inline(always)]
 fn add<R: Reach>(body: &mut Exit, task: Task<R>) {
     body.cpu = body.cpu.wrapping_add(task.0.get(ask!(offsets.task_runtime)));
-    let more = io(task.0, ask!(offsets.task_ioac));
-    let sum = &mut body.io;
+}
+
+#[inline(always)]
+fn add_io(sum: &mut Io, more: &Io) {
     sum.rchar = sum.rchar.wrapping_add(more.rchar);
     sum.wchar = sum.wchar.wrapping_add(more.wchar);
     sum.syscr = sum.syscr.wrapping_add(more.syscr);

@@ -13,6 +13,9 @@ use crate::{
     task::{Task, actor, io},
 };
 
+/// `PF_EXITING` (`include/linux/sched.h`).
+const EXITING: u32 = 4;
+
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 pub extern "C" fn usage(context: *mut c_void) -> i32 {
@@ -36,12 +39,15 @@ pub extern "C" fn usage(context: *mut c_void) -> i32 {
         record.actor = Actor::default();
     }
     let body = &mut record.body;
-    body.ended_io = io(signal, ask!(offsets.signal_ioac));
     body.ended_cpu = signal.get(ask!(offsets.signal_runtime));
     // The kernel lets a thread go of its handlers when it has added what it used: asked after that sum was
     // read, so that nothing is counted twice.
     if ask!(offsets.task_sighand) != ABSENT && task.0.follow_some(ask!(offsets.task_sighand)).is_none() {
         record.header.flags |= Usage::ENDED;
+    }
+    // Before the hook of its exit adds what it did.
+    if task.0.get::<u32>(ask!(offsets.task_flags)) & EXITING != 0 {
+        record.header.flags |= Usage::ENDING;
     }
     body.io = io(task.0, ask!(offsets.task_ioac));
     body.cpu = task.0.get(ask!(offsets.task_runtime));

@@ -58,6 +58,14 @@ pub struct Used {
 }
 
 impl Used {
+    /// Of I/O as the kernel counts it, in its order.
+    #[must_use]
+    pub fn of_io(words: [u64; 7]) -> Self {
+        let [rchar, wchar, syscr, syscw, read_bytes, write_bytes, cancelled_write_bytes] = words;
+        let io = Io { rchar, wchar, syscr, syscw, read_bytes, write_bytes, cancelled_write_bytes };
+        Self { io, ..Self::default() }
+    }
+
     /// Whether it is nothing at all.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
@@ -169,12 +177,14 @@ pub struct Usage {
 }
 
 pub(super) fn decode(body: &wire::usage::Usage, _: &Tail<'_>, flags: u16) -> Usage {
-    let own = match flags & wire::usage::Usage::ENDED {
-        0 => Used { cpu_ns: body.cpu, io: body.io, net: None },
-        _ => Used::default(),
+    use wire::usage::Usage as Wire;
+    let own = Used {
+        cpu_ns: if flags & Wire::ENDED == 0 { body.cpu } else { 0 },
+        io: if flags & Wire::ENDING == 0 { body.io } else { Io::default() },
+        net: None,
     };
-    let ended = Used { cpu_ns: body.ended_cpu, io: body.ended_io, net: None };
-    Usage { own, ended, acts: flags & wire::usage::Usage::ACTOR != 0 }
+    let ended = Used { cpu_ns: body.ended_cpu, ..Used::default() };
+    Usage { own, ended, acts: flags & Wire::ACTOR != 0 }
 }
 
 /// What one process used since it began.
@@ -214,6 +224,13 @@ impl Reading {
                 }
             }
         }
+    }
+
+    /// Takes the I/O of threads that had ended before the first was looked at; false when nothing of their
+    /// process lives.
+    pub fn add_ended(&mut self, key: Key, used: &Used) -> bool {
+        let total = self.at.get(&key).and_then(|at| self.totals.get_mut(*at));
+        total.map(|total| total.used = total.used.and(used)).is_some()
     }
 
     /// All of them.
@@ -260,6 +277,26 @@ mod tests {
         let mut reading = Reading::default();
         reading.add(Key::default(), Actor::default(), &thread(5, 105, wire::usage::Usage::ENDED));
         assert_eq!(reading.totals()[0].used.cpu_ns, 105);
+    }
+
+    #[test]
+    fn the_io_of_ended_threads_goes_to_those_that_live() {
+        let (one, two) = (Key { pid: 1, start: 1 }, Key { pid: 1, start: 2 });
+        let mut reading = Reading::default();
+        reading.add(one, Actor::default(), &thread(5, 0, 0));
+        let ended = Used::of_io([1, 2, 3, 4, 5, 6, 7]);
+        assert!(reading.add_ended(one, &ended) && !reading.add_ended(two, &ended));
+        let totals = reading.totals();
+        assert_eq!((totals.len(), totals[0].used), (1, Used { cpu_ns: 5, ..ended }));
+    }
+
+    #[test]
+    fn a_thread_that_is_ending_is_left_to_the_sum_of_the_ended() {
+        let body = wire::usage::Usage { cpu: 3, io: Io { wchar: 9, ..Io::default() }, ..Default::default() };
+        let used = |flags| decode(&body, &Tail(&[]), flags).own;
+        assert_eq!(used(0), Used { cpu_ns: 3, io: body.io, net: None });
+        assert_eq!(used(wire::usage::Usage::ENDING), Used { cpu_ns: 3, ..Used::default() });
+        assert_eq!(used(wire::usage::Usage::ENDED), Used { io: body.io, ..Used::default() });
     }
 
     #[test]

@@ -7,7 +7,6 @@ use crate::{
     enrich::Enricher,
     event::{
         self, Actor, Event, Fact, Key, Stamp, exe_deleted, exe_memfd, exec::Exec, exit, fork, name::Name,
-        usage::Used,
     },
     field::Field,
     kernel::Marked,
@@ -110,11 +109,13 @@ impl Pipeline<'_> {
         self.table.refresh(stamp.key, actor);
         // The last net: what no hook and no sweep saw shows in the image at the end.
         self.look(stamp, &exit.running);
-        self.end_usage(stamp.key, stamp.time, || Used { cpu_ns: exit.cpu_ns, io: exit.io, net: None })?;
+        let life = self.life(stamp.key, &exit);
+        self.end_usage(stamp.key, stamp.time, &life)?;
         let (end, page) = (self.enricher.boot.at(stamp.time), self.host.page_bytes());
         self.tell_process(&exit::ACTION, stamp, |record| {
             record.set(Field::ProcessEnd, end);
             exit.set(record, page, signal_name);
+            life.set(record);
         })?;
         self.table.ended(stamp.key);
         Ok(())

@@ -6,11 +6,15 @@ use crate::{
     enrich::container,
     event::{
         self, Event, Fact, Key, Stamp,
+        exit::Exit,
         usage::{self, Reading, Scope, Total, Used},
     },
     kernel::KernelError,
     process::Table,
 };
+
+/// When an exit that wasn't told for so long was lost, nanoseconds.
+const EXIT_LOST: u64 = 10_000_000_000;
 
 /// The accounts, and when they are read.
 pub(super) struct Usage {
@@ -66,15 +70,10 @@ impl Pipeline<'_> {
     }
 
     /// A process ended: counts what wasn't told, and tells it if the rest was.
-    pub(super) fn end_usage(
-        &mut self,
-        key: Key,
-        time: u64,
-        life: impl FnOnce() -> Used,
-    ) -> Result<(), PipelineError> {
+    pub(super) fn end_usage(&mut self, key: Key, time: u64, life: &Used) -> Result<(), PipelineError> {
         let Some(usage) = &mut self.usage else { return Ok(()) };
         let Some(owner) = owner(&self.table, key) else { return Ok(()) };
-        let Some(used) = usage.account.end(key, &life(), time, owner) else {
+        let Some(used) = usage.account.end(key, life, time, owner) else {
             return Ok(());
         };
         let ms = usage.account.ms(time);
@@ -102,8 +101,10 @@ impl Pipeline<'_> {
         Ok(())
     }
 
-    /// What each process used since it began.
+    /// What each process used since it began, or since the sensor did where that isn't known.
     fn used(&mut self) -> Result<Vec<Total>, KernelError> {
+        // Before the threads: one that ends meanwhile is in neither, and all of it in the next reading.
+        let ended = self.kernel.ended_threads();
         self.kernel.usage(&mut self.rows)?;
         let mut reading = Reading::default();
         for row in event::decode_rows(&self.rows) {
@@ -112,7 +113,21 @@ impl Pipeline<'_> {
                 _ => self.counts.lost("decode", usage::ACTION.name, "malformed", 1),
             }
         }
+        let long_ago = self.host.boot_now().saturating_sub(EXIT_LOST);
+        for (key, io) in ended {
+            let lives = reading.add_ended(key, &Used::of_io(io));
+            if !lives && self.table.get(key).is_none() && key.start < long_ago {
+                self.kernel.take_ended_threads(key);
+            }
+        }
         Ok(reading.totals())
+    }
+
+    /// Everything that a process used in its life.
+    pub(super) fn life(&mut self, key: Key, exit: &Exit) -> Used {
+        let last = Used { cpu_ns: exit.cpu_ns, io: exit.io, net: None };
+        let before = if exit.threads { self.kernel.take_ended_threads(key) } else { Vec::new() };
+        before.into_iter().fold(last, |sum, io| sum.and(&Used::of_io(io)))
     }
 }
 
