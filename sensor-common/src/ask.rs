@@ -93,7 +93,6 @@ offsets! {
     signal_group_exit_code: "signal_struct" ["group_exit_code"] Must, "exit codes";
     signal_pids: "signal_struct" ["pids"] May, "session leaders";
     signal_tty: "signal_struct" ["tty"] May, "terminals";
-    signal_ioac: "signal_struct" ["ioac"] May, "I/O totals";
     signal_maxrss: "signal_struct" ["maxrss"] May, "largest resident size";
     signal_runtime: "signal_struct" ["sum_sched_runtime"] May, "CPU totals";
     io_rchar: "task_io_accounting" ["rchar"] May, "I/O totals";
@@ -163,6 +162,12 @@ offsets! {
     uring_rename_old: "io_rename" ["oldpath"] May, "names lost through io_uring";
     uring_rename_new: "io_rename" ["newpath"] May, "names lost through io_uring";
     filename_name: "filename" ["name"] May, "names lost through io_uring";
+    task_thread_node: "task_struct" ["thread_node"] May, "in the totals of an exit, threads that are still ending";
+    signal_thread_head: "signal_struct" ["thread_head"] May, "in the totals of an exit, threads that are still ending";
+    signal_threads: "signal_struct" ["nr_threads"] May, "in the totals of an exit, threads that are still ending";
+    signal_sequence: "signal_struct" ["stats_lock.seqcount.seqcount.sequence", "stats_lock.seqcount.sequence"] May, "whether threads ended while the totals of an exit were read";
+    task_flags: "task_struct" ["flags"] Must, "which threads are about to end, so that no usage is counted twice";
+    task_sighand: "task_struct" ["sighand"] May, "which threads are about to end, so that no usage is counted twice";
 }
 
 /// What the programs are told.

@@ -28,6 +28,8 @@ reasons! {
     RING_FULL = 1, "ring_full";
     /// The per-CPU scratch area could not be had.
     SCRATCH = 2, "scratch";
+    /// A map was full.
+    MAP_FULL = 3, "map_full";
 }
 
 /// Where the counter of `kind` and `reason` is.

@@ -10,6 +10,7 @@ pub mod exit;
 pub mod fork;
 pub mod image;
 pub mod name;
+pub mod usage;
 
 /// Expands `$use!` with one row a kind: `id CONST module Type`. Whatever enumerates kinds is made from it.
 #[macro_export]
@@ -21,6 +22,7 @@ macro_rules! kinds {
             3 EXIT exit Exit;
             4 NAME name Name;
             5 IMAGE image Image;
+            6 USAGE usage Usage;
         }
     };
 }

@@ -2,11 +2,15 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use sensor_common::{
     loss::SLOTS,
-    wire::{Actor, Header, KINDS, MAX_RECORD, TEXT, exec::Exec},
+    wire::{
+        Actor, Header, KINDS, MAX_RECORD, TEXT,
+        exec::Exec,
+        exit::{Ended, Io},
+    },
 };
 
 /// A record with its text, built here before it goes into a ring.
@@ -78,4 +82,9 @@ pub static QUIET: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Processes whose end was told, by id and start: where the hook doesn't say which thread was the last, two may be.
 #[map]
-pub static ENDED: LruHashMap<[u64; 2], u32> = LruHashMap::with_max_entries(4096, 0);
+pub static FINISHED: LruHashMap<[u64; 2], u32> = LruHashMap::with_max_entries(4096, 0);
+
+/// I/O of threads that ended before their process. The kernel's own sum (`signal->ioac`) is of no use: the I/O of
+/// children is added to it when they are reaped, and would be counted once for them and once for their parent.
+#[map]
+pub static ENDED: HashMap<Ended, Io> = HashMap::with_max_entries(16384, 0);

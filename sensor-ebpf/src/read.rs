@@ -11,7 +11,7 @@ use aya_ebpf::{
     EbpfContext,
     bindings::seq_file,
     helpers::generated as helper,
-    maps::{LruHashMap, PerCpuArray, RingBuf},
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
     programs::BtfTracePointContext,
 };
 use sensor_common::{
@@ -263,6 +263,31 @@ pub fn small<B: FromBytes>(kind: u16) -> Option<&'static mut Record<B>> {
 pub fn copied<K, V: FromBytes + Copy>(map: &'static LruHashMap<K, V>, key: &K) -> Option<V> {
     // SAFETY: the value is copied at once; should another CPU write it meanwhile, any bytes are a `V`.
     unsafe { map.get(key).copied() }
+}
+
+/// Whether a key is there.
+#[inline(always)]
+pub fn has<K, V>(map: &'static HashMap<K, V>, key: &K) -> bool {
+    map.get_ptr(key).is_some()
+}
+
+/// Changes a map's value when the key, which is of this CPU alone, is there; false when it isn't.
+#[inline(always)]
+pub fn change<K, V: FromBytes>(map: &'static HashMap<K, V>, key: &K, with: impl FnOnce(&mut V)) -> bool {
+    let Some(value) = map.get_ptr_mut(key) else {
+        return false;
+    };
+    // SAFETY: a live value, any bytes of which are a `V`; no other CPU writes it, and user space removes only
+    // those of processes that have ended.
+    with(unsafe { &mut *value });
+    true
+}
+
+/// The number of the processor that this runs on.
+#[inline(always)]
+pub fn processor() -> u32 {
+    // SAFETY: a helper without arguments.
+    unsafe { helper::bpf_get_smp_processor_id() as u32 }
 }
 
 /// Adds one to a counter of this CPU.

@@ -2,7 +2,7 @@
 
 use sensor_common::{
     ask::ABSENT,
-    wire::{Actor, Running},
+    wire::{Actor, Running, exit::Io},
 };
 
 use crate::read::{At, Probed, Reach, ask, current, within};
@@ -198,4 +198,13 @@ pub fn running<R: Reach>(file: Option<At<R>>, running: &mut Running) {
 #[inline(always)]
 pub fn unhashed<R: Reach>(dentry: At<R>) -> bool {
     dentry.get::<u64>(ask!(offsets.dentry_pprev)) == 0
+}
+
+/// The `struct task_io_accounting` at `offset`.
+#[inline(always)]
+pub fn io<R: Reach>(base: At<R>, offset: u32) -> Io {
+    let [read_bytes, write_bytes, cancelled_write_bytes] =
+        base.array(within(offset, ask!(offsets.io_read_bytes)));
+    let [rchar, wchar, syscr, syscw] = base.array(within(offset, ask!(offsets.io_rchar)));
+    Io { rchar, wchar, syscr, syscw, read_bytes, write_bytes, cancelled_write_bytes }
 }

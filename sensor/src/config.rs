@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::Deserialize;
@@ -13,6 +14,8 @@ use serde::Deserialize;
 pub struct Config {
     /// The programs and their rings.
     pub kernel: Kernel,
+    /// What is told of who uses what.
+    pub usage: Usage,
 }
 
 /// `[kernel]`.
@@ -46,6 +49,44 @@ pub enum Names {
     Fanotify,
     /// By tracepoints of the calls, which cost every system call a little.
     Tracepoints,
+}
+
+/// `[usage]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Usage {
+    /// How often it is told what was used, seconds; 0 for never.
+    pub interval_s: Interval,
+}
+
+/// From a second to an hour, or never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct Interval(u64);
+
+impl Interval {
+    /// How long; none for never.
+    #[must_use]
+    pub fn get(self) -> Option<Duration> {
+        (self.0 != 0).then(|| Duration::from_secs(self.0))
+    }
+}
+
+impl Default for Interval {
+    fn default() -> Self {
+        Self(10)
+    }
+}
+
+impl TryFrom<u64> for Interval {
+    type Error = String;
+
+    fn try_from(seconds: u64) -> Result<Self, String> {
+        match seconds {
+            0..=3600 => Ok(Self(seconds)),
+            _ => Err(format!("{seconds} is no interval: give 1 to 3600 seconds, or 0 for never")),
+        }
+    }
 }
 
 /// A size that the kernel takes for a ring: a power of two, from a page to 1 GiB.
@@ -191,6 +232,20 @@ mod tests {
         );
         let message = parse("[kernal]").unwrap_err();
         assert!(message.contains("did you mean `kernel`?"), "{message}");
+    }
+
+    #[test]
+    fn intervals_are_a_second_to_an_hour_or_never() {
+        let interval =
+            |text: &str| parse(&format!("[usage]\ninterval_s = {text}")).map(|c| c.usage.interval_s.get());
+        assert_eq!(parse("").unwrap().usage.interval_s.get(), Some(Duration::from_secs(10)));
+        assert_eq!(interval("1"), Ok(Some(Duration::from_secs(1))));
+        assert_eq!(interval("3600"), Ok(Some(Duration::from_secs(3600))));
+        assert_eq!(interval("0"), Ok(None));
+        for wrong in ["3601", "-1", "1.5", "\"x\""] {
+            assert!(interval(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse("[usage]\nintervals = 1").unwrap_err().contains("did you mean `interval_s`?"));
     }
 
     #[test]

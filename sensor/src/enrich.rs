@@ -152,6 +152,25 @@ impl Enricher {
         }
     }
 
+    /// Sets a user and, beside it, the login user, of no process.
+    pub fn set_user(&self, effective: u32, login: u32, record: &mut Record) {
+        record.set(Field::UserId, effective);
+        if let Some(name) = self.users.get(&effective) {
+            record.set(Field::UserName, name.clone());
+        }
+        self.set_login(login, record);
+    }
+
+    fn set_login(&self, login: u32, record: &mut Record) {
+        if login == u32::MAX {
+            return;
+        }
+        record.set(Field::SensorLoginUid, login);
+        if let Some(name) = self.users.get(&login) {
+            record.set(Field::SensorLoginName, name.clone());
+        }
+    }
+
     fn set_actor(&self, actor: &Actor, record: &mut Record) {
         let [uid, gid, saved, _, effective, effective_group, ..] = actor.ids;
         record.set(Field::ProcessUserId, effective);
@@ -168,10 +187,7 @@ impl Enricher {
             record.set(Field::ProcessRealUserName, name.clone());
         }
         if actor.login_uid != u32::MAX {
-            record.set(Field::SensorLoginUid, actor.login_uid);
-            if let Some(name) = self.users.get(&actor.login_uid) {
-                record.set(Field::SensorLoginName, name.clone());
-            }
+            self.set_login(actor.login_uid, record);
             if actor.login_session != u32::MAX {
                 record.set(Field::SensorLoginSession, actor.login_session);
             }
@@ -342,7 +358,8 @@ fn absolute(path: &Text, directory: Option<&Text>) -> Text {
 
 /// The id of the container in a cgroup's path: runtimes name the cgroup after it, with their own
 /// prefix and suffix (`docker-<id>.scope`, `/docker/<id>`, `cri-containerd-<id>.scope`).
-fn container(cgroup: &Text) -> Option<Text> {
+#[must_use]
+pub fn container(cgroup: &Text) -> Option<Text> {
     const LEN: usize = 64;
     let mut end = cgroup.len();
     for name in cgroup.as_bytes().rsplit(|byte| *byte == b'/') {

@@ -27,6 +27,7 @@ pub mod loss;
 pub mod name;
 pub mod process_snapshot;
 pub mod touch;
+pub mod usage;
 
 /// When something was seen, and which process it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,6 +258,7 @@ pub const ACTIONS: &[&Action] = &[
     &exe_memfd::ACTION,
     &loss::ACTION,
     &coverage::ACTION,
+    &usage::ACTION,
 ];
 
 /// The event that a kind of record becomes: its own, but for those of which an alert may come.
@@ -336,6 +338,7 @@ pub(crate) mod tests {
             wire::EXIT => wire_record(kind, &wire::exit::Exit::default(), &[]),
             wire::NAME => wire_record(kind, &wire::name::Name::default(), &[]),
             wire::IMAGE => wire_record(kind, &wire::image::Image::default(), &[]),
+            wire::USAGE => wire_record(kind, &wire::usage::Usage::default(), &[]),
             _ => panic!("kind {kind} has no example: add one"),
         }
     }

@@ -264,6 +264,10 @@ fields! {
         "What became of the executable: `present`, `deleted`, `memfd`, `replaced` or `unreachable`.";
     SensorScriptPath => "sensor.script.path", Keyword, own, none,
         "Path of the script that was executed, when the executable is its interpreter.";
+    SensorIntervalMs => "sensor.interval_ms", Long, own, none,
+        "How long the interval was in which so much was used, in milliseconds.";
+    SensorUsageScope => "sensor.usage.scope", Keyword, own, none,
+        "Whose usage it is: `process`, or `user` for the sum of all processes of a user.";
     SensorUsageDiskReadBytes => "sensor.usage.disk.read_bytes", Long, own, none,
         "Bytes read from the block layer.";
     SensorUsageDiskWriteBytes => "sensor.usage.disk.write_bytes", Long, own, none,
@@ -278,6 +282,14 @@ fields! {
         "How many read calls were made.";
     SensorUsageFileWriteCalls => "sensor.usage.file.write_calls", Long, own, none,
         "How many write calls were made.";
+    SensorUsageNetRxBytes => "sensor.usage.net.rx_bytes", Long, own, none,
+        "Bytes of the IP packets that were received.";
+    SensorUsageNetTxBytes => "sensor.usage.net.tx_bytes", Long, own, none,
+        "Bytes of the IP packets that were sent.";
+    SensorUsageNetRxPackets => "sensor.usage.net.rx_packets", Long, own, none,
+        "How many IP packets were received.";
+    SensorUsageNetTxPackets => "sensor.usage.net.tx_packets", Long, own, none,
+        "How many IP packets were sent.";
     SensorUsageCpuNs => "sensor.usage.cpu_ns", Long, own, none,
         "Time on a processor, user and system, in nanoseconds.";
     SensorUsageMaxRssBytes => "sensor.usage.max_rss_bytes", Long, own, none,

@@ -261,12 +261,59 @@ impl Kernel {
     /// # Errors
     /// When the kernel can't be asked.
     pub fn sweep(&mut self, rows: &mut Vec<u8>) -> Result<(), KernelError> {
-        rows.clear();
-        self.read_tasks(rows).map_err(KernelError::Tasks)
+        self.read_tasks("image", rows).map_err(KernelError::Tasks)
     }
 
-    fn read_tasks(&mut self, rows: &mut Vec<u8>) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let program = self.ebpf.program_mut("image").ok_or("the object has no program image")?;
+    /// Every live thread with what it used, as records of kind `usage`.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn usage(&mut self, rows: &mut Vec<u8>) -> Result<(), KernelError> {
+        self.read_tasks("usage", rows).map_err(KernelError::Tasks)
+    }
+
+    /// The I/O of threads that ended before their process, as far as it is kept: process and the kernel's numbers.
+    #[must_use]
+    pub fn ended_threads(&self) -> Vec<(Key, [u64; 7])> {
+        let Some(ended) =
+            self.ebpf.map("ENDED").and_then(|map| HashMap::<_, [u64; 2], [u64; 7]>::try_from(map).ok())
+        else {
+            return Vec::new();
+        };
+        let keyed = |([start, rest], io): ([u64; 2], _)| (Key { pid: rest as u32, start }, io);
+        ended.iter().filter_map(Result::ok).map(keyed).collect()
+    }
+
+    /// Takes what is kept of the threads of a process that has ended.
+    pub fn take_ended_threads(&mut self, key: Key) -> Vec<[u64; 7]> {
+        let Some(mut ended) =
+            self.ebpf.map_mut("ENDED").and_then(|map| HashMap::<_, [u64; 2], [u64; 7]>::try_from(map).ok())
+        else {
+            return Vec::new();
+        };
+        let cpus = u64::try_from(aya::util::nr_cpus().unwrap_or(1)).unwrap_or(1);
+        let place = |cpu: u64| [key.start, u64::from(key.pid) | cpu << 32];
+        let mut taken = Vec::new();
+        for cpu in (0..cpus).chain([u64::from(u32::MAX)]) {
+            if let Ok(io) = ended.get(&place(cpu), 0) {
+                taken.push(io);
+                // It was there: nobody else takes it away.
+                let _: Result<(), MapError> = ended.remove(&place(cpu));
+            }
+        }
+        taken
+    }
+
+    /// Whether the kernel took the program that tells what is used.
+    #[must_use]
+    pub fn tells_usage(&self) -> bool {
+        self.coverage.iter().any(|row| row.action == "usage" && row.state == State::Seen)
+    }
+
+    fn read_tasks(&mut self, name: &str, rows: &mut Vec<u8>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        rows.clear();
+        let program =
+            self.ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
         let program: &mut Iter = program.try_into()?;
         let link = program.attach()?;
         program.take_link(link)?.into_file()?.read_to_end(rows)?;

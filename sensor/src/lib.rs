@@ -2,6 +2,7 @@
 //!
 //! A room names only rooms below it; `docs/ARCHITECTURE.md` draws them.
 
+pub mod account;
 pub mod action;
 pub mod cli;
 pub mod config;

@@ -9,10 +9,12 @@ use std::{
 use sensor_common::wire::KINDS;
 use sha2::{Digest, Sha256};
 
+use usage::Usage;
+
 use crate::{
     count::Counts,
     enrich::Enricher,
-    event::{self, Event, Fact, exe_deleted, exe_memfd, process_snapshot},
+    event::{self, Event, Fact, exe_deleted, exe_memfd, process_snapshot, usage as usage_event},
     field::Field,
     format::Format,
     host::Host,
@@ -26,6 +28,7 @@ use crate::{
 
 mod take;
 mod tell;
+mod usage;
 mod watch;
 
 /// How often the bulk ring is looked at while there is something in it.
@@ -90,6 +93,9 @@ pub struct Pipeline<'a> {
     /// Everything is to be looked at now.
     hinted: bool,
     troubled: bool,
+    /// How often it is told what was used; never without.
+    interval: Option<Duration>,
+    usage: Option<Usage>,
 }
 
 impl<'a> Pipeline<'a> {
@@ -119,7 +125,16 @@ impl<'a> Pipeline<'a> {
             ahead: 0,
             hinted: false,
             troubled: false,
+            interval: None,
+            usage: None,
         }
+    }
+
+    /// Tells what was used, this often.
+    #[must_use]
+    pub fn with_usage(mut self, interval: Option<Duration>) -> Self {
+        self.interval = interval;
+        self
     }
 
     /// Streams until told to stop, and then all that was seen.
@@ -208,6 +223,7 @@ impl<'a> Pipeline<'a> {
             }
         }
         self.rows = rows;
+        self.begin_usage()?;
         self.swept = self.host.boot_now();
         self.process(batch)
     }
@@ -230,6 +246,7 @@ impl<'a> Pipeline<'a> {
             self.sweep(began)?;
         }
         self.settle(self.host.boot_now())?;
+        self.usage(began)?;
         if due {
             self.swept = began;
             self.enricher.refresh(self.host.boot());
@@ -247,6 +264,7 @@ impl<'a> Pipeline<'a> {
     /// Out of the kernel first, then everything that is still in the rings.
     fn end(&mut self, batch: &mut Batch) -> Result<(), PipelineError> {
         self.count_skipped();
+        self.read_usage()?;
         self.kernel.stop();
         loop {
             self.kernel.drain(batch);
@@ -257,6 +275,7 @@ impl<'a> Pipeline<'a> {
         }
         // Nobody comes forward any more.
         self.settle(u64::MAX)?;
+        self.close_usage()?;
         self.tell_losses()?;
         self.flush()?;
         match self.output.counts().waiting {
@@ -299,15 +318,18 @@ impl<'a> Pipeline<'a> {
     /// What became of all that the hooks saw, by event: seen, delivered, lost.
     #[must_use]
     pub fn sums(&self) -> Vec<(&'static str, u64, u64, u64)> {
-        let own = KINDS.iter().filter(|(_, name)| event::action(name) == *name);
+        let of_user_space = [exe_deleted::ACTION.name, exe_memfd::ACTION.name, usage_event::ACTION.name];
+        let own =
+            KINDS.iter().filter(|(_, name)| event::action(name) == *name && !of_user_space.contains(name));
         let mut sums: Vec<_> = own
             .map(|(kind, name)| {
                 let seen = self.counters.seen(*kind) + self.counts.lost_for(name, SKIPPED);
                 (*name, seen, self.counts.delivered_of(name), self.counts.lost_of(name))
             })
             .collect();
-        // Of the hints few become an alert: seen are those that did, and those that were lost before.
-        for name in [exe_deleted::ACTION.name, exe_memfd::ACTION.name] {
+        // Of the hints few become an alert, and of the readings few an event: seen are those that did, and
+        // those that were lost before.
+        for name in of_user_space {
             let (delivered, lost) = (self.counts.delivered_of(name), self.counts.lost_of(name));
             sums.push((name, delivered + lost, delivered, lost));
         }

@@ -347,6 +347,26 @@ static long fill(const char *path, long left, int flags) {
 }
 static long do_write(char **a, int n, char **w) { return fill(a[0], atol(a[1]), 0); }
 static long direct(char **a, int n, char **w) { return fill(a[0], atol(a[1]), O_DIRECT); }
+// Waits until the file is on the disk.
+static long do_sync(char **a, int n, char **w) {
+  int fd = open(a[0], O_RDONLY | O_CLOEXEC);
+  return fd < 0 || fsync(fd) < 0 ? -1 : close(fd);
+}
+// mapped PATH BYTES: writes without a call, into mapped memory.
+static long mapped(char **a, int n, char **w) {
+  long size = atol(a[1]);
+  int fd = open(a[0], O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0 || ftruncate(fd, size) < 0) return -1;
+  char *at = mmap(0, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (at == MAP_FAILED) return -1;
+  memset(at, 7, size);
+  return msync(at, size, MS_SYNC) < 0 || munmap(at, size) < 0 ? -1 : close(fd);
+}
+// Has the kernel forget what it keeps of the file in memory.
+static long cool(char **a, int n, char **w) {
+  int fd = open(a[0], O_RDONLY | O_CLOEXEC);
+  return fd < 0 || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) ? -1 : close(fd);
+}
 static long do_read(char **a, int n, char **w) {
   char text[65536];
   int fd = open(a[0], O_RDONLY | O_CLOEXEC);
@@ -377,6 +397,7 @@ static const struct { const char *name; int fixed, nested; act *run; } table[] =
   {"new-spaces", 0, 0, new_spaces}, {"new-session", 0, 0, new_session}, {"chdir", 1, 0, do_chdir},
   {"deep", 2, 0, deep}, {"scribble", 1, 0, scribble}, {"rename-self", 1, 0, rename_self},
   {"cpu", 1, 0, cpu}, {"touch", 1, 0, touch}, {"write", 2, 0, do_write}, {"direct", 2, 0, direct}, {"read", 1, 0, do_read},
+  {"sync", 1, 0, do_sync}, {"mapped", 2, 0, mapped}, {"cool", 1, 0, cool},
 };
 
 static void wrong(const char *step, const char *why) {

@@ -1,6 +1,7 @@
 // What threads do to their process: `threads exec PROGRAM ARG...`, `threads exit-group CODE`, `threads leader-first CODE`,
-// `threads idle COUNT`, `threads burn COUNT MS`, `threads unlink PATH [wait]`.
+// `threads idle COUNT`, `threads burn COUNT MS`, `threads unlink PATH [wait]`, `threads write COUNT BYTES PATH`.
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +39,12 @@ static void *burn(void *none) {
   while (t.tv_sec * 1000 + t.tv_nsec / 1000000 < atol(words[1]));
   return none;
 }
+static void *do_write(void *none) {
+  long size = atol(words[1]);
+  int fd = open(words[2], O_WRONLY | O_CREAT | O_APPEND, 0644);
+  if (fd < 0 || write(fd, calloc(1, size), size) != size) _exit(99);
+  return none;
+}
 static void *do_unlink(void *none) {
   dprintf(1, "%ld\n", (long)syscall(SYS_gettid));
   if (unlink(words[0])) _exit(99);
@@ -63,6 +70,12 @@ int main(int argc, char **argv) {
     if (argc > 3) line();
     start(1, do_unlink);
     line();
+  }
+  if (!strcmp(argv[1], "write")) {
+    start(atoi(words[0]), do_write);
+    dprintf(1, "did\n");
+    line();
+    start(atoi(words[0]), do_write);
   }
   if (!strcmp(argv[1], "leader-first")) {
     if (pthread_create(&thread, 0, outlive, 0)) return 98;

@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub struct Exit {
     /// What was executed, where the kernel still held it.
     pub running: Running,
-    /// I/O.
+    /// I/O of the last thread.
     pub io: Io,
     /// CPU time, nanoseconds.
     pub cpu: u64,
@@ -19,6 +19,28 @@ pub struct Exit {
     pub status: u32,
     /// Zero.
     pub reserved: u32,
+}
+
+impl Exit {
+    /// Bit of the header's flags: threads of it ended before, and their I/O is in a map.
+    pub const THREADS: u16 = 1;
+}
+
+/// The process, and the processor on which threads of it ended: so no two write one sum at once.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Ended {
+    /// When the process began, nanoseconds since boot.
+    pub start: u64,
+    /// Its process id.
+    pub pid: u32,
+    /// The processor; `ANY` says that there are others of this process.
+    pub cpu: u32,
+}
+
+impl Ended {
+    /// The key that is there when another of the process is.
+    pub const ANY: u32 = u32::MAX;
 }
 
 /// The kernel's `struct task_io_accounting`, same order (`include/linux/task_io_accounting.h`).

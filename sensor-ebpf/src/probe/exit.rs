@@ -4,28 +4,33 @@ use aya_ebpf::{bindings::BPF_NOEXIST, macros::btf_tracepoint, programs::BtfTrace
 use aya_log_ebpf::debug;
 use sensor_common::{
     ask::ABSENT,
-    loss::SCRATCH,
+    loss::{MAP_FULL, SCRATCH},
     wire::{
-        EXIT,
-        exit::{Exit, Io},
+        EXIT, USAGE,
+        exit::{Ended, Exit, Io},
     },
 };
 
 use crate::{
     emit::{Haste, header, lost, seen, submit},
-    map::ENDED,
-    read::{At, Record, Typed, ask, small, within},
-    task::{Task, actor, running},
+    map::{ENDED, FINISHED},
+    read::{At, Reach, Record, Typed, ask, change, has, processor, small},
+    task::{Task, actor, io, running},
 };
 
 /// `SIGNAL_GROUP_EXIT` (`include/linux/sched/signal.h`).
 const GROUP_EXIT: u32 = 4;
+/// How often the totals are read when threads end meanwhile.
+const TRIES: u32 = 4;
+/// How many threads are looked at that are on their way out together with the last one.
+const OTHERS_MOST: u32 = 64;
 
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn exit(context: BtfTracePointContext) -> u32 {
     let task = Task(At::argument(&context, 0));
     let signal = task.signal();
     if signal.get::<u32>(ask!(offsets.signal_live)) != 0 {
+        thread_ended(task);
         return 0;
     }
     // Two threads that end together may both find nobody alive: a newer kernel says who was last.
@@ -34,6 +39,7 @@ pub fn exit(context: BtfTracePointContext) -> u32 {
             return 0;
         }
     } else if context.arg::<u64>(1) & 1 == 0 {
+        thread_ended(task);
         return 0;
     }
     seen(EXIT);
@@ -42,6 +48,9 @@ pub fn exit(context: BtfTracePointContext) -> u32 {
         return 0;
     };
     record.header = header(task, EXIT, size_of::<Record<Exit>>());
+    if has(&ENDED, &Ended { start: record.header.start, pid: record.header.pid, cpu: Ended::ANY }) {
+        record.header.flags = Exit::THREADS;
+    }
     actor(task, &mut record.actor);
     let body = &mut record.body;
     running(task.exe_file(), &mut body.running);
@@ -60,7 +69,7 @@ pub fn exit(context: BtfTracePointContext) -> u32 {
 fn told_before(task: Task<Typed>) -> bool {
     let key = [u64::from(task.tgid()), task.leader_start()];
     // Not a full map: rather twice than never.
-    ENDED.insert(key, 1, u64::from(BPF_NOEXIST)).is_err() && ENDED.get_ptr(key).is_some()
+    FINISHED.insert(key, 1, u64::from(BPF_NOEXIST)).is_err() && FINISHED.get_ptr(key).is_some()
 }
 
 /// What `wait(2)` will give: the group's code when one call or signal ended all, else the leader's.
@@ -72,25 +81,85 @@ fn status(task: Task<Typed>, signal: At<Typed>) -> u32 {
     task.leader().0.get(ask!(offsets.task_exit_code))
 }
 
-/// The threads that ended are summed in the signal struct; this one and a leader that ended before are not yet.
+/// Keeps the I/O of a thread that ends before its process.
+#[inline(always)]
+fn thread_ended(task: Task<Typed>) {
+    let more = io(task.0, ask!(offsets.task_ioac));
+    if more.rchar | more.wchar | more.syscr | more.syscw | more.read_bytes | more.write_bytes == 0 {
+        return;
+    }
+    let key = Ended { start: task.leader_start(), pid: task.tgid(), cpu: processor() };
+    if change(&ENDED, &key, |sum| add_io(sum, &more)) {
+        return;
+    }
+    let any = Ended { cpu: Ended::ANY, ..key };
+    if ENDED.insert(any, Io::default(), 0).is_err() || ENDED.insert(key, more, 0).is_err() {
+        lost(USAGE, MAP_FULL);
+    }
+}
+
+/// The I/O of the last thread, and the CPU time of all. A thread that ends moves from the list of threads to the sum of those that ended
+/// while the kernel holds a sequence lock: should one do so meanwhile, it is read again.
 #[inline(always)]
 fn totals(task: Task<Typed>, signal: At<Typed>, body: &mut Exit) {
-    body.io = io(signal, ask!(offsets.signal_ioac));
-    body.cpu = signal.get(ask!(offsets.signal_runtime));
+    body.io = io(task.0, ask!(offsets.task_ioac));
     body.max_rss = signal.get(ask!(offsets.signal_maxrss));
-    add(body, task);
+    for _ in 0..TRIES {
+        let before: u32 = signal.get(ask!(offsets.signal_sequence));
+        sum(task, signal, body);
+        if before & 1 == 0 && signal.get::<u32>(ask!(offsets.signal_sequence)) == before {
+            return;
+        }
+    }
+}
+
+/// The threads that ended are summed in the signal struct; this one, a leader that ended before, and those
+/// that are still on their way out are not yet.
+#[inline(always)]
+fn sum(task: Task<Typed>, signal: At<Typed>, body: &mut Exit) {
+    body.cpu = signal.get(ask!(offsets.signal_runtime));
+    let threads: u32 = signal.get(ask!(offsets.signal_threads));
     let leader = task.leader();
+    add(body, task);
     if leader.0.address() != task.0.address() {
         add(body, leader);
+        if threads > 2 {
+            add_others(task, leader, signal, body);
+        }
+    } else if threads > 1 {
+        add_others(task, leader, signal, body);
+    }
+}
+
+/// Adds the threads that are neither of the two.
+#[inline(always)]
+fn add_others(task: Task<Typed>, leader: Task<Typed>, signal: At<Typed>, body: &mut Exit) {
+    let node = ask!(offsets.task_thread_node);
+    if node == ABSENT || ask!(offsets.signal_thread_head) == ABSENT {
+        return;
+    }
+    let head = signal.address().wrapping_add(u64::from(ask!(offsets.signal_thread_head)));
+    let mut next: u64 = At::any(head).get(0);
+    for _ in 0..OTHERS_MOST {
+        if next == head || next == 0 {
+            break;
+        }
+        let other = next.wrapping_sub(u64::from(node));
+        if other != task.0.address() && other != leader.0.address() {
+            add(body, Task(At::any(other)));
+        }
+        next = At::any(next).get(0);
     }
 }
 
 /// Adds what one thread used.
 #[inline(always)]
-fn add(body: &mut Exit, task: Task<Typed>) {
+fn add<R: Reach>(body: &mut Exit, task: Task<R>) {
     body.cpu = body.cpu.wrapping_add(task.0.get(ask!(offsets.task_runtime)));
-    let more = io(task.0, ask!(offsets.task_ioac));
-    let sum = &mut body.io;
+}
+
+#[inline(always)]
+fn add_io(sum: &mut Io, more: &Io) {
     sum.rchar = sum.rchar.wrapping_add(more.rchar);
     sum.wchar = sum.wchar.wrapping_add(more.wchar);
     sum.syscr = sum.syscr.wrapping_add(more.syscr);
@@ -98,13 +167,4 @@ fn add(body: &mut Exit, task: Task<Typed>) {
     sum.read_bytes = sum.read_bytes.wrapping_add(more.read_bytes);
     sum.write_bytes = sum.write_bytes.wrapping_add(more.write_bytes);
     sum.cancelled_write_bytes = sum.cancelled_write_bytes.wrapping_add(more.cancelled_write_bytes);
-}
-
-/// The `struct task_io_accounting` at `offset`.
-#[inline(always)]
-fn io(base: At<Typed>, offset: u32) -> Io {
-    let [read_bytes, write_bytes, cancelled_write_bytes] =
-        base.array(within(offset, ask!(offsets.io_read_bytes)));
-    let [rchar, wchar, syscr, syscw] = base.array(within(offset, ask!(offsets.io_rchar)));
-    Io { rchar, wchar, syscr, syscw, read_bytes, write_bytes, cancelled_write_bytes }
 }

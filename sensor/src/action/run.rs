@@ -86,7 +86,7 @@ async fn stream(config: &Config, format: &dyn format::Format, log: bool) -> Resu
         log,
     };
     let kernel = Kernel::start(&options).map_err(|error| Failure::new(Status::NotPermitted, error))?;
-    let mut pipeline = Pipeline::new(&host, kernel, format, output);
+    let mut pipeline = Pipeline::new(&host, kernel, format, output).with_usage(config.usage.interval_s.get());
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}

@@ -39,8 +39,10 @@ pub struct Exit {
     pub running: Running,
     /// How.
     pub status: Status,
-    /// Its I/O.
+    /// Its I/O; without that of threads that ended before, if there are any.
     pub io: Io,
+    /// Threads of it ended before.
+    pub threads: bool,
     /// CPU time, nanoseconds.
     pub cpu_ns: u64,
     /// Largest resident size, pages.
@@ -56,7 +58,7 @@ pub enum Status {
     Signal(u8, bool),
 }
 
-pub(super) fn decode(body: &wire::exit::Exit, _: &Tail<'_>, _: u16) -> Exit {
+pub(super) fn decode(body: &wire::exit::Exit, _: &Tail<'_>, flags: u16) -> Exit {
     let [low, code, ..] = body.status.to_le_bytes();
     Exit {
         running: body.running,
@@ -66,13 +68,14 @@ pub(super) fn decode(body: &wire::exit::Exit, _: &Tail<'_>, _: u16) -> Exit {
             Status::Signal(low & 0x7f, low & 0x80 != 0)
         },
         io: body.io,
+        threads: flags & wire::exit::Exit::THREADS != 0,
         cpu_ns: body.cpu,
         max_rss_pages: body.max_rss,
     }
 }
 
 impl Exit {
-    /// Sets what this event has beside the process.
+    /// Sets what this event has beside the process and what it used.
     pub fn set(
         &self,
         record: &mut Record,
@@ -89,14 +92,6 @@ impl Exit {
                 record.set(Field::SensorCoreDumped, core);
             }
         }
-        record.set(Field::SensorUsageDiskReadBytes, self.io.read_bytes);
-        record.set(Field::SensorUsageDiskWriteBytes, self.io.write_bytes);
-        record.set(Field::SensorUsageDiskCancelledWriteBytes, self.io.cancelled_write_bytes);
-        record.set(Field::SensorUsageFileReadBytes, self.io.rchar);
-        record.set(Field::SensorUsageFileWriteBytes, self.io.wchar);
-        record.set(Field::SensorUsageFileReadCalls, self.io.syscr);
-        record.set(Field::SensorUsageFileWriteCalls, self.io.syscw);
-        record.set(Field::SensorUsageCpuNs, self.cpu_ns);
         record.set(Field::SensorUsageMaxRssBytes, self.max_rss_pages.saturating_mul(page_bytes));
     }
 }

@@ -64,6 +64,13 @@ pub(super) const HOOKS: &[Hook] = &[
         must: true,
         without: "the images of what runs already, and names lost by a way that no hook sees",
     },
+    Hook {
+        actions: &["usage"],
+        name: "iter/task usage",
+        programs: &[("usage", Tasks)],
+        must: false,
+        without: "what processes use while they run; their exits still tell the totals",
+    },
 ];
 
 /// Hooks of the calls that take names, for kernels whose fanotify doesn't tell of names: they make

@@ -33,6 +33,8 @@ impl Pipeline<'_> {
                 self.look(stamp, &image.running);
                 Ok(())
             }
+            // Told when asked, and never by a ring.
+            Fact::Usage(_) => Ok(()),
         }
     }
 
@@ -107,10 +109,13 @@ impl Pipeline<'_> {
         self.table.refresh(stamp.key, actor);
         // The last net: what no hook and no sweep saw shows in the image at the end.
         self.look(stamp, &exit.running);
+        let life = self.life(stamp.key, &exit);
+        self.end_usage(stamp.key, stamp.time, &life)?;
         let (end, page) = (self.enricher.boot.at(stamp.time), self.host.page_bytes());
         self.tell_process(&exit::ACTION, stamp, |record| {
             record.set(Field::ProcessEnd, end);
             exit.set(record, page, signal_name);
+            life.set(record);
         })?;
         self.table.ended(stamp.key);
         Ok(())
