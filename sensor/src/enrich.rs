@@ -342,7 +342,8 @@ fn absolute(path: &Text, directory: Option<&Text>) -> Text {
 
 /// The id of the container in a cgroup's path: runtimes name the cgroup after it, with their own
 /// prefix and suffix (`docker-<id>.scope`, `/docker/<id>`, `cri-containerd-<id>.scope`).
-fn container(cgroup: &Text) -> Option<Text> {
+#[must_use]
+pub fn container(cgroup: &Text) -> Option<Text> {
     const LEN: usize = 64;
     let mut end = cgroup.len();
     for name in cgroup.as_bytes().rsplit(|byte| *byte == b'/') {
@@ -360,7 +361,8 @@ fn container(cgroup: &Text) -> Option<Text> {
 }
 
 /// Names by user id, the first that has it (`passwd(5)`).
-fn users(path: &Path) -> HashMap<u32, Text> {
+#[must_use]
+pub fn users(path: &Path) -> HashMap<u32, Text> {
     let small = fs::metadata(path).is_ok_and(|meta| meta.len() <= LARGEST_PASSWD);
     let bytes = if small { fs::read(path).unwrap_or_default() } else { Vec::new() };
     let mut users = HashMap::new();
