@@ -183,6 +183,11 @@ fn account(path: &Path, pid: u32, connections: &mut Connections) -> Option<Accou
         Some(uid) => uid,
         None => fstatat(&folder.0, "", AtFlags::AT_EMPTY_PATH).ok()?.st_uid,
     };
+    let io = folder.text("io").as_deref().and_then(io);
+    let connections = connections.held_by(&folder);
+    if (io.is_none() || connections.is_none()) && folder.text("stat").is_none_or(|stat| stat.is_empty()) {
+        return None;
+    }
     let number = |bytes: Vec<u8>| std::str::from_utf8(&bytes).ok()?.trim().parse().ok();
     Some(Account {
         pid,
@@ -195,8 +200,8 @@ fn account(path: &Path, pid: u32, connections: &mut Connections) -> Option<Accou
         cgroup: folder.text("cgroup").and_then(|text| super::cgroup_of(&text)),
         cpu_ns: stat.ticks.saturating_mul(TICK_NS),
         rss_pages: stat.rss,
-        io: folder.text("io").as_deref().and_then(io),
-        connections: connections.held_by(&folder),
+        io,
+        connections,
     })
 }
 

@@ -47,7 +47,9 @@ impl Connections {
                 self.truncated = true;
                 return None;
             }
-            let Some(inode) = folder.link(&format!("fd/{name}")).as_deref().and_then(socket) else { continue };
+            let Some(inode) = folder.link(&format!("fd/{name}")).as_deref().and_then(socket) else {
+                continue;
+            };
             if self.remotes.contains_key(&inode) {
                 found.insert(inode);
             }
@@ -140,16 +142,15 @@ mod tests {
     #[test]
     fn reads_the_lines_of_the_tables() {
         let line = |remote: &str, state: &str, inode: u64| {
-            let line = format!("  1: 0100007F:1F90 {remote} {state} 00000000:00000000 00:00000000 00000000 0 0 {inode} 1");
+            let line = format!(
+                "  1: 0100007F:1F90 {remote} {state} 00000000:00000000 00:00000000 00000000 0 0 {inode} 1"
+            );
             connection(line.as_bytes())
         };
         let local = "127.0.0.1".parse().unwrap();
         assert_eq!(line("0100007F:0050", "01", 5), Some((5, local)));
         assert_eq!(line("0000000000000000FFFF00000100007F:0050", "01", 6), Some((6, local)));
-        assert_eq!(
-            line("00000000000000000000000001000000:0050", "08", 7),
-            Some((7, "::1".parse().unwrap()))
-        );
+        assert_eq!(line("00000000000000000000000001000000:0050", "08", 7), Some((7, "::1".parse().unwrap())));
         for none in [line("00000000:0000", "0A", 8), line("0100007F:0050", "06", 9), line("é:1", "01", 9)] {
             assert_eq!(none, None);
         }
