@@ -183,8 +183,9 @@ fn told(look: &Look) -> Vec<String> {
     if !unread.is_empty() {
         let named: Vec<String> = unread.iter().take(NAMED).map(ToString::to_string).collect();
         let more = if unread.len() > NAMED { ", …" } else { "" };
+        let processes = if unread.len() == 1 { "process" } else { "processes" };
         told.push(format!(
-            "disk, files or connections of {} processes not readable (pids {}{more}): run as root",
+            "disk, files or connections of {} {processes} (pid {}{more}) not readable: needs root with CAP_SYS_PTRACE",
             unread.len(),
             named.join(", ")
         ));

@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn columns_fit() {
         for by in [By::Process, By::User, By::Container, By::Remote] {
-            for width in 20..200 {
+            for width in 21..200 {
                 let columns = columns(by, width, true);
                 let needed: usize = columns.iter().map(|column| column.width() + 1).sum();
                 assert!(needed <= width + 1, "{by:?} {width} {columns:?}");
