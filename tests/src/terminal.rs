@@ -1,10 +1,11 @@
 //! A real pseudo-terminal with a program on it, and what a screen would show of what it writes.
 
 use crate::{DEADLINE, program};
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::pty::{Winsize, openpty};
+use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::sys::stat::Mode;
 use nix::sys::termios::{LocalFlags, tcgetattr};
-use nix::unistd::ttyname;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -24,7 +25,7 @@ struct Shown {
 /// A terminal, and the program that has it as its controlling terminal.
 pub struct Terminal {
     child: Child,
-    master: Option<Arc<File>>,
+    master: Option<Arc<PtyMaster>>,
     slave: PathBuf,
     shown: Arc<(Mutex<Shown>, Condvar)>,
 }
@@ -37,10 +38,14 @@ impl Terminal {
         env: &[(&str, &str)],
         (columns, rows): (u16, u16),
     ) -> Self {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        let pty = openpty(&size, None).expect("a pseudo-terminal");
-        let slave = ttyname(pty.slave.as_fd()).expect("its name");
-        let end = || Stdio::from(pty.slave.try_clone().expect("one more descriptor"));
+        // None of what other tests start may have a descriptor of it: then it couldn't vanish.
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let master = posix_openpt(flags).expect("a pseudo-terminal");
+        grantpt(&master).and_then(|()| unlockpt(&master)).expect("its other end");
+        let slave = PathBuf::from(ptsname_r(&master).expect("its name"));
+        let opened: File = nix::fcntl::open(&slave, flags, Mode::empty()).expect("open its other end").into();
+        set_size(&slave, columns, rows);
+        let end = || Stdio::from(opened.try_clone().expect("one more descriptor"));
         // `setsid` makes it the controlling terminal, as sshd and a shell do.
         let mut command = Command::new("setsid");
         command.arg("-c").arg(program).args(args);
@@ -51,7 +56,7 @@ impl Terminal {
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("setsid, of util-linux");
         let shown = Shown { parser: vt100::Parser::new(cells(rows), cells(columns), 0), raw: Vec::new() };
         let shown = Arc::new((Mutex::new(shown), Condvar::new()));
-        let master = Arc::new(File::from(pty.master));
+        let master = Arc::new(master);
         let (from, to) = (Arc::downgrade(&master), Arc::downgrade(&shown));
         std::thread::spawn(move || {
             // Never holds the terminal for longer than a moment: it must be able to vanish.
@@ -88,9 +93,7 @@ impl Terminal {
     /// Changes its size.
     pub fn resize(&self, columns: u16, rows: u16) {
         self.shown.0.lock().unwrap().parser.screen_mut().set_size(cells(rows), cells(columns));
-        let (rows, columns) = (rows.to_string(), columns.to_string());
-        let words = crate::words!["-F", &self.slave, "rows", rows, "cols", columns];
-        program::done(Path::new("stty"), words);
+        set_size(&self.slave, columns, rows);
     }
 
     /// All that was written to it.
@@ -139,7 +142,7 @@ impl Drop for Terminal {
 }
 
 /// What comes within a moment; nothing when nothing will come any more.
-fn read(mut master: &File, shown: &(Mutex<Shown>, Condvar)) -> Option<()> {
+fn read(mut master: &PtyMaster, shown: &(Mutex<Shown>, Condvar)) -> Option<()> {
     let mut ready = [PollFd::new(master.as_fd(), PollFlags::POLLIN)];
     if poll(&mut ready, 20_u8).ok()? == 0 {
         return Some(());
@@ -151,6 +154,11 @@ fn read(mut master: &File, shown: &(Mutex<Shown>, Condvar)) -> Option<()> {
     state.raw.extend_from_slice(&bytes[..size]);
     shown.1.notify_all();
     Some(())
+}
+
+fn set_size(slave: &Path, columns: u16, rows: u16) {
+    let (rows, columns) = (rows.to_string(), columns.to_string());
+    program::done(Path::new("stty"), crate::words!["-F", slave, "rows", rows, "cols", columns]);
 }
 
 fn cells(number: u16) -> NonZero<u16> {

@@ -347,7 +347,8 @@ fn intervals_add_up_to_what_was_done() {
     assert!((380_000_000..=700_000_000).contains(&cpu), "{cpu}");
     let used = std::fs::read_to_string(format!("/proc/{}/stat", running.pid())).unwrap();
     let ticks: Vec<u64> = used.split(' ').filter_map(|word| word.parse().ok()).collect();
-    assert!(cpu <= (ticks[11] + ticks[12]) * 10_000_000 + 10_000_000, "{cpu} {used}");
+    // The negative one and the two that are no numbers are left out.
+    assert!(cpu <= (ticks[10] + ticks[11]) * 10_000_000 + 10_000_000, "{cpu} {used}");
     running.end();
     drop(out);
     let status = program::wait(&mut sensor, Duration::from_secs(20));

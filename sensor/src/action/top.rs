@@ -23,6 +23,7 @@ use self::{
 use super::{Failure, Format, Status};
 use crate::{enrich, field::Field, format, host::Host, pipeline};
 
+mod backend;
 mod keys;
 mod report;
 mod row;

@@ -1,6 +1,6 @@
 //! The screen: drawn anew as a whole each time, of which only what changed is written.
 
-use std::io::{self, Stdout};
+use std::io;
 
 use crossterm::{
     cursor::{Hide, Show},
@@ -9,8 +9,7 @@ use crossterm::{
 };
 use ratatui::{
     Terminal, TerminalOptions, Viewport,
-    backend::CrosstermBackend,
-    layout::Rect,
+    layout::{Position, Rect},
     style::{Color, Modifier, Style},
     text::Line,
     widgets::Paragraph,
@@ -18,14 +17,13 @@ use ratatui::{
 use unicode_width::UnicodeWidthStr;
 
 use super::{
+    backend::{Tty, size},
     row::{Metric, Subject},
     table::{Column, Names, cell, columns, fit, number, sparkline},
     view::{Mode, Order, View},
     window::{Entry, Trend, Window},
 };
 
-/// Where a terminal doesn't tell its size.
-const USUAL: (u16, u16) = (80, 24);
 /// Lines above and below the rows: two of the host, the heads, the rest, and the last one.
 const FRAME: usize = 5;
 /// Cells of a past of the whole host.
@@ -56,7 +54,7 @@ pub struct Looks {
 
 /// A terminal in our hands, given back as it was.
 pub struct Screen {
-    terminal: Terminal<CrosstermBackend<Stdout>>,
+    terminal: Terminal<Tty>,
     looks: Looks,
 }
 
@@ -66,7 +64,7 @@ impl Screen {
         enable_raw_mode()?;
         let opened = execute!(io::stdout(), EnterAlternateScreen, Hide).and_then(|()| {
             let options = TerminalOptions { viewport: Viewport::Fixed(area()) };
-            Terminal::with_options(CrosstermBackend::new(io::stdout()), options)
+            Terminal::with_options(Tty::new(), options)
         });
         match opened {
             Ok(terminal) => Ok(Self { terminal, looks }),
@@ -118,9 +116,7 @@ fn restore() {
 }
 
 fn area() -> Rect {
-    let size = crossterm::terminal::size().ok().filter(|(width, height)| *width > 0 && *height > 0);
-    let (width, height) = size.unwrap_or(USUAL);
-    Rect::new(0, 0, width, height)
+    Rect::from((Position::ORIGIN, size()))
 }
 
 /// All lines, exactly as many as there is room for.
