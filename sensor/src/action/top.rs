@@ -50,6 +50,9 @@ pub struct Top {
     format: Option<Format>,
 }
 
+/// How long the first interval on a screen is at most.
+const FIRST: Duration = Duration::from_millis(250);
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if !(0.1..=3600.0).contains(&seconds) {
@@ -169,19 +172,25 @@ impl State {
         let nanos = u64::try_from(self.length.as_nanos()).unwrap_or(u64::MAX);
         let looks = Looks { colour: colour(), utf8: utf8() };
         let mut screen = Screen::open(looks).map_err(failed)?;
-        let (mut view, mut window) = (View::default(), Window::new(self.by, nanos));
-        let mut still: Option<Window> = None;
-        let mut newest = Interval::default();
+        let mut view = View::default();
+        // All of them are kept up to date, so that none has lost its past when it is asked for.
+        let mut windows = By::ALL.map(|by| Window::new(by, nanos));
+        let mut still: Option<[Window; By::ALL.len()]> = None;
+        // Nobody wants to look at nothing for a long interval.
+        ticks.reset_after(self.length.min(FIRST));
         loop {
-            if !left(screen.draw(still.as_ref().unwrap_or(&window), &mut view, &self.names))? {
+            let shown = still.as_ref().unwrap_or(&windows).iter().find(|window| window.by() == self.by);
+            if let Some(window) = shown
+                && !left(screen.draw(window, &mut view, &self.names))?
+            {
                 return Ok(());
             }
             tokio::select! {
                 () = ends.any() => return Ok(()),
                 _ = resized.recv() => if !left(screen.resize())? { return Ok(()) },
                 _ = ticks.tick() => {
-                    newest = self.source.interval()?;
-                    window.take(&newest);
+                    let interval = self.source.interval()?;
+                    windows.iter_mut().for_each(|window| window.take(&interval));
                 }
                 keys = typed.recv() => {
                     // Nothing can be typed any more: the terminal is gone.
@@ -189,16 +198,11 @@ impl State {
                     for key in keys {
                         match view.key(key, self.by, screen.page()) {
                             Wish::Quit => return Ok(()),
-                            Wish::By(by) => {
-                                self.by = by;
-                                window = Window::new(by, nanos);
-                                window.take(&newest);
-                                still = None;
-                            }
+                            Wish::By(by) => self.by = by,
                             Wish::Draw => {}
                         }
                     }
-                    still = view.paused.then(|| still.take().unwrap_or_else(|| window.clone()));
+                    still = view.paused.then(|| still.take().unwrap_or_else(|| windows.clone()));
                 }
             }
         }

@@ -20,14 +20,13 @@ pub enum By {
 }
 
 impl By {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Process, Self::User, Self::Container, Self::Remote];
+
     /// The next of them, and after the last the first.
     pub fn next(self) -> Self {
-        match self {
-            Self::Process => Self::User,
-            Self::User => Self::Container,
-            Self::Container => Self::Remote,
-            Self::Remote => Self::Process,
-        }
+        let others = Self::ALL.into_iter().skip_while(|by| *by != self).skip(1);
+        others.chain(Self::ALL).next().unwrap_or(self)
     }
 
     /// As it is typed.

@@ -113,10 +113,9 @@ impl View {
     /// What a key does; `page` rows are in sight.
     pub fn key(&mut self, key: Key, by: By, page: usize) -> Wish {
         match (self.mode, key) {
-            (_, Key::Interrupt) => return Wish::Quit,
+            (_, Key::Interrupt) | (Mode::Table, Key::Char('q')) => return Wish::Quit,
             (Mode::Help, _) => self.mode = Mode::Table,
             (Mode::Filter, key) => self.edit(key),
-            (Mode::Table, Key::Char('q')) => return Wish::Quit,
             (Mode::Table, Key::Char('b')) => {
                 self.above = 0;
                 return Wish::By(by.next());
