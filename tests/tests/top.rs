@@ -4,14 +4,14 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tests::program::{self, actor_at};
 use tests::sensor::{binary, command};
-use tests::skip::skip;
+use tests::skip::{because, skip};
 use tests::terminal::Terminal;
 use tests::{Folder, Running, words};
 
@@ -38,8 +38,8 @@ fn row<'a>(lines: &'a [String], name: &str) -> Option<&'a String> {
 
 /// The word under a head of the table.
 fn under<'a>(lines: &'a [String], line: &'a str, head: &str) -> &'a str {
-    let at = lines[2].find(head).unwrap_or_else(|| panic!("no {head} in {}", lines[2])) + head.len();
-    line[..at].rsplit(' ').next().unwrap_or("")
+    let at = lines[2].find(head).map(|at| at + head.len());
+    at.and_then(|at| line.get(..at)?.rsplit(' ').next()).unwrap_or("")
 }
 
 fn once(args: Vec<OsString>) -> Output {
@@ -58,8 +58,8 @@ fn told(output: &Output) {
 }
 
 fn rows(output: &Output) -> Vec<Value> {
-    let text = String::from_utf8(output.stdout.clone()).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).unwrap_or_default()).collect()
 }
 
 #[test]
@@ -318,7 +318,7 @@ fn once_as_json() {
 fn sums(out: &mut BufReader<ChildStdout>, pid: u32, done: impl Fn(u64, u64) -> bool) -> (u64, u64) {
     let (mut cpu, mut written) = (0, 0);
     for line in out.lines() {
-        let row: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        let row: Value = serde_json::from_str(&line.unwrap_or_default()).unwrap_or_default();
         if row["process"]["pid"] == pid && row["sensor"].get("ended").is_none() {
             cpu += row["sensor"]["usage"]["cpu_ns"].as_u64().unwrap_or(0);
             written += row["sensor"]["usage"]["file"]["write_bytes"].as_u64().unwrap_or(0);
@@ -399,6 +399,59 @@ fn what_a_child_wrote_is_told_once() {
     running.end();
     let _ = sensor.kill();
     let _ = sensor.wait();
+}
+
+/// A cgroup of its own, removed at the end; not where cgroups can't be made.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn make(name: &str) -> Option<Self> {
+        let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+        let root = roots.into_iter().find(|root| Path::new(root).join("cgroup.procs").exists())?;
+        let path = Path::new(root).join(name);
+        std::fs::create_dir(&path).ok()?;
+        Some(Self(path))
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // The kernel takes a moment to let go of a process that has ended.
+        let deadline = Instant::now() + tests::DEADLINE;
+        while std::fs::remove_dir(&self.0).is_err() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn containers_and_users_add_up() {
+    let id = "c0ffee00".repeat(8);
+    let Some(cgroup) = Cgroup::make(&format!("docker-{id}.scope")) else {
+        let _ = because("no cgroup of version 2 can be made");
+        return;
+    };
+    let folder = Folder::new();
+    let start = |name: &str| {
+        let words = words!["loginuid", "4242", "become", "65534", "say", "runs", "cpu", "600000"];
+        let running = Running::of(actor_at(folder.at(name)), words);
+        running.until("runs");
+        std::fs::write(cgroup.0.join("cgroup.procs"), running.pid().to_string()).unwrap();
+        running
+    };
+    let _all = (start("groupone"), start("grouptwo"));
+    let of = |by: &str| rows(&once(words!["--by", by]));
+    let containers = of("container");
+    let row = containers.iter().find(|row| row["container"]["id"] == id).expect("the container");
+    assert_eq!(row["sensor"]["processes"], 2, "{row}");
+    assert!(row["sensor"]["usage"]["cpu_ns"].as_u64().unwrap() > 0, "{row}");
+    let users = of("user");
+    let login = |row: &&Value| row["sensor"]["login"]["uid"] == "4242" && row["user"]["id"] == "65534";
+    let row = users.iter().find(login).unwrap_or_else(|| panic!("{users:?}"));
+    assert_eq!((&row["user"]["name"], &row["sensor"]["processes"]), (&"nobody".into(), &2.into()), "{row}");
+    let processes = of("process");
+    let one = processes.iter().find(|row| row["process"]["name"] == "groupone").expect("one of the two");
+    assert_eq!(one["container"]["id"], id, "{one}");
 }
 
 #[test]
