@@ -12,6 +12,7 @@ use crate::format::misleads;
 pub mod events;
 pub mod fields;
 pub mod run;
+pub mod top;
 
 /// How events can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -53,6 +54,8 @@ pub enum Status {
     Usage = 2,
     /// It is not permitted, or the kernel lacks what is needed.
     NotPermitted = 3,
+    /// It was done in part; the error names the parts that weren't.
+    Part = 4,
 }
 
 /// Why a verb didn't succeed, printed once at the edge.

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::action::{Catalogue, Failure, events, fields, run};
+use crate::action::{Catalogue, Failure, events, fields, run, top};
 
 /// A Linux host sensor: who runs what, and what running binary loses its name.
 #[derive(Debug, Parser)]
@@ -22,6 +22,8 @@ pub struct Cli {
 pub enum Command {
     /// Stream events until told to stop (SIGINT, SIGTERM); needs root.
     Run(run::Run),
+    /// Who uses CPU, memory, disks and connections, live.
+    Top(top::Top),
     /// The catalogue of events.
     Events(Catalogue),
     /// The catalogue of fields.
@@ -36,6 +38,7 @@ impl Cli {
     pub fn act(self) -> Result<(), Failure> {
         match self.command {
             Command::Run(args) => run::act(&args),
+            Command::Top(args) => top::act(&args),
             Command::Events(args) => events::act(&args),
             Command::Fields(args) => fields::act(&args),
         }

@@ -377,7 +377,8 @@ pub fn container(cgroup: &Text) -> Option<Text> {
 }
 
 /// Names by user id, the first that has it (`passwd(5)`).
-fn users(path: &Path) -> HashMap<u32, Text> {
+#[must_use]
+pub fn users(path: &Path) -> HashMap<u32, Text> {
     let small = fs::metadata(path).is_ok_and(|meta| meta.len() <= LARGEST_PASSWD);
     let bytes = if small { fs::read(path).unwrap_or_default() } else { Vec::new() };
     let mut users = HashMap::new();

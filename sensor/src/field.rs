@@ -294,6 +294,24 @@ fields! {
         "Time on a processor, user and system, in nanoseconds.";
     SensorUsageMaxRssBytes => "sensor.usage.max_rss_bytes", Long, own, none,
         "The most memory that was resident at once, in bytes.";
+    SensorUsageRssBytes => "sensor.usage.rss_bytes", Long, own, none,
+        "Memory that is resident at the end of the interval, in bytes.";
+    SensorUsageConnections => "sensor.usage.connections", Long, own, none,
+        "Connected sockets that are open at the end of the interval.";
+    SensorUsageNetRxBytes => "sensor.usage.net.rx_bytes", Long, own, none,
+        "Bytes received, with the headers of IP.";
+    SensorUsageNetTxBytes => "sensor.usage.net.tx_bytes", Long, own, none,
+        "Bytes sent, with the headers of IP.";
+    SensorIntervalMs => "sensor.interval_ms", Long, own, none,
+        "How long the interval was, in milliseconds.";
+    SensorProcesses => "sensor.processes", Long, own, none,
+        "How many processes the numbers are of.";
+    SensorEnded => "sensor.ended", Boolean, own, none,
+        "Whether it ended before the interval did.";
+    SensorUnaccounted => "sensor.unaccounted", Boolean, own, none,
+        "True for what the whole host used and could be given to nobody.";
+    SensorRemoteIp => "sensor.remote.ip", Keyword, own, none,
+        "Address at the other end of connections.";
     SensorCapabilitiesGained => "sensor.capabilities.gained", Keywords, own, none,
         "Permitted capabilities that the process had not before this exec.";
     SensorNamespaceCgroup => "sensor.namespace.cgroup", Id, own, none,

@@ -337,7 +337,9 @@ impl<'a> Pipeline<'a> {
     }
 }
 
-fn common(host: &Host) -> Record {
+/// What every record of a host has.
+#[must_use]
+pub fn common(host: &Host) -> Record {
     let mut record = Record::new();
     record.set(Field::EcsVersion, ECS_VERSION);
     record.set(Field::HostName, host.name.clone());

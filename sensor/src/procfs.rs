@@ -3,6 +3,9 @@
 //! Reading another process's memory through /proc (its arguments) can block for as long as that
 //! process wants, so it is done where it can be given up.
 
+pub mod accounts;
+pub mod connections;
+
 use std::{
     ffi::OsStr,
     io::Read,
@@ -250,10 +253,15 @@ fn unescaped(mut field: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The path in the unified hierarchy, or in the first of version 1 where that says more.
 fn cgroup(process: &Process) -> Option<Text> {
-    let mut text = String::new();
-    process.open_relative("cgroup").ok()?.take(64 * 1024).read_to_string(&mut text).ok()?;
+    let mut bytes = Vec::new();
+    process.open_relative("cgroup").ok()?.take(64 * 1024).read_to_end(&mut bytes).ok()?;
+    cgroup_of(&bytes)
+}
+
+/// The path in the unified hierarchy, or in the first of version 1 where that says more.
+fn cgroup_of(bytes: &[u8]) -> Option<Text> {
+    let text = std::str::from_utf8(bytes).ok()?;
     let paths = || text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
     let unified = text.lines().find_map(|line| line.strip_prefix("0::"));
     let path =

@@ -15,6 +15,7 @@ pub mod place;
 pub mod program;
 pub mod sensor;
 pub mod skip;
+pub mod terminal;
 
 pub use event::Event;
 pub use find::Find;

@@ -47,6 +47,8 @@ const OWNED: &[Owned] = &[
     owned("sensor_common::wire::…", &["event"], Tests::Exempt),
     owned("serde_json", &["format"], Tests::Exempt),
     owned("procfs", &["procfs"], Tests::Too),
+    owned("crossterm", &["action"], Tests::Too),
+    owned("ratatui", &["action"], Tests::Too),
     owned("…::Instant::now", &["host"], Tests::Exempt),
     owned("…::SystemTime::now", &["host"], Tests::Exempt),
     owned("…::Timestamp::now", &["host"], Tests::Exempt),

@@ -1,0 +1,231 @@
+//! Intervals from the kernel's counters in the folder of each process.
+
+use std::collections::{HashMap, HashSet};
+
+use super::row::{Interval, Metric, Row, Source, Subject, Usage};
+use crate::{
+    action::{Failure, Status},
+    enrich::container,
+    host::Host,
+    procfs::accounts::{Account, Accounts, Io, Look, System},
+};
+
+/// How many pids are named of those that can't be read.
+const NAMED: usize = 5;
+/// A process's start is told in steps of this length, nanoseconds.
+const STEP: u64 = 10_000_000;
+
+/// Looks, and keeps the last look.
+pub struct Counters {
+    host: Host,
+    accounts: Accounts,
+    page: u64,
+    at: u64,
+    system: System,
+    before: HashMap<(u32, u64), Account>,
+}
+
+impl Counters {
+    /// Takes the first look.
+    pub fn open(host: &Host) -> Result<Self, Failure> {
+        let accounts = Accounts::new(host.proc());
+        let mut counters = Self {
+            host: host.clone(),
+            accounts,
+            page: host.page_bytes(),
+            at: host.boot_now(),
+            system: System::default(),
+            before: HashMap::new(),
+        };
+        let look = counters.look()?;
+        counters.system = look.system;
+        counters.before = keyed(look.processes);
+        Ok(counters)
+    }
+
+    fn look(&self) -> Result<Look, Failure> {
+        self.accounts.look().map_err(|error| {
+            Failure::new(Status::Failed, format!("listing {}: {error}", self.host.proc().display()))
+        })
+    }
+
+    /// What a process used since the last look.
+    fn usage(&self, account: &Account, inherited: &HashMap<u32, Vec<Io>>) -> Usage {
+        let mut usage = Usage::default();
+        usage.set(Metric::Rss, Some(account.rss_pages.saturating_mul(self.page)));
+        usage.set(Metric::Connections, account.connections);
+        let before = self.before.get(&(account.pid, account.start));
+        // Whoever was there at the last look and not seen then: it isn't known since when it used what.
+        if before.is_none() && account.start.saturating_add(STEP) < self.at {
+            return usage;
+        }
+        let cpu = account.cpu_ns.saturating_sub(before.map_or(0, |before| before.cpu_ns));
+        usage.set(Metric::Cpu, Some(cpu));
+        let io_before = before.map_or(Some(Io::default()), |before| before.io);
+        if let (Some(io), Some(before)) = (account.io, io_before) {
+            let children = inherited.get(&account.pid).map_or(&[][..], Vec::as_slice);
+            let io = children.iter().fold(since(&io, &before), own);
+            usage.set(Metric::FileRead, Some(io.file_read));
+            usage.set(Metric::FileWrite, Some(io.file_write));
+            usage.set(Metric::DiskRead, Some(io.disk_read));
+            usage.set(Metric::DiskWrite, Some(io.disk_write));
+        }
+        usage
+    }
+
+    /// What was last known of a process that is gone: how much it still used isn't.
+    fn gone(&self, account: &Account) -> Row {
+        let mut row = row(account);
+        row.ended = true;
+        row.usage.set(Metric::Rss, Some(account.rss_pages.saturating_mul(self.page)));
+        row
+    }
+}
+
+impl Source for Counters {
+    fn interval(&mut self) -> Result<Interval, Failure> {
+        let (now, look) = (self.host.boot_now(), self.look()?);
+        let seen: HashSet<_> = look.processes.iter().map(|account| (account.pid, account.start)).collect();
+        let gone: Vec<&Account> =
+            self.before.iter().filter(|(key, _)| !seen.contains(*key)).map(|(_, account)| account).collect();
+        let mut inherited: HashMap<u32, Vec<Io>> = HashMap::new();
+        for account in &gone {
+            if let Some(io) = account.io {
+                inherited.entry(account.parent).or_default().push(io);
+            }
+        }
+        let mut interval = Interval {
+            elapsed: now.saturating_sub(self.at).max(1),
+            told: told(&look),
+            remotes: remotes(&look),
+            ..Interval::default()
+        };
+        let mut sum = Usage::default();
+        for account in &look.processes {
+            let mut row = row(account);
+            row.processes = 1;
+            row.usage = self.usage(account, &inherited);
+            sum.add(&row.usage);
+            interval.processes.push(row);
+        }
+        interval.processes.extend(gone.into_iter().map(|account| self.gone(account)));
+        interval.system = system(&self.system, &look.system);
+        interval.rest = interval.system.without(&sum);
+        // One socket can be held by several processes, so these are counted by themselves.
+        interval.rest.set(Metric::Connections, Some(look.connections.unheld()));
+        (self.at, self.system, self.before) = (now, look.system, keyed(look.processes));
+        Ok(interval)
+    }
+}
+
+fn keyed(accounts: Vec<Account>) -> HashMap<(u32, u64), Account> {
+    accounts.into_iter().map(|account| ((account.pid, account.start), account)).collect()
+}
+
+fn row(account: &Account) -> Row {
+    Row {
+        name: Some(account.name.clone()),
+        executable: account.executable.clone(),
+        uid: Some(account.uid),
+        login: account.login,
+        container: account.cgroup.as_ref().and_then(container),
+        ..Row::of(Subject::Process(account.pid, account.start))
+    }
+}
+
+fn remotes(look: &Look) -> Vec<Row> {
+    let counts = look.connections.by_remote().into_iter();
+    let row = |(address, count)| {
+        let mut row = Row::of(Subject::Remote(address));
+        row.usage.set(Metric::Connections, Some(count));
+        row
+    };
+    counts.map(row).collect()
+}
+
+fn system(before: &System, now: &System) -> Usage {
+    let mut usage = Usage::default();
+    usage.set(Metric::Cpu, Some(now.cpu_ns.saturating_sub(before.cpu_ns)));
+    usage.set(Metric::DiskRead, Some(now.disk_read.saturating_sub(before.disk_read)));
+    usage.set(Metric::DiskWrite, Some(now.disk_write.saturating_sub(before.disk_write)));
+    usage
+}
+
+fn since(now: &Io, before: &Io) -> Io {
+    Io {
+        file_read: now.file_read.saturating_sub(before.file_read),
+        file_write: now.file_write.saturating_sub(before.file_write),
+        disk_read: now.disk_read.saturating_sub(before.disk_read),
+        disk_write: now.disk_write.saturating_sub(before.disk_write),
+    }
+}
+
+/// Without what an ended child had already been told with: whoever waits for a child takes over all it
+/// ever did (`wait_task_zombie`, `kernel/exit.c`). A parent that doesn't wait takes over nothing, and then
+/// hardly has as much of everything.
+fn own(parent: Io, child: &Io) -> Io {
+    let has = |what: fn(&Io) -> u64| what(&parent) >= what(child);
+    let all = has(|io| io.file_read)
+        && has(|io| io.file_write)
+        && has(|io| io.disk_read)
+        && has(|io| io.disk_write);
+    if all { since(&parent, child) } else { parent }
+}
+
+fn told(look: &Look) -> Vec<String> {
+    let unread: Vec<u32> = look
+        .processes
+        .iter()
+        .filter(|account| account.io.is_none() || account.connections.is_none())
+        .map(|account| account.pid)
+        .collect();
+    let mut told = Vec::new();
+    if !unread.is_empty() {
+        let named: Vec<String> = unread.iter().take(NAMED).map(ToString::to_string).collect();
+        let more = if unread.len() > NAMED { ", …" } else { "" };
+        let processes = if unread.len() == 1 { "process" } else { "processes" };
+        told.push(format!(
+            "disk, files or connections of {} {processes} (pid {}{more}) not readable: needs root with CAP_SYS_PTRACE",
+            unread.len(),
+            named.join(", ")
+        ));
+    }
+    if look.truncated {
+        told.push("more processes than are read".to_owned());
+    }
+    if look.connections.truncated {
+        told.push("more sockets or descriptors than are read".to_owned());
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn io(file_read: u64, file_write: u64) -> Io {
+        Io { file_read, file_write, ..Io::default() }
+    }
+
+    #[test]
+    fn what_a_child_did_is_not_told_again_of_its_parent() {
+        assert_eq!(own(io(150, 30), &io(100, 30)), io(50, 0));
+        assert_eq!(own(io(150, 20), &io(100, 30)), io(150, 20));
+    }
+
+    #[test]
+    fn a_working_process_is_seen_to_work() {
+        let host = Host::real().unwrap();
+        let mut source = Counters::open(&host).unwrap();
+        let start = std::time::Instant::now();
+        while start.elapsed() < std::time::Duration::from_millis(150) {
+            std::hint::spin_loop();
+        }
+        let interval = source.interval().unwrap();
+        let own = |row: &&Row| matches!(row.subject, Subject::Process(pid, _) if pid == std::process::id());
+        let own = interval.processes.iter().find(own).unwrap();
+        assert!(own.usage.get(Metric::Cpu).unwrap() > 0, "{own:?}");
+        assert!(interval.elapsed >= 150_000_000);
+        assert_eq!(own.usage.get(Metric::NetRx), None);
+    }
+}

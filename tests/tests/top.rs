@@ -1,0 +1,504 @@
+//! `sensor top`: a screen on a real pseudo-terminal, and reports for scripts.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tests::program::{self, actor_at};
+use tests::sensor::{binary, command};
+use tests::skip::{because, skip};
+use tests::terminal::Terminal;
+use tests::{Folder, Running, words};
+
+const USUAL: (u16, u16) = (80, 24);
+
+fn top(args: Vec<OsString>, env: &[(&str, &str)]) -> Terminal {
+    Terminal::start(&binary(), program_args(args), env, USUAL)
+}
+
+fn program_args(args: Vec<OsString>) -> Vec<OsString> {
+    program::join([words!["top", "--interval", "0.5"], args])
+}
+
+/// An actor by that name that keeps a processor busy.
+fn busy(folder: &Folder, name: &str) -> Running {
+    let running = Running::of(actor_at(folder.at(name)), words!["say", "runs", "cpu", "600000"]);
+    running.until("runs");
+    running
+}
+
+fn row<'a>(lines: &'a [String], name: &str) -> Option<&'a String> {
+    lines.iter().skip(3).take(lines.len() - 4).find(|line| line.trim_end().ends_with(name))
+}
+
+/// The word under a head of the table.
+fn under<'a>(lines: &'a [String], line: &'a str, head: &str) -> &'a str {
+    let at = lines[2].find(head).map(|at| at + head.len());
+    at.and_then(|at| line.get(..at)?.rsplit(' ').next()).unwrap_or("")
+}
+
+fn once(args: Vec<OsString>) -> Output {
+    let mut command = command();
+    command.args(words!["top", "--once", "--interval", "0.5"]).args(args);
+    program::output(command.stdout(Stdio::piped()).stderr(Stdio::piped()), Duration::from_secs(20))
+}
+
+/// Done, or in part where even root may not read all.
+fn told(output: &Output) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    match output.status.code() {
+        Some(0) => assert!(said.is_empty(), "{said}"),
+        code => assert!(code == Some(4) && said.contains("not readable"), "{code:?} {said}"),
+    }
+}
+
+fn rows(output: &Output) -> Vec<Value> {
+    let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).unwrap_or_default()).collect()
+}
+
+#[test]
+fn a_usual_terminal_shows_head_rows_and_rest() {
+    let (folder, terminal) = (Folder::new(), top(words![], &[]));
+    let bee = busy(&folder, "topbee");
+    terminal.press("/topbee\r");
+    let lines = terminal.until("a busy process", |lines| {
+        let percent = |line: &String| under(lines, line, "CPU%").parse::<f64>().unwrap_or(0.0);
+        row(lines, "topbee").is_some_and(|line| percent(line) > 5.0)
+    });
+    assert!(lines[0].starts_with("sensor top  by process  order CPU%"), "{lines:#?}");
+    for head in ["PID", "USER", "CPU%", "RSS", "DISK-R", "DISK-W", "NET-RX", "NET-TX", "CONN", "NAME"] {
+        assert!(lines[2].contains(head), "{head}: {lines:#?}");
+    }
+    let line = row(&lines, "topbee").unwrap();
+    assert_eq!(under(&lines, line, "PID"), bee.pid().to_string());
+    let percent: f64 = under(&lines, line, "CPU%").parse().unwrap();
+    assert!((5.0..=115.0).contains(&percent), "{line}");
+    assert_eq!((under(&lines, line, "NET-RX"), under(&lines, line, "CONN")), ("-", "0"), "{line}");
+    assert!(lines[22].trim_end().ends_with("(rest)"), "{lines:#?}");
+    assert!(lines[23].starts_with("filter: topbee"), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains(['▁', '▄', '█'])), "no past: {lines:#?}");
+    assert_eq!(terminal.modes(), (true, true));
+}
+
+#[test]
+fn rows_are_in_order() {
+    let (folder, terminal) = (Folder::new(), top(words![], &[]));
+    let _idle = Running::idle(actor_at(folder.at("orderidle")));
+    let _busy = busy(&folder, "orderbusy");
+    terminal.press("/order\r");
+    let place = |lines: &[String], name: &str| lines.iter().position(|line| line.trim_end().ends_with(name));
+    let before = |lines: &[String], a: &str, b: &str| match (place(lines, a), place(lines, b)) {
+        (Some(a), Some(b)) => a < b,
+        _ => false,
+    };
+    terminal.until("the busy one first", |lines| before(lines, "orderbusy", "orderidle"));
+    terminal.press("r");
+    let reversed =
+        |lines: &[String]| before(lines, "orderidle", "orderbusy") && lines[0].contains("reversed");
+    terminal.until("the idle one first", reversed);
+    terminal.press("r<");
+    terminal
+        .until("by name", |lines| lines[0].contains("order NAME") && before(lines, "orderbusy", "orderidle"));
+    terminal.press("r");
+    terminal.until("by name, reversed", |lines| before(lines, "orderidle", "orderbusy"));
+}
+
+#[test]
+fn a_new_size_is_filled() {
+    let terminal = top(words![], &[]);
+    terminal.until("rows", |lines| row(lines, "(rest)").is_some() || lines[22].contains("(rest)"));
+    terminal.resize(140, 40);
+    let lines = terminal.until("more columns", |lines| {
+        lines[2].contains("FILE-W") && lines[2].contains("LAST MINUTE") && lines[38].contains("(rest)")
+    });
+    assert!(lines[39].starts_with("q quit"), "{lines:#?}");
+    terminal.resize(30, 8);
+    terminal.until("fewer columns", |lines| {
+        lines[2].contains("PID") && !lines[2].contains("DISK-R") && lines[6].contains("(rest)")
+    });
+    terminal.resize(3, 1);
+    terminal.until("hardly anything", |lines| lines[0].starts_with("se"));
+    terminal.resize(80, 24);
+    terminal.until("the usual again", |lines| lines[22].contains("(rest)") && lines[2].contains("NET-TX"));
+}
+
+/// Whether any colour but the terminal's own was asked for.
+fn coloured(raw: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(raw);
+    text.split("\x1b[").skip(1).any(|part| {
+        let Some((codes, _)) = part.split_once('m') else { return false };
+        let codes = codes.split(';').map(|code| code.parse::<u32>().unwrap_or(0));
+        codes.into_iter().any(|code| matches!(code, 30..=38 | 40..=48 | 90..=107))
+    })
+}
+
+#[test]
+fn colours_only_where_they_are_wanted() {
+    let folder = Folder::new();
+    let _bee = busy(&folder, "colourbee");
+    for (env, wanted) in [(&[][..], true), (&[("NO_COLOR", "1")], false)] {
+        let mut terminal = top(words![], env);
+        terminal.press("/colourbee\r");
+        terminal.until("a busy process", |lines| {
+            row(lines, "colourbee").is_some_and(|line| {
+                under(lines, line, "CPU%").parse::<f64>().is_ok_and(|percent| percent > 21.0)
+            })
+        });
+        terminal.press("q");
+        assert_eq!(terminal.wait().code(), Some(0));
+        assert_eq!(coloured(&terminal.raw()), wanted, "{env:?}");
+    }
+}
+
+#[test]
+fn a_terminal_that_can_only_write_lines_gets_lines() {
+    let mut terminal = top(words![], &[("TERM", "dumb")]);
+    terminal.until("a second table", |lines| {
+        lines.iter().any(|line| line.trim_end().ends_with("(rest)")) || lines[0].contains("PID")
+    });
+    assert!(!terminal.raw().contains(&0x1b), "{}", String::from_utf8_lossy(&terminal.raw()));
+    terminal.press("\x03");
+    assert_eq!(terminal.wait().code(), Some(0));
+}
+
+#[test]
+fn without_utf8_pasts_are_ascii() {
+    let folder = Folder::new();
+    let _bee = busy(&folder, "asciibee");
+    let terminal = top(words![], &[("LANG", "C")]);
+    terminal.press("/asciibee\r");
+    let shown = |lines: &[String]| row(lines, "asciibee").is_some_and(|_| lines[1].contains(['@', '#', '*']));
+    terminal.until("a past", shown);
+    assert!(terminal.raw().is_ascii());
+}
+
+#[test]
+fn whoever_ended_is_kept_and_marked() {
+    let (folder, terminal) = (Folder::new(), top(words![], &[]));
+    let bee = busy(&folder, "endedbee");
+    terminal.press("/endedbee\r");
+    terminal.until("a busy process", |lines| {
+        row(lines, "endedbee")
+            .is_some_and(|line| under(lines, line, "CPU%").starts_with(|c| ('1'..='9').contains(&c)))
+    });
+    drop(bee);
+    let lines =
+        terminal.until("the mark", |lines| row(lines, "endedbee").is_some_and(|line| line.contains(" E ")));
+    let line = row(&lines, "endedbee").unwrap();
+    assert!(under(&lines, line, "CPU%").parse::<f64>().unwrap() > 1.0, "{line}");
+}
+
+#[test]
+fn pause_holds_the_screen() {
+    let (folder, terminal) = (Folder::new(), top(words![], &[]));
+    terminal.press("/pausebee\r");
+    terminal.until("the filter", |lines| lines[23].contains("pausebee"));
+    terminal.press("p");
+    terminal.until("paused", |lines| lines[0].contains("[paused]"));
+    let _bee = busy(&folder, "pausebee");
+    // Another terminal shows when an interval has passed.
+    let other = top(words![], &[]);
+    other.press("/pausebee\r");
+    other.until("the process", |lines| row(lines, "pausebee").is_some());
+    assert!(
+        terminal.until("a look", |_| true).iter().skip(3).take(19).all(|line| !line.contains("pausebee"))
+    );
+    terminal.press(" ");
+    terminal.until("the process", |lines| row(lines, "pausebee").is_some());
+}
+
+#[test]
+fn hostile_names_are_shown_and_not_obeyed() {
+    let folder = Folder::new();
+    let name = "\x1b[2J\x1b]0;evil";
+    let running =
+        Running::of(actor_at(folder.at("hostile")), words!["rename-self", name, "say", "runs", "hang"]);
+    running.until("runs");
+    let terminal = top(words![], &[]);
+    terminal.press(&format!("/{}\r", running.pid()));
+    terminal.until("the name", |lines| lines.iter().any(|line| line.contains("$'\\x1b[")));
+    let raw = terminal.raw();
+    assert!(!raw.windows(4).any(|bytes| bytes == b"\x1b]0;"), "{}", String::from_utf8_lossy(&raw));
+    let output = once(words!["--format", "text"]);
+    assert!(!output.stdout.contains(&0x1b));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.lines().any(|line| line.ends_with("$'\\x1b[2J\\x1b]0;evil'")), "{text}");
+}
+
+#[test]
+fn groups_and_help() {
+    let terminal = top(words!["--by", "container"], &[]);
+    terminal.until("containers", |lines| {
+        lines[0].contains("by container") && row(lines, "(host)").is_some() && lines[2].contains("PROCS")
+    });
+    terminal.press("b");
+    terminal.until("remotes", |lines| lines[0].contains("by remote") && lines[2].contains("REMOTE"));
+    terminal.press("bb");
+    terminal.until("users", |lines| lines[0].contains("by user") && row(lines, "root").is_some());
+    terminal.press("?");
+    terminal.until("help", |lines| lines.iter().any(|line| line.contains("the other way round")));
+    terminal.press("x");
+    terminal.until("users again", |lines| lines[0].contains("by user"));
+}
+
+#[test]
+fn the_terminal_is_given_back() {
+    for end in ["q", "\x03", "SIGTERM"] {
+        let mut terminal = top(words![], &[]);
+        terminal.until("rows", |lines| lines[22].contains("(rest)"));
+        assert!(terminal.modes() == (true, true) && !terminal.cooked());
+        if end == "SIGTERM" {
+            let pid = nix::unistd::Pid::from_raw(terminal.pid().try_into().unwrap());
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        } else {
+            terminal.press(end);
+        }
+        assert_eq!(terminal.wait().code(), Some(0), "{end}");
+        terminal.until("nothing of it", |lines| lines.iter().all(|line| !line.contains("(rest)")));
+        assert_eq!(terminal.modes(), (false, false), "{end}");
+        assert!(terminal.cooked(), "{end}");
+    }
+}
+
+#[test]
+fn a_terminal_that_vanishes_ends_it() {
+    let mut terminal = top(words![], &[]);
+    terminal.until("rows", |lines| lines[22].contains("(rest)"));
+    terminal.vanish();
+    assert_eq!(terminal.wait().code(), Some(0));
+}
+
+#[test]
+fn once_is_one_table() {
+    let folder = Folder::new();
+    let bee = busy(&folder, "oncebee");
+    let output = once(words!["--format", "text"]);
+    told(&output);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].contains("CPU%") && lines[0].ends_with("NAME"), "{text}");
+    assert!(lines.last().unwrap().ends_with("(rest)"), "{text}");
+    let line = lines.iter().find(|line| line.ends_with(" oncebee")).expect("the busy one");
+    assert_eq!(line.split_whitespace().next(), Some(bee.pid().to_string().as_str()));
+}
+
+#[test]
+fn once_as_json() {
+    let folder = Folder::new();
+    let bee = busy(&folder, "jsonbee");
+    let output = once(words![]);
+    told(&output);
+    let rows = rows(&output);
+    let row = rows.iter().find(|row| row["process"]["pid"] == bee.pid()).expect("the busy one");
+    assert_eq!(row["process"]["name"], "jsonbee");
+    assert_eq!(row["process"]["executable"], folder.at("jsonbee").to_str().unwrap());
+    assert_eq!(row["user"]["name"], "root");
+    let number =
+        |path: &str| row.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("{path}: {row}"));
+    let length = number("/sensor/interval_ms");
+    assert!(length >= 500, "{row}");
+    let cpu = number("/sensor/usage/cpu_ns");
+    // The process has one thread; the kernel tells in steps of 10 ms.
+    assert!(cpu > 0 && cpu <= (length + 40) * 1_000_000, "{row}");
+    assert!(number("/sensor/usage/rss_bytes") > 0);
+    assert_eq!(number("/sensor/usage/connections"), 0);
+    assert!(row["sensor"]["usage"].get("net").is_none(), "nobody knows: {row}");
+    let rest: Vec<_> = rows.iter().filter(|row| row["sensor"]["unaccounted"] == true).collect();
+    assert!(rest.len() == 1 && rest[0]["sensor"]["usage"]["cpu_ns"].is_u64(), "{rest:?}");
+}
+
+/// Reads reports that follow each other, until one row is as wanted; returns the sums of two numbers of
+/// that process until then.
+fn sums(out: &mut BufReader<ChildStdout>, pid: u32, done: impl Fn(u64, u64) -> bool) -> (u64, u64) {
+    let (mut cpu, mut written) = (0, 0);
+    for line in out.lines() {
+        let row: Value = serde_json::from_str(&line.unwrap_or_default()).unwrap_or_default();
+        if row["process"]["pid"] == pid && row["sensor"].get("ended").is_none() {
+            cpu += row["sensor"]["usage"]["cpu_ns"].as_u64().unwrap_or(0);
+            written += row["sensor"]["usage"]["file"]["write_bytes"].as_u64().unwrap_or(0);
+            if done(cpu, written) {
+                break;
+            }
+        }
+    }
+    (cpu, written)
+}
+
+#[test]
+fn intervals_add_up_to_what_was_done() {
+    let folder = Folder::new();
+    let mut sensor = command();
+    sensor.args(words!["top", "--interval", "0.2", "--format", "json"]);
+    let mut sensor = sensor.stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(sensor.stdout.take().unwrap());
+    let words = words!["wait", "cpu", "400", "write", folder.at("file"), "10485760", "wait"];
+    let mut running = Running::of(actor_at(folder.at("worker")), words);
+    sums(&mut out, running.pid(), |_, _| true);
+    running.go();
+    let (cpu, written) = sums(&mut out, running.pid(), |_, written| written >= 10_485_760);
+    assert_eq!(written, 10_485_760);
+    // What it took to start and to write comes on top.
+    assert!((380_000_000..=700_000_000).contains(&cpu), "{cpu}");
+    let used = std::fs::read_to_string(format!("/proc/{}/stat", running.pid())).unwrap();
+    let ticks: Vec<u64> = used.split(' ').filter_map(|word| word.parse().ok()).collect();
+    // The negative one and the two that are no numbers are left out.
+    assert!(cpu <= (ticks[10] + ticks[11]) * 10_000_000 + 10_000_000, "{cpu} {used}");
+    running.end();
+    drop(out);
+    let status = program::wait(&mut sensor, Duration::from_secs(20));
+    let _ = sensor.kill();
+    assert_eq!(status.and_then(|status| status.code()), Some(0), "a reader that goes away is no failure");
+}
+
+#[test]
+fn what_a_child_wrote_is_told_once() {
+    let folder = Folder::new();
+    let mut sensor = command();
+    sensor.args(words!["top", "--interval", "0.2", "--format", "json"]);
+    let mut sensor = sensor.stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(sensor.stdout.take().unwrap());
+    let child = words![
+        actor_at(folder.at("child")),
+        "pid",
+        "write",
+        folder.at("file"),
+        "1048576",
+        "say",
+        "done",
+        "wait"
+    ];
+    let parent = words!["wait"];
+    let mut running = Running::of(
+        actor_at(folder.at("parent")),
+        program::join([parent, program::nest("run", child), words!["say", "reaped", "wait"]]),
+    );
+    let parent = running.pid();
+    sums(&mut out, parent, |_, _| true);
+    running.go();
+    let child: u32 = running.line().parse().unwrap();
+    running.until("done");
+    let (_, written) = sums(&mut out, child, |_, written| written >= 1_048_576);
+    assert!(written < 1_048_576 + 100, "{written}");
+    running.go();
+    running.until("reaped");
+    // Its end and what follows are in one of the next two reports.
+    let mut reports = 0;
+    let mut of_parent = 0;
+    while reports < 3 {
+        let (_, written) = sums(&mut out, parent, |_, _| true);
+        of_parent += written;
+        reports += 1;
+    }
+    assert!(of_parent < 100_000, "{of_parent}");
+    running.end();
+    let _ = sensor.kill();
+    let _ = sensor.wait();
+}
+
+/// A cgroup of its own, removed at the end; not where cgroups can't be made.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn make(name: &str) -> Option<Self> {
+        let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+        let root = roots.into_iter().find(|root| Path::new(root).join("cgroup.procs").exists())?;
+        let path = Path::new(root).join(name);
+        std::fs::create_dir(&path).ok()?;
+        Some(Self(path))
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // The kernel takes a moment to let go of a process that has ended.
+        let deadline = Instant::now() + tests::DEADLINE;
+        while std::fs::remove_dir(&self.0).is_err() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn containers_and_users_add_up() {
+    let id = "c0ffee00".repeat(8);
+    let Some(cgroup) = Cgroup::make(&format!("docker-{id}.scope")) else {
+        let _ = because("no cgroup of version 2 can be made");
+        return;
+    };
+    let folder = Folder::new();
+    let start = |name: &str| {
+        let words = words!["loginuid", "4242", "become", "65534", "say", "runs", "cpu", "600000"];
+        let running = Running::of(actor_at(folder.at(name)), words);
+        running.until("runs");
+        std::fs::write(cgroup.0.join("cgroup.procs"), running.pid().to_string()).unwrap();
+        running
+    };
+    let _all = (start("groupone"), start("grouptwo"));
+    let of = |by: &str| rows(&once(words!["--by", by]));
+    let containers = of("container");
+    let row = containers.iter().find(|row| row["container"]["id"] == id).expect("the container");
+    assert_eq!(row["sensor"]["processes"], 2, "{row}");
+    assert!(row["sensor"]["usage"]["cpu_ns"].as_u64().unwrap() > 0, "{row}");
+    let users = of("user");
+    let login = |row: &&Value| row["sensor"]["login"]["uid"] == "4242" && row["user"]["id"] == "65534";
+    let row = users.iter().find(login).unwrap_or_else(|| panic!("{users:?}"));
+    assert_eq!((&row["user"]["name"], &row["sensor"]["processes"]), (&"nobody".into(), &2.into()), "{row}");
+    let processes = of("process");
+    let one = processes.iter().find(|row| row["process"]["name"] == "groupone").expect("one of the two");
+    assert_eq!(one["container"]["id"], id, "{one}");
+}
+
+#[test]
+fn connections_have_remotes() {
+    let listener = TcpListener::bind("127.0.0.3:0").unwrap();
+    let _one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let _other = listener.accept().unwrap();
+    let rows = rows(&once(words!["--by", "remote"]));
+    let row = rows.iter().find(|row| row["sensor"]["remote"]["ip"] == "127.0.0.3").expect("the address");
+    assert_eq!(row["sensor"]["usage"]["connections"], 1, "{row}");
+}
+
+#[test]
+fn others_than_root_see_their_own() {
+    if skip() {
+        return;
+    }
+    let folder = Folder::new();
+    let sensor = folder.at("sensor");
+    program::copy(&binary(), &sensor);
+    let mut command = Command::new(&sensor);
+    command.args(["top", "--once", "--interval", "0.2"]).uid(65534).gid(65534);
+    let output =
+        program::output(command.stdout(Stdio::piped()).stderr(Stdio::piped()), Duration::from_secs(20));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("needs root"), "{said}");
+    let rows = rows(&output);
+    let of = |pid: u64| rows.iter().find(|row| row["process"]["pid"] == pid);
+    let first = of(1).expect("the first process");
+    assert!(first["sensor"]["usage"].get("file").is_none(), "unknown is not zero: {first}");
+    assert!(first["sensor"]["usage"]["rss_bytes"].is_u64());
+}
+
+#[test]
+fn wrong_usage() {
+    for args in [words!["--by", "nobody"], words!["--interval", "0"], words!["--format", "xml"]] {
+        let mut command = command();
+        command.arg("top").args(&args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = program::output(&mut command, Duration::from_secs(20));
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty());
+    }
+    assert!(Path::new("/dev/full").exists());
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = command();
+    command.args(["top", "--once", "--interval", "0.1"]).stdout(full).stderr(Stdio::piped());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+}
