@@ -298,12 +298,6 @@ fields! {
         "Memory that is resident at the end of the interval, in bytes.";
     SensorUsageConnections => "sensor.usage.connections", Long, own, none,
         "Connected sockets that are open at the end of the interval.";
-    SensorUsageNetRxBytes => "sensor.usage.net.rx_bytes", Long, own, none,
-        "Bytes received, with the headers of IP.";
-    SensorUsageNetTxBytes => "sensor.usage.net.tx_bytes", Long, own, none,
-        "Bytes sent, with the headers of IP.";
-    SensorIntervalMs => "sensor.interval_ms", Long, own, none,
-        "How long the interval was, in milliseconds.";
     SensorProcesses => "sensor.processes", Long, own, none,
         "How many processes the numbers are of.";
     SensorEnded => "sensor.ended", Boolean, own, none,
