@@ -23,6 +23,8 @@ use crate::record::Text;
 const MOST_PROCESSES: usize = 65_536;
 /// Most bytes of a small file that are read.
 const MOST_BYTES: u64 = 64 * 1024;
+/// Nearly all of them are smaller.
+const USUAL_BYTES: usize = 4096;
 /// Most bytes of what is told of all CPUs, interrupts or disks.
 const MOST_SYSTEM: u64 = 4 * 1024 * 1024;
 /// Sectors of `diskstats` have this size on all disks (`Documentation/admin-guide/iostats.rst`).
@@ -154,7 +156,8 @@ impl Folder {
     pub(super) fn read(&self, name: &str, most: u64) -> Option<(Vec<u8>, bool)> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let file = File::from(openat(&self.0, name, flags, Mode::empty()).ok()?);
-        let mut bytes = Vec::new();
+        // Room from the start: else each file is read in many small pieces.
+        let mut bytes = Vec::with_capacity(USUAL_BYTES);
         file.take(most + 1).read_to_end(&mut bytes).ok()?;
         let more = bytes.len() as u64 > most;
         Some((bytes, more))
