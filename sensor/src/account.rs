@@ -365,7 +365,7 @@ mod tests {
                 user: User { effective: pid, login: 0 },
                 container: Some(Text::from(pid.to_string())),
             };
-            account.end(Key { pid, start: 150 }, &used(1), 300, owner);
+            account.end(Key { pid, start: 160 }, &used(1), 300, owner);
         }
         assert_eq!(account.crowded(), 5);
         let interval = account.interval(300);

@@ -19,6 +19,7 @@ use report::{Figure, Table};
 
 mod cost;
 mod exec;
+mod io;
 mod lab;
 mod latency;
 mod lines;
@@ -58,6 +59,8 @@ enum What {
     Syscall(syscall::Args),
     /// Memory after a storm, and CPU time while nothing happens.
     Rest(rest::Args),
+    /// Files copied, and written in little pieces.
+    Io(io::Args),
     /// How soon an event is on standard output.
     Latency(latency::Args),
 }
@@ -76,6 +79,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         What::Exec(args) => exec::run(&lab, args, &mut quiet, &mut report)?,
         What::Syscall(args) => syscall::run(&lab, args, &mut quiet, &mut report)?,
         What::Rest(args) => rest::run(&lab, args, &mut quiet, &mut report)?,
+        What::Io(args) => io::run(&lab, args, &mut quiet, &mut report)?,
         What::Latency(args) => latency::run(&lab, args, &mut report)?,
     }
     if let Some(path) = &args.json {
