@@ -10,6 +10,15 @@ pub mod exit;
 pub mod fork;
 pub mod image;
 pub mod name;
+pub mod socket;
+
+// One body, a kind for each thing that happens: each has an account of its own.
+pub use socket as socket_accept;
+pub use socket as socket_bind;
+pub use socket as socket_close;
+pub use socket as socket_connect;
+pub use socket as socket_listen;
+pub use socket as socket_look;
 
 /// Expands `$use!` with one row a kind: `id CONST module Type`. Whatever enumerates kinds is made from it.
 #[macro_export]
@@ -21,6 +30,12 @@ macro_rules! kinds {
             3 EXIT exit Exit;
             4 NAME name Name;
             5 IMAGE image Image;
+            6 SOCKET_BIND socket_bind SocketBind;
+            7 SOCKET_LISTEN socket_listen SocketListen;
+            8 SOCKET_CONNECT socket_connect SocketConnect;
+            9 SOCKET_ACCEPT socket_accept SocketAccept;
+            10 SOCKET_CLOSE socket_close SocketClose;
+            11 SOCKET_LOOK socket_look SocketLook;
         }
     };
 }

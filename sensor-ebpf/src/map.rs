@@ -2,11 +2,15 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use sensor_common::{
     loss::SLOTS,
-    wire::{Actor, Header, KINDS, MAX_RECORD, TEXT, exec::Exec},
+    wire::{
+        Actor, Header, KINDS, MAX_RECORD, TEXT,
+        exec::Exec,
+        socket::{Owner, Socket},
+    },
 };
 
 /// A record with its text, built here before it goes into a ring.
@@ -75,3 +79,14 @@ pub static THREADS: LruHashMap<u32, [u64; 2]> = LruHashMap::with_max_entries(163
 /// 1 while the reader sleeps long: who puts the first record into the bulk ring wakes it, and sets 0.
 #[map]
 pub static QUIET: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Who is connecting or closing, by the socket's cookie: what comes of it is often seen in an interrupt. And
+/// who bound or connected a datagram socket. The oldest is forgotten when it is full, and then user space
+/// knows the owner, or nobody does.
+#[map]
+pub static OWNERS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(32768, 0);
+
+/// Connections that are there and that no process has taken or used yet. When it is full they are told at once,
+/// as the listener's.
+#[map]
+pub static UNTAKEN: HashMap<u64, Socket> = HashMap::with_max_entries(16384, 0);

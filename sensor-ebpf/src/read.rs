@@ -11,8 +11,8 @@ use aya_ebpf::{
     EbpfContext,
     bindings::seq_file,
     helpers::generated as helper,
-    maps::{LruHashMap, PerCpuArray, RingBuf},
-    programs::BtfTracePointContext,
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+    programs::{BtfTracePointContext, SockAddrContext, SockContext},
 };
 use sensor_common::{
     ask::{ABSENT, Ask},
@@ -233,6 +233,7 @@ pub fn big() -> Option<&'static mut Big> {
 
 /// A record of one kind without text.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub struct Record<B> {
     pub header: Header,
     pub actor: Actor,
@@ -253,6 +254,116 @@ pub fn small<B: FromBytes>(kind: u16) -> Option<&'static mut Record<B>> {
 pub fn copied<K, V: FromBytes + Copy>(map: &'static LruHashMap<K, V>, key: &K) -> Option<V> {
     // SAFETY: the value is copied at once; should another CPU write it meanwhile, any bytes are a `V`.
     unsafe { map.get(key).copied() }
+}
+
+/// Moves an entry out of a map; false when it isn't there or another took it.
+#[inline(always)]
+pub fn taken<K, V: FromBytes + Copy>(map: &'static HashMap<K, V>, key: &K, into: &mut V) -> bool {
+    let Some(value) = map.get_ptr(key) else { return false };
+    // SAFETY: a value of the map, copied at once; should another CPU free it meanwhile, any bytes are a `V`,
+    // and the removal below then fails.
+    *into = unsafe { *value };
+    map.remove(key).is_ok()
+}
+
+/// Shows a map's value, when the key is there.
+#[inline(always)]
+pub fn with<K, V: FromBytes>(map: &'static LruHashMap<K, V>, key: &K, show: impl FnOnce(&V)) -> bool {
+    // SAFETY: a value of the map, which lives while the program runs; should another CPU write it meanwhile,
+    // any bytes are a `V`.
+    let Some(value) = (unsafe { map.get(key) }) else { return false };
+    show(value);
+    true
+}
+
+/// Builds a record in the ring, and gives it to the reader if `fill` says so; nothing when it was full.
+#[inline(always)]
+pub fn reserved<B: Copy + FromBytes + 'static>(
+    ring: &'static RingBuf,
+    flags: u64,
+    fill: impl FnOnce(&mut Record<B>) -> bool,
+) -> Option<bool> {
+    let mut entry = ring.reserve::<Record<B>>(0)?;
+    // SAFETY: the entry is as large as a record, aligned to 8, and zeroed first: zeros are a record.
+    let keep = unsafe {
+        ptr::write_bytes(entry.as_mut_ptr().cast::<u64>(), 0, size_of::<Record<B>>() / 8);
+        fill(&mut *entry.as_mut_ptr())
+    };
+    if keep {
+        entry.submit(flags);
+    } else {
+        entry.discard(flags);
+    }
+    Some(keep)
+}
+
+/// The kernel's cookie of a socket that a typed program was given.
+#[inline(always)]
+pub fn cookie(sock: At<Typed>) -> u64 {
+    // SAFETY: the helper takes a pointer to a socket, which the verifier checks.
+    unsafe { helper::bpf_get_socket_cookie(sock.0 as *mut c_void) }
+}
+
+/// The socket of an open file, when it is one.
+#[inline(always)]
+pub fn socket_of(file: At<Typed>) -> Option<At<Typed>> {
+    // SAFETY: the helper takes a pointer to a file, which the verifier checks.
+    let socket = unsafe { helper::bpf_sock_from_file(file.0 as *mut _) };
+    if socket.is_null() { None } else { Some(At(socket as u64, PhantomData)) }
+}
+
+/// The cookie of the socket that a program of a cgroup is called for.
+#[inline(always)]
+pub fn own_cookie(context: &impl EbpfContext) -> u64 {
+    // SAFETY: the helper takes the program's context, which the verifier checks.
+    unsafe { helper::bpf_get_socket_cookie(context.as_ptr()) }
+}
+
+/// The `struct sock` that a program of a cgroup is called for: its context is that structure itself.
+#[inline(always)]
+pub fn own_sock(context: &SockContext) -> At<Probed> {
+    At::any(context.sock as u64)
+}
+
+/// The same of a program that is also given an address (`struct bpf_sock_addr`).
+#[inline(always)]
+pub fn addressed_sock(context: &SockAddrContext) -> At<Probed> {
+    // SAFETY: the verifier knows the context and its member, which is the kernel's socket.
+    At::any(unsafe { (*context.sock_addr).__bindgen_anon_1.sk } as u64)
+}
+
+/// The address that such a program is given: of IPv4, of IPv6, and the port, all in network order.
+#[inline(always)]
+pub fn given_address(context: &SockAddrContext, v6: bool) -> ([u32; 4], u16) {
+    // SAFETY: the verifier knows the context and its members, and refuses what this type of program may not read.
+    unsafe {
+        let given = context.sock_addr;
+        let port = ptr::read_volatile(&raw const (*given).user_port) as u16;
+        if !v6 {
+            return ([ptr::read_volatile(&raw const (*given).user_ip4), 0, 0, 0], port);
+        }
+        let mut words = [0; 4];
+        for (at, word) in words.iter_mut().enumerate() {
+            *word = ptr::read_volatile((&raw const (*given).user_ip6).cast::<u32>().add(at));
+        }
+        (words, port)
+    }
+}
+
+/// The iterator's arguments where it goes over open files: its output, the task and the file.
+#[inline(always)]
+pub fn file_iterator(context: *mut c_void) -> Option<(*mut c_void, At<Typed>, At<Typed>)> {
+    // SAFETY: the context of `iter/task_file` is { meta, task, fd, file }, 8 bytes each; the verifier knows the
+    // types and checks each load.
+    unsafe {
+        let task = *context.cast::<*mut c_void>().add(1);
+        let file = *context.cast::<*mut c_void>().add(3);
+        if task.is_null() || file.is_null() {
+            return None;
+        }
+        let meta = *context.cast::<*mut *mut c_void>();
+        Some((*meta, At(task as u64, PhantomData), At(file as u64, PhantomData)))
+    }
 }
 
 /// Adds one to a counter of this CPU.

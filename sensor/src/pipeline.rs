@@ -21,9 +21,11 @@ use crate::{
     process::Table,
     procfs::Reader,
     record::Record,
+    sockets::Sockets,
     verdict::Verdicts,
 };
 
+mod socket;
 mod take;
 mod tell;
 mod watch;
@@ -67,6 +69,8 @@ pub struct Pipeline<'a> {
     table: Table,
     enricher: Enricher,
     verdicts: Verdicts,
+    sockets: Sockets,
+    looks: socket::Looks,
     counts: Counts,
     /// Events that the output has and has not written, oldest first.
     waiting: VecDeque<&'static str>,
@@ -103,6 +107,8 @@ impl<'a> Pipeline<'a> {
             table: Table::new(host.boot_id.clone()),
             enricher: Enricher::new(host.passwd(), host.boot()),
             verdicts: Verdicts::default(),
+            sockets: Sockets::default(),
+            looks: socket::Looks::default(),
             counts: Counts::default(),
             waiting: VecDeque::new(),
             counters: Counters::default(),
@@ -207,6 +213,7 @@ impl<'a> Pipeline<'a> {
         }
         self.rows = rows;
         self.swept = self.host.boot_now();
+        self.begin_sockets(batch)?;
         self.process(batch)
     }
 
@@ -228,6 +235,7 @@ impl<'a> Pipeline<'a> {
             self.sweep(began)?;
         }
         self.settle(self.host.boot_now())?;
+        self.look_at_sockets(due)?;
         if due {
             self.swept = began;
             self.enricher.refresh(self.host.boot());
@@ -237,7 +245,7 @@ impl<'a> Pipeline<'a> {
         Ok(match () {
             () if more => Duration::ZERO,
             () if self.verdicts.open() || self.ahead > began => WATCHFUL,
-            () if busy => BUSY,
+            () if busy || self.looks.waiting() => BUSY,
             () => IDLE,
         })
     }
@@ -255,6 +263,7 @@ impl<'a> Pipeline<'a> {
         }
         // Nobody comes forward any more.
         self.settle(u64::MAX)?;
+        self.end_sockets()?;
         self.tell_losses()?;
         self.flush()?;
         match self.output.counts().waiting {
@@ -300,7 +309,9 @@ impl<'a> Pipeline<'a> {
         let own = KINDS.iter().filter(|(_, name)| event::action(name) == *name);
         let mut sums: Vec<_> = own
             .map(|(kind, name)| {
-                let seen = self.counters.seen(*kind) + self.counts.lost_for(name, SKIPPED);
+                let seen = self.counters.seen(*kind)
+                    + self.counts.found_of(name)
+                    + self.counts.lost_for(name, SKIPPED);
                 (*name, seen, self.counts.delivered_of(name), self.counts.lost_of(name))
             })
             .collect();

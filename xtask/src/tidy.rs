@@ -26,10 +26,10 @@ const FLOORS: &[&[&str]] = &[
     &["kernel", "output", "journal", "host", "procfs"],
     &["enrich", "account"],
     &["verdict"],
-    &["process"],
+    &["process", "sockets"],
     &["event", "format"],
     &["record"],
-    &["field", "config", "count"],
+    &["field", "config", "count", "net"],
 ];
 
 /// Names between rooms that the floors forbid: who, whom, and why it is right here.
