@@ -177,6 +177,7 @@ offsets! {
     sock_type: "sock" ["sk_type"] May, "sockets";
     sock_protocol: "sock" ["sk_protocol"] May, "sockets";
     sock_err: "sock" ["sk_err"] May, "why a connection failed";
+    addressed_sk: "bpf_sock_addr_kern" ["sk"] May, "UDP sockets that connect";
     socket_sk: "socket" ["sk"] May, "sockets that were there before";
 }
 

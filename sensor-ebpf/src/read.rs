@@ -325,11 +325,10 @@ pub fn own_sock(context: &SockContext) -> At<Probed> {
     At::any(context.sock as u64)
 }
 
-/// The same of a program that is also given an address (`struct bpf_sock_addr`).
+/// The same of a program that is also given an address: its context is a `struct bpf_sock_addr_kern`.
 #[inline(always)]
 pub fn addressed_sock(context: &SockAddrContext) -> At<Probed> {
-    // SAFETY: the verifier knows the context and its member, which is the kernel's socket.
-    At::any(unsafe { (*context.sock_addr).__bindgen_anon_1.sk } as u64)
+    At::<Probed>::any(context.sock_addr as u64).follow(ask!(offsets.addressed_sk))
 }
 
 /// The address that such a program is given: of IPv4, of IPv6, and the port, all in network order.

@@ -138,6 +138,8 @@ pub struct Socket {
     pub v6only: bool,
     /// A datagram socket.
     pub datagram: bool,
+    /// Of a protocol that the programs see: TCP, or UDP of either kind.
+    pub hooked: bool,
     /// The transport protocol's number.
     pub protocol: u16,
     /// It failed.
@@ -165,6 +167,8 @@ pub type SocketLook = Socket;
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+const AF_PACKET: u16 = 17;
+const SOCK_STREAM: u16 = 1;
 const SOCK_DGRAM: u16 = 2;
 
 pub(super) fn decode(body: &Wire, _: &Tail<'_>, _: u16) -> Socket {
@@ -177,6 +181,7 @@ pub(super) fn decode(body: &Wire, _: &Tail<'_>, _: u16) -> Socket {
         internet: body.family == AF_INET || body.family == AF_INET6,
         v6only: body.flags & Wire::V6ONLY != 0,
         datagram: body.socket == SOCK_DGRAM,
+        hooked: body.socket == SOCK_STREAM || (body.socket == SOCK_DGRAM && body.family != AF_PACKET),
         protocol: body.protocol,
         failed: body.flags & Wire::FAILED != 0,
         listened: body.flags & Wire::LISTENED != 0,
@@ -202,6 +207,12 @@ pub enum Side {
 }
 
 impl Socket {
+    /// Whether it is one that no hook sees being bound: raw or of packets.
+    #[must_use]
+    pub fn unseen(&self) -> bool {
+        !self.hooked
+    }
+
     /// Whether it listens.
     #[must_use]
     pub fn listens(&self) -> bool {
@@ -217,19 +228,29 @@ impl Socket {
 
     /// Sets what every event of a socket has.
     fn set(&self, record: &mut Record) {
+        record.set(Field::SensorSocketCookie, Value::Id(self.cookie));
+        record.set(Field::SensorSocketNetns, Value::Id(u64::from(self.netns)));
+        if !self.internet {
+            // Below the network layer: there are no addresses.
+            record.set(Field::NetworkTransport, "packet");
+            return;
+        }
         record.set(Field::NetworkType, if self.local.0.is_ipv6() { "ipv6" } else { "ipv4" });
         record.set(Field::NetworkIanaNumber, Value::Id(u64::from(self.protocol)));
         if let Some(name) = transport(self.protocol) {
             record.set(Field::NetworkTransport, name);
         }
-        record.set(Field::SensorSocketCookie, Value::Id(self.cookie));
-        record.set(Field::SensorSocketNetns, Value::Id(u64::from(self.netns)));
     }
 
     /// Sets the address at which it can be reached.
     pub fn set_server(&self, record: &mut Record) {
         self.set(record);
+        if !self.internet {
+            return;
+        }
         let (ip, port) = self.local;
+        // A raw socket has its protocol where others have their port.
+        let port = if self.hooked { port } else { 0 };
         record.set(Field::ServerIp, text(ip));
         if port != 0 {
             record.set(Field::ServerPort, port);

@@ -18,6 +18,9 @@ use crate::{
 const LOOK: u64 = 20_000_000;
 /// The share of the time that looks may take: one part in so many.
 const SHARE: u64 = 20;
+/// Least time between looks that nothing asks for, and their share: they show what no hook sees.
+const SELDOM: u64 = 1_000_000_000;
+const SELDOM_SHARE: u64 = 1000;
 /// Most listeners that wait for their port; the others are told without it.
 const UNRESOLVED_MOST: usize = 4096;
 
@@ -30,6 +33,10 @@ pub(super) struct Looks {
     untaken: HashSet<u64>,
     /// When the next look may be, nanoseconds since boot.
     after: u64,
+    /// When the next is due in any case, nanoseconds since boot.
+    due: u64,
+    /// Raw and packet sockets that were told.
+    unseen: HashSet<u64>,
 }
 
 impl Looks {
@@ -158,7 +165,10 @@ impl Pipeline<'_> {
     }
 
     /// What was there before, but for what the rings tell already.
-    pub(super) fn begin_sockets(&mut self, batch: &Batch) -> Result<(), PipelineError> {
+    pub(super) fn begin_sockets(&mut self, batch: &mut Batch) -> Result<(), PipelineError> {
+        let rows = self.open_sockets()?;
+        // What came since the hooks are there, and is in the look too, is in the rings by now.
+        self.kernel.drain(batch);
         let fresh: HashSet<u64> = batch
             .iter()
             .filter_map(|record| event::decode(record).ok())
@@ -169,7 +179,6 @@ impl Pipeline<'_> {
                 _ => None,
             })
             .collect();
-        let rows = self.open_sockets()?;
         // Listeners first: which end of a connection began it shows in them.
         for (key, thread, socket) in rows.iter().filter(|(.., socket)| socket.listens()) {
             if !fresh.contains(&socket.cookie) {
@@ -178,26 +187,37 @@ impl Pipeline<'_> {
             }
         }
         for (key, thread, socket) in rows.iter().filter(|(.., socket)| !socket.listens()) {
-            if fresh.contains(&socket.cookie) || !socket.internet {
-                continue;
+            if !fresh.contains(&socket.cookie) {
+                self.begin_socket(*key, *thread, socket)?;
             }
-            if socket.datagram && (socket.local.1 != 0 || socket.connected()) {
-                self.kernel.remember_socket(socket.cookie, *key);
-            }
-            if socket.connected() {
-                let began = match self.sockets.listener(socket) {
-                    Some(_) if !socket.datagram => Side::There,
-                    _ => Side::Here,
-                };
-                self.sockets.connected(socket.cookie, Known { owner: Some(*key), began });
-                let action = if began == Side::Here { &socket::CONNECT } else { &socket::ACCEPT };
-                self.tell_found(action, *key, *thread, |record| {
-                    socket.set_peers(record, began);
-                    socket.set_outcome(record, true);
-                })?;
-            } else if socket.local.1 != 0 && socket.state == UNCONNECTED {
-                self.tell_found(&socket::BIND, *key, *thread, |record| socket.set_server(record))?;
-            }
+        }
+        Ok(())
+    }
+
+    fn begin_socket(&mut self, key: Key, thread: u32, socket: &Socket) -> Result<(), PipelineError> {
+        if socket.unseen() {
+            self.looks.unseen.insert(socket.cookie);
+            return self.tell_found(&socket::BIND, key, thread, |record| socket.set_server(record));
+        }
+        if socket.datagram && (socket.local.1 != 0 || socket.connected()) {
+            self.kernel.remember_socket(socket.cookie, key);
+        }
+        if socket.connected() {
+            // Taken between the hooks and this look: the programs need not tell it any more.
+            let _: Option<[u64; 8]> = self.kernel.take_untaken(socket.cookie);
+            let began = match self.sockets.listener(socket) {
+                Some(_) if !socket.datagram => Side::There,
+                _ => Side::Here,
+            };
+            self.sockets.connected(socket.cookie, Known { owner: Some(key), began });
+            let action = if began == Side::Here { &socket::CONNECT } else { &socket::ACCEPT };
+            return self.tell_found(action, key, thread, |record| {
+                socket.set_peers(record, began);
+                socket.set_outcome(record, true);
+            });
+        }
+        if socket.local.1 != 0 && socket.state == UNCONNECTED {
+            return self.tell_found(&socket::BIND, key, thread, |record| socket.set_server(record));
         }
         Ok(())
     }
@@ -227,12 +247,16 @@ impl Pipeline<'_> {
             self.looks.untaken = untaken;
         }
         let began = self.host.boot_now();
-        if self.looks.after > began || (!self.looks.waiting() && silent.is_empty()) {
+        let wanted = self.looks.waiting() || !silent.is_empty() || self.looks.due <= began;
+        if self.looks.after > began || !wanted {
             return Ok(());
         }
         let rows = self.open_sockets()?;
         let now = self.host.boot_now();
-        self.looks.after = now.saturating_add(LOOK.max(now.saturating_sub(began).saturating_mul(SHARE)));
+        let took = now.saturating_sub(began);
+        self.looks.after = now.saturating_add(LOOK.max(took.saturating_mul(SHARE)));
+        self.looks.due = now.saturating_add(SELDOM.max(took.saturating_mul(SELDOM_SHARE)));
+        self.tell_unseen(&rows, now)?;
         let ports: HashMap<u64, &Socket> = rows.iter().map(|(.., socket)| (socket.cookie, socket)).collect();
         for (stamp, mut socket) in std::mem::take(&mut self.looks.unresolved) {
             if let Some(found) = ports.get(&socket.cookie) {
@@ -257,6 +281,25 @@ impl Pipeline<'_> {
                 })?;
             }
         }
+        Ok(())
+    }
+
+    /// Raw and packet sockets, which no hook sees.
+    fn tell_unseen(&mut self, rows: &[(Key, u32, Socket)], time: u64) -> Result<(), PipelineError> {
+        let mut there = HashSet::new();
+        for (key, thread, socket) in rows.iter().filter(|(.., socket)| socket.unseen()) {
+            there.insert(socket.cookie);
+            if self.looks.unseen.contains(&socket.cookie) {
+                continue;
+            }
+            self.counts.found(socket::BIND.name);
+            let stamp = Stamp { time, key: *key, thread: *thread };
+            self.tell_socket(&socket::BIND, stamp, |record| {
+                socket.set_server(record);
+                record.set(Field::SensorMethod, "sweep");
+            })?;
+        }
+        self.looks.unseen = there;
         Ok(())
     }
 
