@@ -350,9 +350,7 @@ pub(crate) mod tests {
             wire::EXIT => wire_record(kind, &wire::exit::Exit::default(), &[]),
             wire::NAME => wire_record(kind, &wire::name::Name::default(), &[]),
             wire::IMAGE => wire_record(kind, &wire::image::Image::default(), &[]),
-            wire::SOCKET_BIND..=wire::SOCKET_LOOK => {
-                wire_record(kind, &wire::socket::Socket::default(), &[])
-            }
+            wire::SOCKET_BIND..=wire::SOCKET_LOOK => wire_record(kind, &wire::socket::Socket::default(), &[]),
             _ => panic!("kind {kind} has no example: add one"),
         }
     }

@@ -281,7 +281,8 @@ impl Kernel {
     }
 
     fn read_iterator(&mut self, name: &str, rows: &mut Vec<u8>) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let program = self.ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
+        let program =
+            self.ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
         let program: &mut Iter = program.try_into()?;
         let link = program.attach()?;
         program.take_link(link)?.into_file()?.read_to_end(rows)?;

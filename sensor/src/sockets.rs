@@ -85,7 +85,9 @@ impl Sockets {
         let (address, port) = socket.local;
         let listeners = self.listening.get(&(socket.netns, port))?;
         let exact = listeners.iter().find(|listener| listener.address == address);
-        exact.or_else(|| listeners.iter().find(|listener| listener.address.is_unspecified())).map(|it| it.owner)
+        exact
+            .or_else(|| listeners.iter().find(|listener| listener.address.is_unspecified()))
+            .map(|it| it.owner)
     }
 
     /// Whether that cookie is known already.

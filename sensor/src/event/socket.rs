@@ -335,7 +335,11 @@ mod tests {
             assert_eq!(record.get(Field::DestinationPort), Some(&Value::U64(destination)));
             assert_eq!(record.get(Field::SourceIp), Some(&Value::Text(Text::from("127.0.0.1"))));
             assert_eq!(record.get(Field::NetworkDirection), Some(&Value::Word(direction)));
-            assert_eq!(record.get(Field::NetworkType), Some(&Value::Word("ipv4")), "a mapped address is IPv4");
+            assert_eq!(
+                record.get(Field::NetworkType),
+                Some(&Value::Word("ipv4")),
+                "a mapped address is IPv4"
+            );
             assert_eq!(record.get(Field::NetworkTransport), Some(&Value::Word("tcp")));
         }
     }

@@ -173,9 +173,10 @@ impl Pipeline<'_> {
             .iter()
             .filter_map(|record| event::decode(record).ok())
             .filter_map(|event| match event.fact {
-                Fact::SocketBind(it) | Fact::SocketListen(it) | Fact::SocketConnect(it) | Fact::SocketAccept(it) => {
-                    Some(it.cookie)
-                }
+                Fact::SocketBind(it)
+                | Fact::SocketListen(it)
+                | Fact::SocketConnect(it)
+                | Fact::SocketAccept(it) => Some(it.cookie),
                 _ => None,
             })
             .collect();
@@ -317,7 +318,9 @@ impl Pipeline<'_> {
         let result = self.kernel.look_at_sockets(&mut bytes);
         let mut broken = 0;
         let rows = event::decode_rows(&bytes).filter_map(|row| match row {
-            Ok(Event { stamp, fact: Fact::SocketLook(socket), .. }) => Some((stamp.key, stamp.thread, socket)),
+            Ok(Event { stamp, fact: Fact::SocketLook(socket), .. }) => {
+                Some((stamp.key, stamp.thread, socket))
+            }
             _ => {
                 broken += 1;
                 None
