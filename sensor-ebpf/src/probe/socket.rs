@@ -21,8 +21,9 @@ use crate::{
     emit::{header, tell},
     map::{OWNERS, UNTAKEN},
     read::{
-        At, Probed, Reach, Record, Typed, addressed_sock, ask, cookie, file_iterator, given_address,
-        own_cookie, own_sock, sequence, small, socket_of, taken, with,
+        At, Probed, Reach, Record, Typed, ask, sequence, small,
+        socket::{addressed_sock, cookie, file_iterator, given_address, own_cookie, own_sock, socket_of},
+        taken, with,
     },
     task::Task,
 };
