@@ -8,7 +8,7 @@ use aya_ebpf::{
     programs::{SockAddrContext, SockContext},
 };
 
-use super::{At, Probed, Reach, Typed, ask};
+use super::{At, Probed, Typed, ask};
 
 /// The kernel's cookie of a socket that a typed program was given.
 #[inline(always)]
