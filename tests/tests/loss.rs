@@ -160,8 +160,21 @@ fn the_account_speaks_of_actions() {
     let end = sensor.stop();
     let (account, counts) = (end.account(), end.counts());
     for action in account.keys() {
-        let known =
-            ["fork", "exec", "exit", "exe_deleted", "exe_memfd", "process_snapshot", "coverage", "loss"];
+        let known = [
+            "fork",
+            "exec",
+            "exit",
+            "exe_deleted",
+            "exe_memfd",
+            "process_snapshot",
+            "coverage",
+            "loss",
+            "socket_bind",
+            "socket_listen",
+            "socket_connect",
+            "socket_accept",
+            "socket_close",
+        ];
         assert!(known.contains(&action.as_str()), "{action} is no event.action: {:#?}", end.stderr);
     }
     assert_eq!(Some(&account["exe_deleted"].delivered), counts.get("exe_deleted"));

@@ -1,4 +1,9 @@
 //! `socket_bind`, `socket_listen`, `socket_connect`, `socket_accept`, `socket_close`: by whom, with which addresses.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper that can't go on fails the test, there is nobody else to tell"
+)]
 
 use tests::find::Source;
 use tests::program::{join, nest, net};
