@@ -168,6 +168,22 @@ offsets! {
     signal_sequence: "signal_struct" ["stats_lock.seqcount.seqcount.sequence", "stats_lock.seqcount.sequence"] May, "whether threads ended while the totals of an exit were read";
     task_flags: "task_struct" ["flags"] Must, "which threads are about to end, so that no usage is counted twice";
     task_sighand: "task_struct" ["sighand"] May, "which threads are about to end, so that no usage is counted twice";
+    sock_family: "sock" ["__sk_common.skc_family"] May, "sockets";
+    sock_local4: "sock" ["__sk_common.skc_rcv_saddr"] May, "sockets";
+    sock_remote4: "sock" ["__sk_common.skc_daddr"] May, "sockets";
+    sock_local6: "sock" ["__sk_common.skc_v6_rcv_saddr"] May, "sockets of IPv6";
+    sock_remote6: "sock" ["__sk_common.skc_v6_daddr"] May, "sockets of IPv6";
+    sock_local_port: "sock" ["__sk_common.skc_num"] May, "sockets";
+    sock_remote_port: "sock" ["__sk_common.skc_dport"] May, "sockets";
+    sock_bound_port: "inet_sock" ["inet_sport"] May, "ports of sockets that are closed";
+    sock_state: "sock" ["__sk_common.skc_state"] May, "sockets that were there before";
+    sock_net: "sock" ["__sk_common.skc_net.net"] May, "network namespaces of sockets";
+    sock_v6only: "sock" ["__sk_common.skc_ipv6only"] May, "whether a listener of IPv6 takes IPv4 too";
+    sock_type: "sock" ["sk_type"] May, "sockets";
+    sock_protocol: "sock" ["sk_protocol"] May, "sockets";
+    sock_err: "sock" ["sk_err"] May, "why a connection failed";
+    addressed_sk: "bpf_sock_addr_kern" ["sk"] May, "UDP sockets that connect";
+    socket_sk: "socket" ["sk"] May, "sockets that were there before";
 }
 
 /// What the programs are told.
@@ -190,6 +206,8 @@ pub struct Ask {
     pub exit_group_dead: u32,
     /// Position of the request among the arguments of `io_uring_queue_async_work`, or `ABSENT`.
     pub uring_request: u32,
+    /// The bit of `offsets.sock_v6only` in its byte.
+    pub v6only_bit: u32,
 }
 
 impl Ask {
@@ -203,5 +221,6 @@ impl Ask {
         names: 0,
         exit_group_dead: ABSENT,
         uring_request: ABSENT,
+        v6only_bit: 0,
     };
 }

@@ -10,7 +10,16 @@ pub mod exit;
 pub mod fork;
 pub mod image;
 pub mod name;
+pub mod socket;
 pub mod usage;
+
+// One body, a kind for each thing that happens: each has an account of its own.
+pub use socket as socket_accept;
+pub use socket as socket_bind;
+pub use socket as socket_close;
+pub use socket as socket_connect;
+pub use socket as socket_listen;
+pub use socket as socket_look;
 
 /// Expands `$use!` with one row a kind: `id CONST module Type`. Whatever enumerates kinds is made from it.
 #[macro_export]
@@ -23,6 +32,12 @@ macro_rules! kinds {
             4 NAME name Name;
             5 IMAGE image Image;
             6 USAGE usage Usage;
+            7 SOCKET_BIND socket_bind SocketBind;
+            8 SOCKET_LISTEN socket_listen SocketListen;
+            9 SOCKET_CONNECT socket_connect SocketConnect;
+            10 SOCKET_ACCEPT socket_accept SocketAccept;
+            11 SOCKET_CLOSE socket_close SocketClose;
+            12 SOCKET_LOOK socket_look SocketLook;
         }
     };
 }

@@ -11,9 +11,10 @@ use sensor_common::{
 
 use crate::{
     map::{BULK, URGENT},
-    read::{Reach, ask, count, end_of_quiet, output},
+    read::{Reach, Record, ask, count, end_of_quiet, output, reserved},
     task::Task,
 };
+use zerocopy::FromBytes;
 
 /// How soon the reader is to have it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,26 @@ pub fn submit<T>(kind: u16, record: &T, size: u32, haste: Haste) {
     };
     if !output(ring, record, size, flags) {
         lost(kind, RING_FULL);
+    }
+}
+
+/// Builds a record in the bulk ring itself, or counts it lost: for programs that may be called in an interrupt
+/// while another builds its own. `fill` says whether there is something to tell after all.
+#[inline(always)]
+pub fn tell<B: Copy + FromBytes + 'static>(kind: u16, fill: impl FnOnce(&mut Record<B>) -> bool) {
+    let told = reserved(&BULK, bulk_wake(&BULK), |record: &mut Record<B>| {
+        record.header.time = crate::read::now();
+        record.header.size = size_of::<Record<B>>() as u32;
+        record.header.kind = kind;
+        fill(record)
+    });
+    match told {
+        Some(true) => seen(kind),
+        Some(false) => {}
+        None => {
+            seen(kind);
+            lost(kind, RING_FULL);
+        }
     }
 }
 

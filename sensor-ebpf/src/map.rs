@@ -10,6 +10,7 @@ use sensor_common::{
         Actor, Header, KINDS, MAX_RECORD, TEXT,
         exec::Exec,
         exit::{Ended, Io},
+        socket::{Owner, Socket},
     },
 };
 
@@ -88,3 +89,14 @@ pub static FINISHED: LruHashMap<[u64; 2], u32> = LruHashMap::with_max_entries(40
 /// children is added to it when they are reaped, and would be counted once for them and once for their parent.
 #[map]
 pub static ENDED: HashMap<Ended, Io> = HashMap::with_max_entries(16384, 0);
+
+/// Who is connecting or closing, by the socket's cookie: what comes of it is often seen in an interrupt. And
+/// who bound or connected a datagram socket. The oldest is forgotten when it is full, and then user space
+/// knows the owner, or nobody does.
+#[map]
+pub static OWNERS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(32768, 0);
+
+/// Connections that are there and that no process has taken or used yet. When it is full they are told at once,
+/// as the listener's.
+#[map]
+pub static UNTAKEN: HashMap<u64, Socket> = HashMap::with_max_entries(16384, 0);

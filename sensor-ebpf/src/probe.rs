@@ -5,4 +5,5 @@ mod exit;
 mod fork;
 mod image;
 mod name;
+mod socket;
 mod usage;

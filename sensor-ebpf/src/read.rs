@@ -25,6 +25,8 @@ use zerocopy::FromBytes;
 
 use crate::map::{BIG, Big, COUNT, PATH, QUIET, SMALL, Small};
 
+pub mod socket;
+
 /// What user space asked, set before the load; read-only data from then on.
 #[unsafe(no_mangle)]
 static ASK: Ask = Ask::EMPTY;
@@ -243,6 +245,7 @@ pub fn big() -> Option<&'static mut Big> {
 
 /// A record of one kind without text.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub struct Record<B> {
     pub header: Header,
     pub actor: Actor,
@@ -288,6 +291,47 @@ pub fn change<K, V: FromBytes>(map: &'static HashMap<K, V>, key: &K, with: impl 
 pub fn processor() -> u32 {
     // SAFETY: a helper without arguments.
     unsafe { helper::bpf_get_smp_processor_id() as u32 }
+}
+
+/// Moves an entry out of a map; false when it isn't there or another took it.
+#[inline(always)]
+pub fn taken<K, V: FromBytes + Copy>(map: &'static HashMap<K, V>, key: &K, into: &mut V) -> bool {
+    let Some(value) = map.get_ptr(key) else { return false };
+    // SAFETY: a value of the map, copied at once; should another CPU free it meanwhile, any bytes are a `V`,
+    // and the removal below then fails.
+    *into = unsafe { *value };
+    map.remove(key).is_ok()
+}
+
+/// Shows a map's value, when the key is there.
+#[inline(always)]
+pub fn with<K, V: FromBytes>(map: &'static LruHashMap<K, V>, key: &K, show: impl FnOnce(&V)) -> bool {
+    // SAFETY: a value of the map, which lives while the program runs; should another CPU write it meanwhile,
+    // any bytes are a `V`.
+    let Some(value) = (unsafe { map.get(key) }) else { return false };
+    show(value);
+    true
+}
+
+/// Builds a record in the ring, and gives it to the reader if `fill` says so; nothing when it was full.
+#[inline(always)]
+pub fn reserved<B: Copy + FromBytes + 'static>(
+    ring: &'static RingBuf,
+    flags: u64,
+    fill: impl FnOnce(&mut Record<B>) -> bool,
+) -> Option<bool> {
+    let mut entry = ring.reserve::<Record<B>>(0)?;
+    // SAFETY: the entry is as large as a record, aligned to 8, and zeroed first: zeros are a record.
+    let keep = unsafe {
+        ptr::write_bytes(entry.as_mut_ptr().cast::<u64>(), 0, size_of::<Record<B>>() / 8);
+        fill(&mut *entry.as_mut_ptr())
+    };
+    if keep {
+        entry.submit(flags);
+    } else {
+        entry.discard(flags);
+    }
+    Some(keep)
 }
 
 /// Adds one to a counter of this CPU.

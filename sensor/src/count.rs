@@ -8,12 +8,24 @@ pub struct Counts {
     delivered: BTreeMap<&'static str, u64>,
     lost: BTreeMap<(&'static str, &'static str, &'static str), u64>,
     told: BTreeMap<(&'static str, &'static str, &'static str), u64>,
+    found: BTreeMap<&'static str, u64>,
 }
 
 impl Counts {
     /// One event of this action went to the output.
     pub fn delivered(&mut self, action: &'static str) {
         *self.delivered.entry(action).or_default() += 1;
+    }
+
+    /// One event of this action was found by user space, by no hook.
+    pub fn found(&mut self, action: &'static str) {
+        *self.found.entry(action).or_default() += 1;
+    }
+
+    /// How many of an action were found so.
+    #[must_use]
+    pub fn found_of(&self, action: &str) -> u64 {
+        self.found.get(action).copied().unwrap_or(0)
     }
 
     /// This many of an action were lost at a stage for a reason.
@@ -71,6 +83,8 @@ mod tests {
         assert_eq!(counts.news(), [("output", "exec", "full", 4)]);
         assert_eq!((counts.lost_of("exec"), counts.lost_for("exec", "full")), (7, 5));
         counts.delivered("exec");
+        counts.found("socket_listen");
+        assert_eq!((counts.found_of("socket_listen"), counts.found_of("exec")), (1, 0));
         assert_eq!((counts.delivered_of("exec"), counts.delivered_of("exit")), (1, 0));
     }
 }

@@ -26,8 +26,16 @@ pub mod image;
 pub mod loss;
 pub mod name;
 pub mod process_snapshot;
+pub mod socket;
 pub mod touch;
 pub mod usage;
+
+pub use socket as socket_accept;
+pub use socket as socket_bind;
+pub use socket as socket_close;
+pub use socket as socket_connect;
+pub use socket as socket_listen;
+pub use socket as socket_look;
 
 /// When something was seen, and which process it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,6 +264,11 @@ pub const ACTIONS: &[&Action] = &[
     &exit::ACTION,
     &exe_deleted::ACTION,
     &exe_memfd::ACTION,
+    &socket::BIND,
+    &socket::LISTEN,
+    &socket::CONNECT,
+    &socket::ACCEPT,
+    &socket::CLOSE,
     &loss::ACTION,
     &coverage::ACTION,
     &usage::ACTION,
@@ -266,6 +279,7 @@ pub const ACTIONS: &[&Action] = &[
 pub fn action(kind: &'static str) -> &'static str {
     match ACTIONS.iter().find(|action| action.name == kind) {
         Some(action) => action.name,
+        None if kind == "socket_look" => socket::LISTEN.name,
         None => exe_deleted::ACTION.name,
     }
 }
@@ -339,6 +353,7 @@ pub(crate) mod tests {
             wire::NAME => wire_record(kind, &wire::name::Name::default(), &[]),
             wire::IMAGE => wire_record(kind, &wire::image::Image::default(), &[]),
             wire::USAGE => wire_record(kind, &wire::usage::Usage::default(), &[]),
+            wire::SOCKET_BIND..=wire::SOCKET_LOOK => wire_record(kind, &wire::socket::Socket::default(), &[]),
             _ => panic!("kind {kind} has no example: add one"),
         }
     }

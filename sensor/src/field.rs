@@ -17,6 +17,8 @@ pub enum Kind {
     Keywords,
     /// A 64-bit identifier: a decimal string, since JSON readers round large numbers.
     Id,
+    /// An address of IPv4 or IPv6.
+    Ip,
     /// A whole number.
     Long,
     /// True or false.
@@ -34,6 +36,7 @@ impl Kind {
     pub const fn ecs_type(self) -> &'static str {
         match self {
             Kind::Keyword | Kind::Keywords | Kind::Id => "keyword",
+            Kind::Ip => "ip",
             Kind::Long => "long",
             Kind::Boolean => "boolean",
             Kind::Date => "date",
@@ -134,6 +137,8 @@ fields! {
         "Number of the event in this run of the sensor; rises by one and never skips.";
     EventId => "event.id", Keyword, ecs, "metadata.uid",
         "Identifier of the event, the same in every format and on a retry.";
+    EventOutcome => "event.outcome", Keyword, ecs, "status",
+        "Whether it succeeded, as far as the one who acted is concerned: `success`, `failure` or `unknown`.";
     EventSeverity => "event.severity", Long, ecs, none,
         "How odd an alert is: 21 low, 47 medium, 73 high, 99 critical.";
 
@@ -216,6 +221,30 @@ fields! {
 
     ContainerId => "container.id", Keyword, ecs, "actor.process.container.uid",
         "Identifier of the container in which the process runs.";
+
+    ErrorCode => "error.code", Keyword, ecs, "status_code",
+        "Why it failed or was ended, by the kernel's name of the error, such as `ECONNREFUSED`.";
+
+    NetworkType => "network.type", Keyword, ecs, none,
+        "The network layer: `ipv4` or `ipv6`; an IPv4 address mapped into IPv6 is `ipv4`.";
+    NetworkIanaNumber => "network.iana_number", Keyword, ecs, "connection_info.protocol_num",
+        "Number of the transport protocol, such as 6 for TCP.";
+    NetworkTransport => "network.transport", Keyword, ecs, "connection_info.protocol_name",
+        "Name of the transport protocol, such as `tcp`.";
+    NetworkDirection => "network.direction", Keyword, ecs, "connection_info.direction",
+        "Who began the connection: `egress` the host, `ingress` the other end.";
+    SourceIp => "source.ip", Ip, ecs, "src_endpoint.ip",
+        "Address of who began the connection.";
+    SourcePort => "source.port", Long, ecs, "src_endpoint.port",
+        "Port of who began the connection.";
+    DestinationIp => "destination.ip", Ip, ecs, "dst_endpoint.ip",
+        "Address of who was connected to.";
+    DestinationPort => "destination.port", Long, ecs, "dst_endpoint.port",
+        "Port of who was connected to.";
+    ServerIp => "server.ip", Ip, ecs, none,
+        "Address that a socket is bound to or listens on.";
+    ServerPort => "server.port", Long, ecs, none,
+        "Port that a socket is bound to or listens on.";
 
     FilePath => "file.path", Keyword, ecs, "file.path",
         "Path of the file, in the mount namespace of the process.";
@@ -326,6 +355,16 @@ fields! {
         "Number of the process's cgroup in the unified hierarchy.";
     SensorCgroupPath => "sensor.cgroup.path", Keyword, own, none,
         "Path of the process's cgroup in the unified hierarchy.";
+    SensorSocketCookie => "sensor.socket.cookie", Id, own, "connection_info.uid",
+        "The kernel's cookie of the socket, not used again during a boot.";
+    SensorSocketNetns => "sensor.socket.netns", Id, own, none,
+        "Inode number of the socket's network namespace.";
+    SensorSocketPreexisting => "sensor.socket.preexisting", Boolean, own, none,
+        "True when the socket was there before the sensor; then nobody saw when it happened.";
+    SensorExposure => "sensor.exposure", Keyword, own, none,
+        "From where the address can be reached: `loopback`, `link_local`, `private`, `public` or `wildcard`.";
+    SensorWildcardAlsoIpv4 => "sensor.wildcard_also_ipv4", Boolean, own, none,
+        "Whether a socket that is bound to all addresses of IPv6 takes IPv4 too.";
     SensorRunners => "sensor.runners", Objects, own, none,
         "The processes that execute the file.";
     RunnerPid => "sensor.runners.pid", Long, own, none,

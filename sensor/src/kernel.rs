@@ -51,6 +51,8 @@ pub struct Options {
     pub names: config::Names,
     /// Whether the programs write log lines.
     pub log: bool,
+    /// Where cgroups of version 2 are mounted, if anywhere.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// How far an event is seen.
@@ -153,7 +155,7 @@ impl Kernel {
     /// When it takes not even the hooks without which nothing is worth seeing.
     pub fn start(options: &Options) -> Result<Self, KernelError> {
         let (names, row) = names(options.names);
-        let facts = Facts::gather(names.is_none())?;
+        let facts = Facts::gather(names.is_none(), options.cgroup.as_deref())?;
         let mut ebpf = load::object(&facts, options, names.is_none())?;
         let urgent = ring(&mut ebpf, "URGENT")?;
         let bulk = ring(&mut ebpf, "BULK")?;
@@ -261,7 +263,8 @@ impl Kernel {
     /// # Errors
     /// When the kernel can't be asked.
     pub fn sweep(&mut self, rows: &mut Vec<u8>) -> Result<(), KernelError> {
-        self.read_tasks("image", rows).map_err(KernelError::Tasks)
+        rows.clear();
+        self.read_iterator("image", rows).map_err(KernelError::Tasks)
     }
 
     /// Every live thread with what it used, as records of kind `usage`.
@@ -269,7 +272,8 @@ impl Kernel {
     /// # Errors
     /// When the kernel can't be asked.
     pub fn usage(&mut self, rows: &mut Vec<u8>) -> Result<(), KernelError> {
-        self.read_tasks("usage", rows).map_err(KernelError::Tasks)
+        rows.clear();
+        self.read_iterator("usage", rows).map_err(KernelError::Tasks)
     }
 
     /// The I/O of threads that ended before their process, as far as it is kept: process and the kernel's numbers.
@@ -310,8 +314,20 @@ impl Kernel {
         self.coverage.iter().any(|row| row.action == "usage" && row.state == State::Seen)
     }
 
-    fn read_tasks(&mut self, name: &str, rows: &mut Vec<u8>) -> Result<(), Box<dyn Error + Send + Sync>> {
+    /// Every socket that a process has open, as records of kind `socket_look`; none when the kernel refused
+    /// that program.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn look_at_sockets(&mut self, rows: &mut Vec<u8>) -> Result<(), KernelError> {
         rows.clear();
+        match self.ebpf.program("socket_look").is_some_and(|program| program.fd().is_ok()) {
+            true => self.read_iterator("socket_look", rows).map_err(KernelError::Tasks),
+            false => Ok(()),
+        }
+    }
+
+    fn read_iterator(&mut self, name: &str, rows: &mut Vec<u8>) -> Result<(), Box<dyn Error + Send + Sync>> {
         let program =
             self.ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
         let program: &mut Iter = program.try_into()?;
@@ -366,6 +382,34 @@ impl Kernel {
     #[must_use]
     pub fn touched(&self) -> Touches {
         self.marks.as_ref().map(Marks::touched).unwrap_or_default()
+    }
+
+    /// Cookies of the connections that no process has taken yet, as far as the programs know.
+    #[must_use]
+    pub fn untaken(&self) -> Vec<u64> {
+        let map = self.ebpf.map("UNTAKEN").map(HashMap::<_, u64, [u64; 8]>::try_from);
+        let Some(Ok(map)) = map else { return Vec::new() };
+        map.keys().filter_map(Result::ok).take(UNTAKEN_MOST).collect()
+    }
+
+    /// Has the programs tell the end of a datagram socket that was there before them.
+    pub fn remember_socket(&mut self, cookie: u64, owner: Key) {
+        let map = self.ebpf.map_mut("OWNERS").map(HashMap::<_, u64, [u64; 6]>::try_from);
+        if let Some(Ok(mut map)) = map {
+            // The programs look only whether it is there: who closes it, they see.
+            let value = [owner.start, u64::from(owner.pid), 0, 0, 0, 0];
+            // A full map forgets its oldest: it takes one more.
+            let _: Result<(), MapError> = map.insert(cookie, value, 0);
+        }
+    }
+
+    /// Takes one of them away from the programs, which then don't tell it: its `Socket`, unless a program
+    /// has told it meanwhile.
+    pub fn take_untaken(&mut self, cookie: u64) -> Option<[u64; 8]> {
+        let map = self.ebpf.map_mut("UNTAKEN")?;
+        let mut map = HashMap::<_, u64, [u64; 8]>::try_from(map).ok()?;
+        let body = map.get(&cookie, 0).ok()?;
+        map.remove(&cookie).ok().map(|()| body)
     }
 
     /// The programs' counters: what each kind's hooks saw, and what was lost and why.
@@ -446,6 +490,9 @@ pub struct Marked {
     /// What is covered has changed.
     pub uncovered: bool,
 }
+
+/// Most connections that are looked at in a round.
+const UNTAKEN_MOST: usize = 16384;
 
 /// The hooks that need no program.
 const MARKS: &str = "fanotify/inode";

@@ -23,9 +23,11 @@ use crate::{
     process::Table,
     procfs::Reader,
     record::Record,
+    sockets::Sockets,
     verdict::Verdicts,
 };
 
+mod socket;
 mod take;
 mod tell;
 mod usage;
@@ -72,6 +74,8 @@ pub struct Pipeline<'a> {
     table: Table,
     enricher: Enricher,
     verdicts: Verdicts,
+    sockets: Sockets,
+    looks: socket::Looks,
     counts: Counts,
     /// Events that the output has and has not written, oldest first.
     waiting: VecDeque<&'static str>,
@@ -111,6 +115,8 @@ impl<'a> Pipeline<'a> {
             table: Table::new(host.boot_id.clone()),
             enricher: Enricher::new(host.passwd(), host.boot()),
             verdicts: Verdicts::default(),
+            sockets: Sockets::default(),
+            looks: socket::Looks::default(),
             counts: Counts::default(),
             waiting: VecDeque::new(),
             counters: Counters::default(),
@@ -225,6 +231,7 @@ impl<'a> Pipeline<'a> {
         self.rows = rows;
         self.begin_usage()?;
         self.swept = self.host.boot_now();
+        self.begin_sockets(batch)?;
         self.process(batch)
     }
 
@@ -247,6 +254,7 @@ impl<'a> Pipeline<'a> {
         }
         self.settle(self.host.boot_now())?;
         self.usage(began)?;
+        self.look_at_sockets(due)?;
         if due {
             self.swept = began;
             self.enricher.refresh(self.host.boot());
@@ -256,7 +264,7 @@ impl<'a> Pipeline<'a> {
         Ok(match () {
             () if more => Duration::ZERO,
             () if self.verdicts.open() || self.ahead > began => WATCHFUL,
-            () if busy => BUSY,
+            () if busy || self.looks.waiting() => BUSY,
             () => IDLE,
         })
     }
@@ -276,6 +284,7 @@ impl<'a> Pipeline<'a> {
         // Nobody comes forward any more.
         self.settle(u64::MAX)?;
         self.close_usage()?;
+        self.end_sockets()?;
         self.tell_losses()?;
         self.flush()?;
         match self.output.counts().waiting {
@@ -323,7 +332,9 @@ impl<'a> Pipeline<'a> {
             KINDS.iter().filter(|(_, name)| event::action(name) == *name && !of_user_space.contains(name));
         let mut sums: Vec<_> = own
             .map(|(kind, name)| {
-                let seen = self.counters.seen(*kind) + self.counts.lost_for(name, SKIPPED);
+                let seen = self.counters.seen(*kind)
+                    + self.counts.found_of(name)
+                    + self.counts.lost_for(name, SKIPPED);
                 (*name, seen, self.counts.delivered_of(name), self.counts.lost_of(name))
             })
             .collect();

@@ -151,6 +151,12 @@ impl Table {
         self.at(pid).or_else(|| self.recent.iter().rev().find(|process| process.key.pid == pid))
     }
 
+    /// A process, if it is that one, also when it ended a moment ago.
+    #[must_use]
+    pub fn known(&self, key: Key) -> Option<&Process> {
+        self.get(key).or_else(|| self.recent.iter().rev().find(|process| process.key == key))
+    }
+
     /// All.
     pub fn iter(&self) -> impl Iterator<Item = &Process> {
         self.live.values()
@@ -272,6 +278,13 @@ impl Table {
     pub fn refresh(&mut self, key: Key, actor: Actor) {
         if let Some(process) = self.live.get_mut(&key.pid).filter(|process| process.key == key) {
             process.actor = actor;
+        }
+    }
+
+    /// A process acts under these users and groups, in the order of `Actor::ids`.
+    pub fn acts_as(&mut self, key: Key, ids: [u32; 8]) {
+        if let Some(process) = self.live.get_mut(&key.pid).filter(|process| process.key == key) {
+            process.actor.ids = ids;
         }
     }
 

@@ -154,7 +154,7 @@ impl Value {
             Value::U64(_) | Value::I64(_) => kind == Kind::Long,
             Value::Bool(_) => kind == Kind::Boolean,
             Value::Id(_) => matches!(kind, Kind::Id | Kind::Keyword),
-            Value::Text(_) | Value::Word(_) => matches!(kind, Kind::Id | Kind::Keyword),
+            Value::Text(_) | Value::Word(_) => matches!(kind, Kind::Id | Kind::Ip | Kind::Keyword),
             Value::Texts(_) | Value::Words(_) | Value::Flags(_) => kind == Kind::Keywords,
             Value::Time(_) => kind == Kind::Date,
             Value::Records(_) => kind == Kind::Objects,

@@ -25,6 +25,12 @@ pub fn threads() -> PathBuf {
     program("threads", &["-O1", "-static", "-s"], &["-lpthread"])
 }
 
+/// `net`: what a program can do with sockets.
+#[must_use]
+pub fn net() -> PathBuf {
+    program("net", &["-O1", "-static", "-s"], &["-lpthread"])
+}
+
 /// `storm`: many short processes.
 #[must_use]
 pub fn storm() -> PathBuf {

@@ -170,6 +170,11 @@ fn the_account_speaks_of_actions() {
             "coverage",
             "loss",
             "usage",
+            "socket_bind",
+            "socket_listen",
+            "socket_connect",
+            "socket_accept",
+            "socket_close",
         ];
         assert!(known.contains(&action.as_str()), "{action} is no event.action: {:#?}", end.stderr);
     }

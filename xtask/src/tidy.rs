@@ -26,10 +26,10 @@ const FLOORS: &[&[&str]] = &[
     &["kernel", "output", "journal", "host", "procfs"],
     &["enrich", "account"],
     &["verdict"],
-    &["process"],
+    &["process", "sockets"],
     &["event", "format"],
     &["record"],
-    &["field", "config", "count"],
+    &["field", "config", "count", "net"],
 ];
 
 /// Names between rooms that the floors forbid: who, whom, and why it is right here.
@@ -65,6 +65,7 @@ const PROC_ROOMS: &[&str] = &["procfs", "host"];
 /// Files that may hold unsafe code, each with its reason.
 const UNSAFE: &[(&str, &str)] = &[
     ("sensor-ebpf/src/read.rs", "the only reads of kernel and user memory"),
+    ("sensor-ebpf/src/read/socket.rs", "its part for sockets"),
     ("sensor/src/kernel/ring.rs", "a ring is registered by a file descriptor that must stay open"),
     ("tests/src/sensor.rs", "the sensor under test must die with the test: a call between fork and exec"),
 ];

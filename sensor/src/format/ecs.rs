@@ -111,7 +111,7 @@ fn value(field: Field, value: &Value, out: &mut Vec<u8>) -> bool {
 /// Writes a number; where the schema wants a keyword, as a string.
 fn whole(field: Field, write: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
     match field.kind() {
-        Kind::Id | Kind::Keyword | Kind::Keywords => quoted(write, out),
+        Kind::Id | Kind::Ip | Kind::Keyword | Kind::Keywords => quoted(write, out),
         Kind::Long | Kind::Boolean | Kind::Date | Kind::Objects | Kind::Raw => write(out),
     }
 }

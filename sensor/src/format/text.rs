@@ -24,6 +24,19 @@ const DETAILS: &[(Field, &str)] = &[
     (Field::SensorSelf, "self"),
     (Field::SensorExeState, "exe"),
     (Field::SensorCapabilitiesGained, "gained"),
+    (Field::NetworkTransport, "transport"),
+    (Field::NetworkDirection, "direction"),
+    (Field::ServerIp, "server"),
+    (Field::ServerPort, "port"),
+    (Field::SourceIp, "source"),
+    (Field::SourcePort, "port"),
+    (Field::DestinationIp, "destination"),
+    (Field::DestinationPort, "port"),
+    (Field::EventOutcome, "outcome"),
+    (Field::ErrorCode, "error"),
+    (Field::SensorExposure, "exposure"),
+    (Field::SensorWildcardAlsoIpv4, "also_ipv4"),
+    (Field::SensorSocketPreexisting, "preexisting"),
     (Field::ContainerId, "container"),
     (Field::SensorRunners, "runners"),
     (Field::SensorLost, "lost"),
@@ -144,6 +157,7 @@ fn base(path: &[u8]) -> &[u8] {
 fn is_news(field: Field, value: &Value) -> bool {
     match (field, value) {
         (Field::SensorExeState, Value::Word(word)) => *word != "present",
+        (Field::EventOutcome, Value::Word(word)) => *word == "failure",
         (_, Value::Bool(held)) => *held,
         _ => true,
     }

@@ -23,15 +23,22 @@ pub(super) struct Facts {
     pub(super) missing: Vec<&'static Row>,
     /// Where tracefs is, or why not.
     pub(super) tracefs: Result<PathBuf, String>,
+    /// The root of the cgroups of version 2, open, or why not.
+    pub(super) cgroup: Result<fs::File, String>,
 }
 
 impl Facts {
-    /// Asks the kernel; `calls`: also for the tracepoints of calls.
-    pub(super) fn gather(calls: bool) -> Result<Self, KernelError> {
+    /// Asks the kernel; `calls`: also for the tracepoints of calls. `cgroup`: where cgroups of version 2 are
+    /// mounted, if anywhere.
+    pub(super) fn gather(calls: bool, cgroup: Option<&Path>) -> Result<Self, KernelError> {
         let bytes = fs::read(BTF).map_err(|source| KernelError::NoBtf { path: BTF, source })?;
         let (ask, missing) = answers(&bytes)?;
         let tracefs = if calls { tracefs() } else { Err("not needed".to_owned()) };
-        Ok(Self { ask, missing, tracefs })
+        let cgroup = match cgroup {
+            Some(path) => fs::File::open(path).map_err(|error| format!("{}: {error}", path.display())),
+            None => Err("no cgroup file system of version 2 is mounted".to_owned()),
+        };
+        Ok(Self { ask, missing, tracefs, cgroup })
     }
 
     /// Whether the kernel has a perf tracepoint.
@@ -62,6 +69,7 @@ fn answers(bytes: &[u8]) -> Result<(Ask, Vec<&'static Row>), KernelError> {
         own_pid: std::process::id(),
         exit_group_dead: position("sched_process_exit", "bool"),
         uring_request: position("io_uring_queue_async_work", "io_kiocb"),
+        v6only_bit: btf.offset("sock", "__sk_common.skc_ipv6only").map_or(0, |member| member.bit_offset),
         ..Ask::EMPTY
     };
     Ok((ask, missing))

@@ -4,7 +4,10 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    programs::{BtfTracePoint, Iter, Program, ProgramError, RawTracePoint, TracePoint},
+    programs::{
+        BtfTracePoint, CgroupAttachMode, CgroupSock, CgroupSockAddr, Iter, Program, ProgramError,
+        RawTracePoint, TracePoint,
+    },
 };
 use zerocopy::IntoBytes;
 
@@ -44,7 +47,7 @@ pub(super) fn attach(ebpf: &mut Ebpf, facts: &Facts, calls: bool) -> Result<Vec<
     for hook in HOOKS.iter().chain(CALLS.iter().filter(|_| calls)) {
         let (state, reason, remedy) = match refusal(hook, facts) {
             Some(outcome) => outcome,
-            None => attach_hook(ebpf, &btf, hook)?,
+            None => attach_hook(ebpf, &btf, facts, hook)?,
         };
         let row = |action: &&'static str| Coverage::row(action, hook.name, state, reason.clone(), remedy);
         coverage.extend(hook.actions.iter().map(row));
@@ -52,9 +55,9 @@ pub(super) fn attach(ebpf: &mut Ebpf, facts: &Facts, calls: bool) -> Result<Vec<
     Ok(coverage)
 }
 
-fn attach_hook(ebpf: &mut Ebpf, btf: &Btf, hook: &Hook) -> Result<Outcome, KernelError> {
+fn attach_hook(ebpf: &mut Ebpf, btf: &Btf, facts: &Facts, hook: &Hook) -> Result<Outcome, KernelError> {
     for (name, attach) in hook.programs {
-        if let Err(source) = attach_program(ebpf, btf, name, *attach) {
+        if let Err(source) = attach_program(ebpf, btf, facts, name, *attach) {
             if hook.must {
                 return Err(KernelError::Load { what: hook.name, source });
             }
@@ -69,6 +72,7 @@ fn attach_hook(ebpf: &mut Ebpf, btf: &Btf, hook: &Hook) -> Result<Outcome, Kerne
 fn attach_program(
     ebpf: &mut Ebpf,
     btf: &Btf,
+    facts: &Facts,
     name: &str,
     attach: Attach,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -91,6 +95,18 @@ fn attach_program(
         }
         // Attached anew for each reading.
         Attach::Tasks => once(<&mut Iter>::try_from(program)?.load("task", btf))?,
+        Attach::Files => once(<&mut Iter>::try_from(program)?.load("task_file", btf))?,
+        // A link never replaces what others attached there, whatever the mode.
+        Attach::Sock => {
+            let program: &mut CgroupSock = program.try_into()?;
+            once(program.load())?;
+            program.attach(facts.cgroup.as_ref().map_err(String::as_str)?, CgroupAttachMode::Single)?;
+        }
+        Attach::SockAddr => {
+            let program: &mut CgroupSockAddr = program.try_into()?;
+            once(program.load())?;
+            program.attach(facts.cgroup.as_ref().map_err(String::as_str)?, CgroupAttachMode::Single)?;
+        }
     }
     Ok(())
 }
@@ -111,7 +127,7 @@ pub(super) fn telling(ebpf: &Ebpf) -> impl Iterator<Item = (&'static str, RawFd)
         .flat_map(|hook| hook.programs.iter().map(move |program| (hook, program)))
         .filter_map(|(hook, (name, attach))| {
             let fd = ebpf.program(name)?.fd().ok()?;
-            let action = hook.actions.first().filter(|_| *attach != Attach::Tasks)?;
+            let action = hook.actions.first().filter(|_| !matches!(attach, Attach::Tasks | Attach::Files))?;
             Some((*action, fd.as_fd().as_raw_fd()))
         })
 }
@@ -125,6 +141,8 @@ pub(super) fn detach(ebpf: &mut Ebpf) {
             Program::RawTracePoint(program) => program.unload(),
             Program::TracePoint(program) => program.unload(),
             Program::Iter(program) => program.unload(),
+            Program::CgroupSock(program) => program.unload(),
+            Program::CgroupSockAddr(program) => program.unload(),
             _ => Ok(()),
         };
     }

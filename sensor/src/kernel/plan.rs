@@ -15,6 +15,12 @@ pub(super) enum Attach {
     Syscall(&'static str),
     /// As an iterator over tasks.
     Tasks,
+    /// As an iterator over the open files of all tasks.
+    Files,
+    /// To the root of the cgroups of version 2, for sockets.
+    Sock,
+    /// The same, for calls with an address.
+    SockAddr,
 }
 
 /// One hook: programs that serve an event together.
@@ -32,7 +38,7 @@ pub(super) struct Hook {
     pub(super) without: &'static str,
 }
 
-use Attach::{Raw, Syscall, Tasks, Typed};
+use Attach::{Files, Raw, Sock, SockAddr, Syscall, Tasks, Typed};
 
 /// Every hook. The order is that of attaching: ends before beginnings, so that nothing begins unseen and ends seen.
 pub(super) const HOOKS: &[Hook] = &[
@@ -63,6 +69,48 @@ pub(super) const HOOKS: &[Hook] = &[
         programs: &[("image", Tasks)],
         must: true,
         without: "the images of what runs already, and names lost by a way that no hook sees",
+    },
+    Hook {
+        actions: &["socket_close"],
+        name: "cgroup/sock_release",
+        programs: &[("socket_released", Sock)],
+        must: false,
+        without: "ends of UDP sockets",
+    },
+    Hook {
+        actions: &["socket_accept"],
+        name: "cgroup/getpeername",
+        programs: &[("socket_peer4", SockAddr), ("socket_peer6", SockAddr)],
+        must: false,
+        without: "at once who accepted a connection; a look at open files still shows it, within a second",
+    },
+    Hook {
+        actions: &["socket_listen", "socket_connect", "socket_accept", "socket_close"],
+        name: "tp_btf/inet_sock_set_state",
+        programs: &[("socket_state", Typed("inet_sock_set_state"))],
+        must: false,
+        without: "TCP sockets that listen, connect, accept and close",
+    },
+    Hook {
+        actions: &["socket_connect"],
+        name: "cgroup/connect",
+        programs: &[("socket_connect4", SockAddr), ("socket_connect6", SockAddr)],
+        must: false,
+        without: "UDP sockets that connect",
+    },
+    Hook {
+        actions: &["socket_bind"],
+        name: "cgroup/post_bind",
+        programs: &[("socket_bound4", Sock), ("socket_bound6", Sock)],
+        must: false,
+        without: "addresses that are bound",
+    },
+    Hook {
+        actions: &["socket_listen", "socket_accept"],
+        name: "iter/task_file",
+        programs: &[("socket_look", Files)],
+        must: false,
+        without: "sockets that were there before, ports of listeners that didn't bind, who accepted without asking for the address",
     },
     Hook {
         actions: &["usage"],
@@ -147,7 +195,14 @@ pub(super) fn refusal(hook: &Hook, facts: &Facts) -> Option<Outcome> {
             "this kernel's io_uring can't unlink or rename, or doesn't tell".to_owned(),
             "nothing to do",
         )),
-        Typed(_) | Raw(_) | Tasks => None,
+        Sock | SockAddr if facts.cgroup.is_err() => facts.cgroup.as_ref().err().map(|reason| {
+            (
+                State::Unseen,
+                format!("{reason}; not seen: {}", hook.without),
+                "mount -t cgroup2 cgroup2 on a folder",
+            )
+        }),
+        Typed(_) | Raw(_) | Tasks | Files | Sock | SockAddr => None,
     })
 }
 

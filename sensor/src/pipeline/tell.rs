@@ -38,7 +38,8 @@ impl Pipeline<'_> {
         set: impl FnOnce(&mut Record),
     ) -> Result<(), PipelineError> {
         let mut record = action.record();
-        if let Some(process) = self.table.get(stamp.key) {
+        // An ending process closes what it has open after its end was told.
+        if let Some(process) = self.table.known(stamp.key) {
             self.enricher.set(process, &mut record);
         }
         record.set(Field::ProcessThreadId, stamp.thread);

@@ -1,0 +1,89 @@
+//! What happens to a socket: one body for all of it; the kind says what.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The header is of the process that did it, all zeros where the program couldn't know it; of the actor
+/// only the ids are filled.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Socket {
+    /// The kernel's cookie of the socket, not used again during a boot.
+    pub cookie: u64,
+    /// Its own address; of IPv4 as `::ffff:a.b.c.d`.
+    pub local: [u8; 16],
+    /// The other's address, likewise.
+    pub remote: [u8; 16],
+    /// Inode number of its network namespace.
+    pub netns: u32,
+    /// Bits, see below.
+    pub flags: u32,
+    /// Its own port; 0 when it has none, or none yet.
+    pub local_port: u16,
+    /// The other's port.
+    pub remote_port: u16,
+    /// Address family (`AF_INET`…).
+    pub family: u16,
+    /// `SOCK_STREAM`…
+    pub socket: u16,
+    /// `IPPROTO_TCP`…
+    pub protocol: u16,
+    /// Why it failed, an errno; 0 where it didn't, or the kernel gave no reason.
+    pub error: u16,
+    /// State of the socket (`TCP_ESTABLISHED`…), for one that is looked at.
+    pub state: u16,
+    /// Zero.
+    pub reserved: u16,
+}
+
+/// One is bound.
+pub type SocketBind = Socket;
+/// One listens.
+pub type SocketListen = Socket;
+/// A connection is made, or failed to be.
+pub type SocketConnect = Socket;
+/// A connection is taken.
+pub type SocketAccept = Socket;
+/// One is closed.
+pub type SocketClose = Socket;
+/// One is looked at.
+pub type SocketLook = Socket;
+
+impl Socket {
+    /// IPv6 only (`IPV6_V6ONLY`).
+    pub const V6ONLY: u32 = 1;
+    /// It failed.
+    pub const FAILED: u32 = 2;
+    /// It listened.
+    pub const LISTENED: u32 = 4;
+
+    /// `TCP_ESTABLISHED` (`include/net/tcp_states.h`); connected UDP sockets have it too.
+    pub const ESTABLISHED: u16 = 1;
+    /// `TCP_SYN_SENT`.
+    pub const SYN_SENT: u16 = 2;
+    /// `TCP_SYN_RECV`.
+    pub const SYN_RECV: u16 = 3;
+    /// `TCP_FIN_WAIT1`.
+    pub const FIN_WAIT1: u16 = 4;
+    /// `TCP_CLOSE`.
+    pub const CLOSE: u16 = 7;
+    /// `TCP_CLOSE_WAIT`.
+    pub const CLOSE_WAIT: u16 = 8;
+    /// `TCP_LAST_ACK`.
+    pub const LAST_ACK: u16 = 9;
+    /// `TCP_LISTEN`.
+    pub const LISTEN: u16 = 10;
+}
+
+/// Who owns a socket, as the programs remember it until there is something to tell.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Owner {
+    /// When the process began.
+    pub start: u64,
+    /// The process.
+    pub pid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// As in `Actor`.
+    pub ids: [u32; 8],
+}

@@ -1,0 +1,327 @@
+//! Sockets: bound, listening, connected, accepted, closed.
+//!
+//! A TCP socket changes its state in the process that calls, or in an interrupt while anyone runs.
+//! What a process does is remembered by the socket's cookie (`OWNERS`) until what comes of it is told.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    macros::{btf_tracepoint, cgroup_sock, cgroup_sock_addr},
+    programs::{BtfTracePointContext, SockAddrContext, SockContext},
+};
+use sensor_common::{
+    ask::ABSENT,
+    wire::{
+        SOCKET_ACCEPT, SOCKET_BIND, SOCKET_CLOSE, SOCKET_CONNECT, SOCKET_LISTEN, SOCKET_LOOK,
+        socket::{Owner, Socket},
+    },
+};
+
+use crate::{
+    emit::{header, tell},
+    map::{OWNERS, UNTAKEN},
+    read::{
+        At, Probed, Reach, Record, Typed, ask, sequence, small,
+        socket::{addressed_sock, cookie, file_iterator, given_address, own_cookie, own_sock, socket_of},
+        taken, with,
+    },
+    task::Task,
+};
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const AF_PACKET: u16 = 17;
+const SOCK_DGRAM: u16 = 2;
+const IPPROTO_TCP: u16 = 6;
+/// What a program of a cgroup says to let the call go on.
+const GO_ON: i32 = 1;
+
+/// A TCP socket goes from one state to another (`inet_sk_set_state`, `net/ipv4/af_inet.c`).
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn socket_state(context: BtfTracePointContext) -> u32 {
+    let sock: At<Typed> = At::argument(&context, 0);
+    // MPTCP's own socket changes its state beside that of the TCP socket below it, which is told.
+    if sock.get::<u16>(ask!(offsets.sock_protocol)) != IPPROTO_TCP {
+        return 0;
+    }
+    let old = context.arg::<u32>(1) as u16;
+    let new = context.arg::<u32>(2) as u16;
+    let cookie = cookie(sock);
+    match new {
+        Socket::SYN_SENT | Socket::FIN_WAIT1 | Socket::LAST_ACK => {
+            // Only a process that calls connects, shuts down or closes.
+            remember(cookie);
+            if new != Socket::SYN_SENT {
+                take(cookie, true);
+            }
+        }
+        Socket::ESTABLISHED => established(sock, cookie, old),
+        Socket::LISTEN => tell::<Socket>(SOCKET_LISTEN, |record| {
+            describe(sock, cookie, &mut record.body);
+            mine(record);
+            true
+        }),
+        Socket::CLOSE => closed(sock, cookie, old),
+        _ => {}
+    }
+    0
+}
+
+#[inline(always)]
+fn established(sock: At<Typed>, cookie: u64, old: u16) {
+    if old == Socket::SYN_SENT || OWNERS.get_ptr(cookie).is_some() {
+        tell::<Socket>(SOCKET_CONNECT, |record| {
+            describe(sock, cookie, &mut record.body);
+            remembered(cookie, record);
+            true
+        });
+        let _ = OWNERS.remove(cookie);
+    } else if old == Socket::SYN_RECV {
+        let mut body = Socket::default();
+        describe(sock, cookie, &mut body);
+        if UNTAKEN.insert(cookie, body, 0).is_err() {
+            tell::<Socket>(SOCKET_ACCEPT, |record| {
+                record.body = body;
+                true
+            });
+        }
+    }
+}
+
+#[inline(always)]
+fn closed(sock: At<Typed>, cookie: u64, old: u16) {
+    if old == Socket::CLOSE || old == Socket::SYN_RECV {
+        return;
+    }
+    let error = sock.get::<u32>(ask!(offsets.sock_err)) as u16;
+    // The other end, or a timer, leaves a reason; without one it is a process that calls.
+    let calls = match old {
+        Socket::LISTEN => true,
+        Socket::ESTABLISHED | Socket::CLOSE_WAIT => error == 0,
+        _ => false,
+    };
+    let (kind, flags) = match old {
+        Socket::SYN_SENT => (SOCKET_CONNECT, Socket::FAILED),
+        Socket::LISTEN => (SOCKET_CLOSE, Socket::LISTENED),
+        _ => (SOCKET_CLOSE, 0),
+    };
+    take(cookie, calls);
+    tell::<Socket>(kind, |record| {
+        describe(sock, cookie, &mut record.body);
+        record.body.error = error;
+        record.body.flags |= flags;
+        if !remembered(cookie, record) && calls {
+            mine(record);
+        }
+        true
+    });
+    let _ = OWNERS.remove(cookie);
+}
+
+/// Tells that a connection is taken, unless that was told: by who is remembered for it, else by who `calls`.
+#[inline(always)]
+fn take(cookie: u64, calls: bool) {
+    if UNTAKEN.get_ptr(cookie).is_none() {
+        return;
+    }
+    tell::<Socket>(SOCKET_ACCEPT, |record| {
+        if !remembered(cookie, record) && calls {
+            mine(record);
+        }
+        taken(&UNTAKEN, &cookie, &mut record.body)
+    });
+}
+
+/// `accept(2)` that wants to know who connected, and `getpeername(2)`: who calls it has the connection.
+#[cgroup_sock_addr(getpeername4)]
+pub fn socket_peer4(context: SockAddrContext) -> i32 {
+    peer(&context)
+}
+
+#[cgroup_sock_addr(getpeername6)]
+pub fn socket_peer6(context: SockAddrContext) -> i32 {
+    peer(&context)
+}
+
+#[inline(always)]
+fn peer(context: &SockAddrContext) -> i32 {
+    take(own_cookie(context), true);
+    GO_ON
+}
+
+/// `bind(2)` that succeeded.
+#[cgroup_sock(post_bind4)]
+pub fn socket_bound4(context: SockContext) -> i32 {
+    bound(&context)
+}
+
+#[cgroup_sock(post_bind6)]
+pub fn socket_bound6(context: SockContext) -> i32 {
+    bound(&context)
+}
+
+#[inline(always)]
+fn bound(context: &SockContext) -> i32 {
+    let sock = own_sock(context);
+    let cookie = own_cookie(context);
+    if sock.get::<u16>(ask!(offsets.sock_type)) == SOCK_DGRAM {
+        remember(cookie);
+    }
+    tell::<Socket>(SOCKET_BIND, |record| {
+        describe(sock, cookie, &mut record.body);
+        mine(record);
+        true
+    });
+    GO_ON
+}
+
+/// `connect(2)` of a datagram socket: it succeeds, or says why at once.
+#[cgroup_sock_addr(connect4)]
+pub fn socket_connect4(context: SockAddrContext) -> i32 {
+    connect(&context, false)
+}
+
+#[cgroup_sock_addr(connect6)]
+pub fn socket_connect6(context: SockAddrContext) -> i32 {
+    connect(&context, true)
+}
+
+#[inline(always)]
+fn connect(context: &SockAddrContext, v6: bool) -> i32 {
+    let sock = addressed_sock(context);
+    if sock.get::<u16>(ask!(offsets.sock_type)) != SOCK_DGRAM {
+        return GO_ON;
+    }
+    let cookie = own_cookie(context);
+    remember(cookie);
+    let (address, port) = given_address(context, v6);
+    tell::<Socket>(SOCKET_CONNECT, |record| {
+        describe(sock, cookie, &mut record.body);
+        record.body.remote = if v6 { bytes(address) } else { mapped(address[0]) };
+        record.body.remote_port = u16::from_be(port);
+        mine(record);
+        true
+    });
+    GO_ON
+}
+
+/// The last descriptor of a socket is closed; of TCP the state tells.
+#[cgroup_sock(sock_release)]
+pub fn socket_released(context: SockContext) -> i32 {
+    let sock = own_sock(&context);
+    if sock.get::<u16>(ask!(offsets.sock_type)) != SOCK_DGRAM {
+        return GO_ON;
+    }
+    let cookie = own_cookie(&context);
+    if OWNERS.remove(cookie).is_ok() {
+        tell::<Socket>(SOCKET_CLOSE, |record| {
+            describe(sock, cookie, &mut record.body);
+            mine(record);
+            true
+        });
+    }
+    GO_ON
+}
+
+/// Every socket that a process has open, in whatever network namespace: the iterator over open files.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+pub extern "C" fn socket_look(context: *mut c_void) -> i32 {
+    let Some((output, task, file)) = file_iterator(context) else {
+        return 0;
+    };
+    let Some(sock) = socket_of(file).and_then(|socket| socket.follow_some(ask!(offsets.socket_sk))) else {
+        return 0;
+    };
+    let family: u16 = sock.get(ask!(offsets.sock_family));
+    if family != AF_INET && family != AF_INET6 && family != AF_PACKET {
+        return 0;
+    }
+    let Some(record) = small::<Socket>(SOCKET_LOOK) else {
+        return 0;
+    };
+    record.header = header(Task(task), SOCKET_LOOK, size_of::<Record<Socket>>());
+    describe(sock, cookie(sock), &mut record.body);
+    sequence(output, record);
+    0
+}
+
+/// Remembers the running thread's process for a socket.
+#[inline(always)]
+fn remember(cookie: u64) {
+    let task = Task::current();
+    let owner = Owner {
+        start: task.leader_start(),
+        pid: task.tgid(),
+        tid: task.pid(),
+        ids: task.0.follow(ask!(offsets.task_cred)).array(ask!(offsets.cred_uid)),
+    };
+    let _ = OWNERS.insert(cookie, owner, 0);
+}
+
+/// Makes a record one of the process that is remembered for a socket, if one is.
+#[inline(always)]
+fn remembered(cookie: u64, record: &mut Record<Socket>) -> bool {
+    with(&OWNERS, &cookie, |owner| {
+        record.header.start = owner.start;
+        record.header.pid = owner.pid;
+        record.header.tid = owner.tid;
+        record.actor.ids = owner.ids;
+    })
+}
+
+/// Makes a record one of the running thread's process.
+#[inline(always)]
+fn mine(record: &mut Record<Socket>) {
+    let task = Task::current();
+    record.header.start = task.leader_start();
+    record.header.pid = task.tgid();
+    record.header.tid = task.pid();
+    record.actor.ids = task.0.follow(ask!(offsets.task_cred)).array(ask!(offsets.cred_uid));
+}
+
+/// Fills what the kernel's `struct sock` says.
+#[inline(always)]
+fn describe<R: Reach>(sock: At<R>, cookie: u64, body: &mut Socket) {
+    let family: u16 = sock.get(ask!(offsets.sock_family));
+    body.cookie = cookie;
+    body.family = family;
+    body.socket = sock.get(ask!(offsets.sock_type));
+    body.protocol = sock.get(ask!(offsets.sock_protocol));
+    body.state = u16::from(sock.get::<u8>(ask!(offsets.sock_state)));
+    body.netns = sock.follow(ask!(offsets.sock_net)).get(ask!(offsets.net_inum));
+    body.flags = 0;
+    body.error = 0;
+    body.reserved = 0;
+    if family == AF_INET6 {
+        body.local = bytes(sock.array::<u32, 4>(ask!(offsets.sock_local6)));
+        body.remote = bytes(sock.array::<u32, 4>(ask!(offsets.sock_remote6)));
+        let byte: u8 = sock.get(ask!(offsets.sock_v6only));
+        if byte >> (ask!(v6only_bit) & 7) & 1 != 0 {
+            body.flags = Socket::V6ONLY;
+        }
+    } else {
+        body.local = mapped(sock.get(ask!(offsets.sock_local4)));
+        body.remote = mapped(sock.get(ask!(offsets.sock_remote4)));
+    }
+    body.local_port = sock.get(ask!(offsets.sock_local_port));
+    if body.local_port == 0 && ask!(offsets.sock_bound_port) != ABSENT {
+        // A socket that closes has given its port back, and still has it noted.
+        let noted: At<Probed> = At::any(sock.address());
+        body.local_port = u16::from_be(noted.get(ask!(offsets.sock_bound_port)));
+    }
+    body.remote_port = u16::from_be(sock.get(ask!(offsets.sock_remote_port)));
+}
+
+/// An address of IPv4 in the form of IPv6 (RFC 4291, 2.5.5.2).
+#[inline(always)]
+fn mapped(address: u32) -> [u8; 16] {
+    bytes([0, 0, u32::from_be(0xffff), address])
+}
+
+/// Words in network order as they lie in memory.
+#[inline(always)]
+fn bytes(words: [u32; 4]) -> [u8; 16] {
+    let [a, b, c, d] = words.map(u32::to_ne_bytes);
+    [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]]
+}

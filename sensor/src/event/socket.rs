@@ -1,0 +1,376 @@
+//! `socket_bind`, `socket_listen`, `socket_connect`, `socket_accept`, `socket_close`: one body, told five ways.
+
+use std::net::IpAddr;
+
+use sensor_common::wire::{self, socket::Socket as Wire};
+
+use super::{Action, Tail};
+use crate::{
+    field::Field,
+    net::{Exposure, address, transport},
+    record::{Record, Text, Value},
+};
+
+const SERVER: &[Field] = &[
+    Field::NetworkType,
+    Field::NetworkIanaNumber,
+    Field::NetworkTransport,
+    Field::ServerIp,
+    Field::ServerPort,
+    Field::SensorMethod,
+    Field::SensorSocketCookie,
+    Field::SensorSocketNetns,
+    Field::SensorSocketPreexisting,
+    Field::SensorExposure,
+    Field::SensorWildcardAlsoIpv4,
+];
+
+const PEERS: &[Field] = &[
+    Field::EventOutcome,
+    Field::ErrorCode,
+    Field::NetworkType,
+    Field::NetworkIanaNumber,
+    Field::NetworkTransport,
+    Field::NetworkDirection,
+    Field::SourceIp,
+    Field::SourcePort,
+    Field::DestinationIp,
+    Field::DestinationPort,
+    Field::SensorMethod,
+    Field::SensorSocketCookie,
+    Field::SensorSocketNetns,
+    Field::SensorSocketPreexisting,
+];
+
+/// What the catalogue says of `socket_bind`.
+pub const BIND: Action = Action {
+    name: "socket_bind",
+    kind: "event",
+    category: &["network"],
+    types: &["info"],
+    sentence: "A TCP or UDP socket is bound to an address; the port is the real one, also when the kernel chose it.",
+    hooks: "cgroup post_bind4 and post_bind6; for what was there before, the iterator over open files",
+    fields: SERVER,
+    process: true,
+};
+
+/// Of `socket_listen`.
+pub const LISTEN: Action = Action {
+    name: "socket_listen",
+    kind: "event",
+    category: &["network"],
+    types: &["start"],
+    sentence: "A TCP socket starts to listen; also each that listened when the sensor started, marked so.",
+    hooks: "BTF tracepoint inet_sock_set_state; the iterator over open files for ports that nobody bound",
+    fields: SERVER,
+    process: true,
+};
+
+/// Of `socket_connect`.
+pub const CONNECT: Action = Action {
+    name: "socket_connect",
+    kind: "event",
+    category: &["network"],
+    types: &["connection", "start"],
+    sentence: "A TCP connection is made, or failed to be and why; a UDP socket is given an address to talk to.",
+    hooks: "BTF tracepoint inet_sock_set_state; cgroup connect4 and connect6 for UDP",
+    fields: PEERS,
+    process: true,
+};
+
+/// Of `socket_accept`.
+pub const ACCEPT: Action = Action {
+    name: "socket_accept",
+    kind: "event",
+    category: &["network"],
+    types: &["connection", "start"],
+    sentence: "A TCP connection from elsewhere is taken, by the process that accepts it or else uses it first; without a process that did, it is told as the listener's.",
+    hooks: "BTF tracepoint inet_sock_set_state; who: cgroup getpeername4 and getpeername6, which accept(2) runs, the iterator over open files, the end of the connection",
+    fields: PEERS,
+    process: true,
+};
+
+/// Of `socket_close`.
+pub const CLOSE: Action = Action {
+    name: "socket_close",
+    kind: "event",
+    category: &["network"],
+    types: &["connection", "end"],
+    sentence: "A connection ends, a listener stops listening, or a UDP socket that was bound or connected is closed; by who closed it.",
+    hooks: "BTF tracepoint inet_sock_set_state; cgroup sock_release for UDP",
+    fields: &[
+        Field::EventOutcome,
+        Field::ErrorCode,
+        Field::NetworkType,
+        Field::NetworkIanaNumber,
+        Field::NetworkTransport,
+        Field::NetworkDirection,
+        Field::SourceIp,
+        Field::SourcePort,
+        Field::DestinationIp,
+        Field::DestinationPort,
+        Field::ServerIp,
+        Field::ServerPort,
+        Field::SensorSocketCookie,
+        Field::SensorSocketNetns,
+        Field::SensorExposure,
+        Field::SensorWildcardAlsoIpv4,
+    ],
+    process: true,
+};
+
+/// A socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// The kernel's cookie, not used again during a boot.
+    pub cookie: u64,
+    /// Its own address and port; port 0 when it has none.
+    pub local: (IpAddr, u16),
+    /// The other's.
+    pub remote: (IpAddr, u16),
+    /// Inode number of its network namespace.
+    pub netns: u32,
+    /// Of IPv6, whatever its addresses are.
+    pub v6: bool,
+    /// Of IPv6 and IPv4 or one of them; else of packets.
+    pub internet: bool,
+    /// It takes no IPv4.
+    pub v6only: bool,
+    /// A datagram socket.
+    pub datagram: bool,
+    /// Of a protocol that the programs see: TCP, or UDP of either kind.
+    pub hooked: bool,
+    /// The transport protocol's number.
+    pub protocol: u16,
+    /// It failed.
+    pub failed: bool,
+    /// It was a listener.
+    pub listened: bool,
+    /// Why it failed or ended, an errno; 0 for none.
+    pub error: u16,
+    /// Its state, by the kernel's numbers.
+    pub state: u16,
+}
+
+/// See `Socket`.
+pub type SocketBind = Socket;
+/// See `Socket`.
+pub type SocketListen = Socket;
+/// See `Socket`.
+pub type SocketConnect = Socket;
+/// See `Socket`.
+pub type SocketAccept = Socket;
+/// See `Socket`.
+pub type SocketClose = Socket;
+/// See `Socket`.
+pub type SocketLook = Socket;
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const AF_PACKET: u16 = 17;
+const SOCK_STREAM: u16 = 1;
+const SOCK_DGRAM: u16 = 2;
+
+pub(super) fn decode(body: &Wire, _: &Tail<'_>, _: u16) -> Socket {
+    Socket {
+        cookie: body.cookie,
+        local: (address(body.local), body.local_port),
+        remote: (address(body.remote), body.remote_port),
+        netns: body.netns,
+        v6: body.family == AF_INET6,
+        internet: body.family == AF_INET || body.family == AF_INET6,
+        v6only: body.flags & Wire::V6ONLY != 0,
+        datagram: body.socket == SOCK_DGRAM,
+        hooked: body.socket == SOCK_STREAM || (body.socket == SOCK_DGRAM && body.family != AF_PACKET),
+        protocol: body.protocol,
+        failed: body.flags & Wire::FAILED != 0,
+        listened: body.flags & Wire::LISTENED != 0,
+        error: body.error,
+        state: body.state,
+    }
+}
+
+/// The body of a connection that the programs kept until somebody takes it.
+#[must_use]
+pub fn kept(words: [u64; 8]) -> Socket {
+    let body: Wire = zerocopy::transmute!(words);
+    decode(&body, &Tail(&[]), 0)
+}
+
+/// Who began a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// This socket.
+    Here,
+    /// The other end.
+    There,
+}
+
+impl Socket {
+    /// Whether it is one that no hook sees being bound: raw or of packets.
+    #[must_use]
+    pub fn unseen(&self) -> bool {
+        !self.hooked
+    }
+
+    /// Whether it listens.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        self.state == wire::socket::Socket::LISTEN && !self.datagram
+    }
+
+    /// Whether it is connected, or was and isn't closed here yet.
+    #[must_use]
+    pub fn connected(&self) -> bool {
+        use wire::socket::Socket as State;
+        matches!(self.state, State::ESTABLISHED | State::CLOSE_WAIT) && self.remote.1 != 0
+    }
+
+    /// Sets what every event of a socket has.
+    fn set(&self, record: &mut Record) {
+        record.set(Field::SensorSocketCookie, Value::Id(self.cookie));
+        record.set(Field::SensorSocketNetns, Value::Id(u64::from(self.netns)));
+        if !self.internet {
+            // Below the network layer: there are no addresses.
+            record.set(Field::NetworkTransport, "packet");
+            return;
+        }
+        record.set(Field::NetworkType, if self.local.0.is_ipv6() { "ipv6" } else { "ipv4" });
+        record.set(Field::NetworkIanaNumber, Value::Id(u64::from(self.protocol)));
+        if let Some(name) = transport(self.protocol) {
+            record.set(Field::NetworkTransport, name);
+        }
+    }
+
+    /// Sets the address at which it can be reached.
+    pub fn set_server(&self, record: &mut Record) {
+        self.set(record);
+        if !self.internet {
+            return;
+        }
+        let (ip, port) = self.local;
+        // A raw socket has its protocol where others have their port.
+        let port = if self.hooked { port } else { 0 };
+        record.set(Field::ServerIp, text(ip));
+        if port != 0 {
+            record.set(Field::ServerPort, port);
+        }
+        let exposure = Exposure::of(ip);
+        record.set(Field::SensorExposure, exposure.word());
+        if exposure == Exposure::Wildcard && self.v6 {
+            record.set(Field::SensorWildcardAlsoIpv4, !self.v6only);
+        }
+    }
+
+    /// Sets both ends of the connection, and which of them began it.
+    pub fn set_peers(&self, record: &mut Record, began: Side) {
+        self.set(record);
+        let (source, destination, direction) = match began {
+            Side::Here => (self.local, self.remote, "egress"),
+            Side::There => (self.remote, self.local, "ingress"),
+        };
+        record.set(Field::NetworkDirection, direction);
+        set_end(record, Field::SourceIp, Field::SourcePort, source);
+        set_end(record, Field::DestinationIp, Field::DestinationPort, destination);
+    }
+
+    /// Sets whether it went well, and if not why; `certain`: the call can't fail any more.
+    pub fn set_outcome(&self, record: &mut Record, certain: bool) {
+        let outcome = match () {
+            () if self.failed || self.error != 0 => "failure",
+            () if certain => "success",
+            () => "unknown",
+        };
+        record.set(Field::EventOutcome, outcome);
+        if self.error != 0 {
+            let errno = nix::errno::Errno::from_raw(i32::from(self.error));
+            record.set(Field::ErrorCode, Text::from(format!("{errno:?}")));
+        }
+    }
+}
+
+/// An end that isn't chosen yet has neither address nor port.
+fn set_end(record: &mut Record, ip: Field, port: Field, (address, number): (IpAddr, u16)) {
+    if !address.is_unspecified() {
+        record.set(ip, text(address));
+    }
+    if number != 0 {
+        record.set(port, number);
+    }
+}
+
+fn text(ip: IpAddr) -> Text {
+    Text::from(ip.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use sensor_common::wire::SOCKET_CONNECT;
+
+    use super::*;
+    use crate::event::{Fact, decode as decode_record, tests::wire_record};
+
+    fn wire() -> Wire {
+        let mut local = [0; 16];
+        local[10..].copy_from_slice(&[255, 255, 127, 0, 0, 1]);
+        Wire { cookie: 9, local, local_port: 80, remote_port: 4000, family: AF_INET6, ..Wire::default() }
+    }
+
+    fn told(body: &Wire) -> Socket {
+        match decode_record(&wire_record(SOCKET_CONNECT, body, &[])).unwrap().fact {
+            Fact::SocketConnect(socket) => socket,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn ends_are_source_and_destination_by_who_began() {
+        let socket = told(&Wire { remote: wire().local, protocol: 6, netns: 7, ..wire() });
+        for (side, source, destination, direction) in
+            [(Side::Here, 80, 4000, "egress"), (Side::There, 4000, 80, "ingress")]
+        {
+            let mut record = Record::new();
+            socket.set_peers(&mut record, side);
+            assert_eq!(record.get(Field::SourcePort), Some(&Value::U64(source)));
+            assert_eq!(record.get(Field::DestinationPort), Some(&Value::U64(destination)));
+            assert_eq!(record.get(Field::SourceIp), Some(&Value::Text(Text::from("127.0.0.1"))));
+            assert_eq!(record.get(Field::NetworkDirection), Some(&Value::Word(direction)));
+            assert_eq!(
+                record.get(Field::NetworkType),
+                Some(&Value::Word("ipv4")),
+                "a mapped address is IPv4"
+            );
+            assert_eq!(record.get(Field::NetworkTransport), Some(&Value::Word("tcp")));
+        }
+    }
+
+    #[test]
+    fn a_wildcard_of_ipv6_says_whether_it_takes_ipv4() {
+        for (flags, also) in [(0, true), (Wire::V6ONLY, false)] {
+            let mut record = Record::new();
+            told(&Wire { local: [0; 16], flags, ..wire() }).set_server(&mut record);
+            assert_eq!(record.get(Field::SensorExposure), Some(&Value::Word("wildcard")));
+            assert_eq!(record.get(Field::SensorWildcardAlsoIpv4), Some(&Value::Bool(also)));
+        }
+        let mut record = Record::new();
+        told(&Wire { family: AF_INET, ..wire() }).set_server(&mut record);
+        assert_eq!(record.get(Field::SensorExposure), Some(&Value::Word("loopback")));
+        assert_eq!(record.get(Field::SensorWildcardAlsoIpv4), None);
+    }
+
+    #[test]
+    fn failures_have_their_reason_by_name() {
+        for (flags, error, certain, outcome, code) in [
+            (Wire::FAILED, 111, true, "failure", Some("ECONNREFUSED")),
+            (Wire::FAILED, 0, true, "failure", None),
+            (0, 0, true, "success", None),
+            (0, 0, false, "unknown", None),
+            (0, 104, true, "failure", Some("ECONNRESET")),
+        ] {
+            let mut record = Record::new();
+            told(&Wire { flags, error, ..wire() }).set_outcome(&mut record, certain);
+            assert_eq!(record.get(Field::EventOutcome), Some(&Value::Word(outcome)));
+            assert_eq!(record.get(Field::ErrorCode), code.map(|code| Value::Text(Text::from(code))).as_ref());
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! Sockets: whose they are, what is told of them, and what only a look at open files shows.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Pipeline, PipelineError};
+use crate::{
+    event::{
+        self, Action, Actor, Event, Fact, Key, Running, Stamp,
+        socket::{self, Side, Socket},
+    },
+    field::Field,
+    kernel::Batch,
+    record::Record,
+    sockets::{Known, owners},
+};
+
+/// Least time between two looks at all open files, nanoseconds; a host with many is looked at more seldom.
+const LOOK: u64 = 20_000_000;
+/// The share of the time that looks may take: one part in so many.
+const SHARE: u64 = 20;
+/// Least time between looks that nothing asks for, and their share: they show what no hook sees.
+const SELDOM: u64 = 1_000_000_000;
+const SELDOM_SHARE: u64 = 1000;
+/// Most listeners that wait for their port; the others are told without it.
+const UNRESOLVED_MOST: usize = 4096;
+
+/// What waits for a look at all open files.
+#[derive(Default)]
+pub(super) struct Looks {
+    /// Listeners whose port was chosen after they were told.
+    unresolved: Vec<(Stamp, Socket)>,
+    /// Connections that nobody has taken, as of the last second.
+    untaken: HashSet<u64>,
+    /// When the next look may be, nanoseconds since boot.
+    after: u64,
+    /// When the next is due in any case, nanoseconds since boot.
+    due: u64,
+    /// Raw and packet sockets that were told.
+    unseen: HashSet<u64>,
+}
+
+impl Looks {
+    /// Whether something is waiting that is to be told soon.
+    pub(super) fn waiting(&self) -> bool {
+        !self.unresolved.is_empty()
+    }
+}
+
+impl Pipeline<'_> {
+    pub(super) fn take_bind(
+        &mut self,
+        stamp: Stamp,
+        actor: Actor,
+        socket: &Socket,
+    ) -> Result<(), PipelineError> {
+        self.meet(stamp, actor);
+        self.tell_socket(&socket::BIND, stamp, |record| socket.set_server(record))
+    }
+
+    pub(super) fn take_listen(
+        &mut self,
+        stamp: Stamp,
+        actor: Actor,
+        socket: &Socket,
+    ) -> Result<(), PipelineError> {
+        self.meet(stamp, actor);
+        if socket.local.1 == 0 && self.looks.unresolved.len() < UNRESOLVED_MOST {
+            self.looks.unresolved.push((stamp, *socket));
+            return Ok(());
+        }
+        self.sockets.listens(socket, stamp.key);
+        self.tell_socket(&socket::LISTEN, stamp, |record| socket.set_server(record))
+    }
+
+    pub(super) fn take_connect(
+        &mut self,
+        stamp: Stamp,
+        actor: Actor,
+        socket: &Socket,
+    ) -> Result<(), PipelineError> {
+        self.meet(stamp, actor);
+        if !socket.failed {
+            self.sockets.connected(socket.cookie, Known { owner: known(stamp.key), began: Side::Here });
+        }
+        self.tell_socket(&socket::CONNECT, stamp, |record| {
+            socket.set_peers(record, Side::Here);
+            socket.set_outcome(record, !socket.datagram);
+        })
+    }
+
+    /// Without a process that took or used it, a connection is its listener's.
+    pub(super) fn take_accept(
+        &mut self,
+        mut stamp: Stamp,
+        actor: Actor,
+        socket: &Socket,
+    ) -> Result<(), PipelineError> {
+        self.meet(stamp, actor);
+        let mut method = None;
+        if stamp.key.pid == 0
+            && let Some(owner) = self.sockets.listener(socket)
+        {
+            stamp = of(owner, stamp.time);
+            method = Some("listener");
+        }
+        self.sockets.connected(socket.cookie, Known { owner: known(stamp.key), began: Side::There });
+        self.tell_socket(&socket::ACCEPT, stamp, |record| {
+            socket.set_peers(record, Side::There);
+            socket.set_outcome(record, true);
+            if let Some(method) = method {
+                record.set(Field::SensorMethod, method);
+            }
+        })
+    }
+
+    pub(super) fn take_close(
+        &mut self,
+        mut stamp: Stamp,
+        actor: Actor,
+        socket: &Socket,
+    ) -> Result<(), PipelineError> {
+        self.meet(stamp, actor);
+        let known = self.sockets.ended(socket.cookie);
+        self.sockets.stopped(socket.cookie);
+        if stamp.key.pid == 0
+            && let Some(owner) = known.and_then(|known| known.owner)
+        {
+            stamp = of(owner, stamp.time);
+        }
+        self.tell_socket(&socket::CLOSE, stamp, |record| {
+            if socket.listened || socket.remote.1 == 0 {
+                socket.set_server(record);
+            } else {
+                socket.set_peers(record, known.map_or(Side::Here, |known| known.began));
+            }
+            socket.set_outcome(record, true);
+        })
+    }
+
+    /// Takes in who acts on a socket, if that isn't known.
+    fn meet(&mut self, stamp: Stamp, actor: Actor) {
+        if stamp.key.pid == 0 {
+            return;
+        }
+        if self.table.get(stamp.key).is_some() {
+            self.table.acts_as(stamp.key, actor.ids);
+        } else if self.table.known(stamp.key).is_none() {
+            // Its birth was lost.
+            self.adopt(stamp, actor, &Running::default(), false);
+        }
+    }
+
+    fn tell_socket(
+        &mut self,
+        action: &'static Action,
+        stamp: Stamp,
+        set: impl FnOnce(&mut Record),
+    ) -> Result<(), PipelineError> {
+        if stamp.key.pid != 0 {
+            return self.tell_process(action, stamp, set);
+        }
+        let mut record = action.record();
+        set(&mut record);
+        self.deliver(action.name, stamp.time, record)
+    }
+
+    /// What was there before, but for what the rings tell already.
+    pub(super) fn begin_sockets(&mut self, batch: &mut Batch) -> Result<(), PipelineError> {
+        let rows = self.open_sockets()?;
+        // What came since the hooks are there, and is in the look too, is in the rings by now.
+        self.kernel.drain(batch);
+        let fresh: HashSet<u64> = batch
+            .iter()
+            .filter_map(|record| event::decode(record).ok())
+            .filter_map(|event| match event.fact {
+                Fact::SocketBind(it)
+                | Fact::SocketListen(it)
+                | Fact::SocketConnect(it)
+                | Fact::SocketAccept(it) => Some(it.cookie),
+                _ => None,
+            })
+            .collect();
+        // Listeners first: which end of a connection began it shows in them.
+        for (key, thread, socket) in rows.iter().filter(|(.., socket)| socket.listens()) {
+            if !fresh.contains(&socket.cookie) {
+                self.sockets.listens(socket, *key);
+                self.tell_found(&socket::LISTEN, *key, *thread, |record| socket.set_server(record))?;
+            }
+        }
+        for (key, thread, socket) in rows.iter().filter(|(.., socket)| !socket.listens()) {
+            if !fresh.contains(&socket.cookie) {
+                self.begin_socket(*key, *thread, socket)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_socket(&mut self, key: Key, thread: u32, socket: &Socket) -> Result<(), PipelineError> {
+        if socket.unseen() {
+            self.looks.unseen.insert(socket.cookie);
+            return self.tell_found(&socket::BIND, key, thread, |record| socket.set_server(record));
+        }
+        if socket.datagram && (socket.local.1 != 0 || socket.connected()) {
+            self.kernel.remember_socket(socket.cookie, key);
+        }
+        if socket.connected() {
+            // Taken between the hooks and this look: the programs need not tell it any more.
+            let _: Option<[u64; 8]> = self.kernel.take_untaken(socket.cookie);
+            let began = match self.sockets.listener(socket) {
+                Some(_) if !socket.datagram => Side::There,
+                _ => Side::Here,
+            };
+            self.sockets.connected(socket.cookie, Known { owner: Some(key), began });
+            let action = if began == Side::Here { &socket::CONNECT } else { &socket::ACCEPT };
+            return self.tell_found(action, key, thread, |record| {
+                socket.set_peers(record, began);
+                socket.set_outcome(record, true);
+            });
+        }
+        if socket.local.1 != 0 && socket.state == UNCONNECTED {
+            return self.tell_found(&socket::BIND, key, thread, |record| socket.set_server(record));
+        }
+        Ok(())
+    }
+
+    fn tell_found(
+        &mut self,
+        action: &'static Action,
+        key: Key,
+        thread: u32,
+        set: impl FnOnce(&mut Record),
+    ) -> Result<(), PipelineError> {
+        self.counts.found(action.name);
+        let stamp = Stamp { time: self.host.boot_now(), key, thread };
+        self.tell_socket(action, stamp, |record| {
+            set(record);
+            record.set(Field::SensorSocketPreexisting, true);
+        })
+    }
+
+    /// Ports that were chosen late, and connections that were taken in silence; `due`: a second has passed.
+    pub(super) fn look_at_sockets(&mut self, due: bool) -> Result<(), PipelineError> {
+        let mut silent = HashSet::new();
+        if due {
+            let untaken: HashSet<u64> = self.kernel.untaken().into_iter().collect();
+            // What came a moment ago may still be taken aloud.
+            silent = untaken.intersection(&self.looks.untaken).copied().collect();
+            self.looks.untaken = untaken;
+        }
+        let began = self.host.boot_now();
+        let wanted = self.looks.waiting() || !silent.is_empty() || self.looks.due <= began;
+        if self.looks.after > began || !wanted {
+            return Ok(());
+        }
+        let rows = self.open_sockets()?;
+        let now = self.host.boot_now();
+        let took = now.saturating_sub(began);
+        self.looks.after = now.saturating_add(LOOK.max(took.saturating_mul(SHARE)));
+        self.looks.due = now.saturating_add(SELDOM.max(took.saturating_mul(SELDOM_SHARE)));
+        self.tell_unseen(&rows, now)?;
+        let ports: HashMap<u64, &Socket> = rows.iter().map(|(.., socket)| (socket.cookie, socket)).collect();
+        for (stamp, mut socket) in std::mem::take(&mut self.looks.unresolved) {
+            if let Some(found) = ports.get(&socket.cookie) {
+                socket.local = found.local;
+                self.sockets.listens(&socket, stamp.key);
+            }
+            self.tell_socket(&socket::LISTEN, stamp, |record| socket.set_server(record))?;
+        }
+        for (key, thread, socket) in &rows {
+            if silent.contains(&socket.cookie)
+                && let Some(body) = self.kernel.take_untaken(socket.cookie)
+            {
+                self.counts.found(socket::ACCEPT.name);
+                let known = Known { owner: Some(*key), began: Side::There };
+                self.sockets.connected(socket.cookie, known);
+                let stamp = Stamp { time: now, key: *key, thread: *thread };
+                let socket = socket::kept(body);
+                self.tell_socket(&socket::ACCEPT, stamp, |record| {
+                    socket.set_peers(record, Side::There);
+                    socket.set_outcome(record, true);
+                    record.set(Field::SensorMethod, "sweep");
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Raw and packet sockets, which no hook sees.
+    fn tell_unseen(&mut self, rows: &[(Key, u32, Socket)], time: u64) -> Result<(), PipelineError> {
+        let mut there = HashSet::new();
+        for (key, thread, socket) in rows.iter().filter(|(.., socket)| socket.unseen()) {
+            there.insert(socket.cookie);
+            if self.looks.unseen.contains(&socket.cookie) {
+                continue;
+            }
+            self.counts.found(socket::BIND.name);
+            let stamp = Stamp { time, key: *key, thread: *thread };
+            self.tell_socket(&socket::BIND, stamp, |record| {
+                socket.set_server(record);
+                record.set(Field::SensorMethod, "sweep");
+            })?;
+        }
+        self.looks.unseen = there;
+        Ok(())
+    }
+
+    /// What still waits is told as it is.
+    pub(super) fn end_sockets(&mut self) -> Result<(), PipelineError> {
+        for (stamp, socket) in std::mem::take(&mut self.looks.unresolved) {
+            self.tell_socket(&socket::LISTEN, stamp, |record| socket.set_server(record))?;
+        }
+        Ok(())
+    }
+
+    /// All sockets that are open, each once, with whose it is.
+    fn open_sockets(&mut self) -> Result<Vec<(Key, u32, Socket)>, PipelineError> {
+        let mut bytes = std::mem::take(&mut self.rows);
+        let result = self.kernel.look_at_sockets(&mut bytes);
+        let mut broken = 0;
+        let rows = event::decode_rows(&bytes).filter_map(|row| match row {
+            Ok(Event { stamp, fact: Fact::SocketLook(socket), .. }) => {
+                Some((stamp.key, stamp.thread, socket))
+            }
+            _ => {
+                broken += 1;
+                None
+            }
+        });
+        let rows = owners(rows);
+        self.rows = bytes;
+        self.counts.lost("decode", socket::LISTEN.name, "malformed", broken);
+        result.map(|()| rows).map_err(PipelineError::from)
+    }
+}
+
+/// `TCP_CLOSE`, the state of a socket that is neither connected nor listening.
+const UNCONNECTED: u16 = 7;
+
+fn known(key: Key) -> Option<Key> {
+    (key.pid != 0).then_some(key)
+}
+
+fn of(owner: Key, time: u64) -> Stamp {
+    Stamp { time, key: owner, thread: owner.pid }
+}

@@ -1,0 +1,150 @@
+//! Which sockets are open and whose they are: keyed by cookie, bounded, seeded from what was there and kept by events.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
+
+use crate::event::{
+    Key,
+    socket::{Side, Socket},
+};
+
+/// What is known of a socket that is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Whose it is; none where that was never seen.
+    pub owner: Option<Key>,
+    /// Who began the connection.
+    pub began: Side,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Listener {
+    cookie: u64,
+    address: IpAddr,
+    owner: Key,
+}
+
+/// All sockets that matter later.
+#[derive(Default)]
+pub struct Sockets {
+    connected: HashMap<u64, Known>,
+    /// By network namespace and port.
+    listening: HashMap<(u32, u16), Vec<Listener>>,
+    ports: HashMap<u64, (u32, u16)>,
+}
+
+/// Most connections that are remembered, each some 60 bytes; of those above, the end is told without who began.
+const MOST: usize = 262_144;
+/// Most listeners.
+const LISTENERS_MOST: usize = 65_536;
+
+impl Sockets {
+    /// A connection is there.
+    pub fn connected(&mut self, cookie: u64, known: Known) {
+        if self.connected.len() < MOST || self.connected.contains_key(&cookie) {
+            self.connected.insert(cookie, known);
+        }
+    }
+
+    /// It ended.
+    pub fn ended(&mut self, cookie: u64) -> Option<Known> {
+        let known = self.connected.remove(&cookie);
+        if self.connected.len() < self.connected.capacity() / 8 {
+            self.connected.shrink_to(self.connected.len() * 2);
+        }
+        known
+    }
+
+    /// A socket listens.
+    pub fn listens(&mut self, socket: &Socket, owner: Key) {
+        let (address, port) = socket.local;
+        if self.ports.len() < LISTENERS_MOST
+            && self.ports.insert(socket.cookie, (socket.netns, port)).is_none()
+        {
+            let listener = Listener { cookie: socket.cookie, address, owner };
+            self.listening.entry((socket.netns, port)).or_default().push(listener);
+        }
+    }
+
+    /// It listens no more.
+    pub fn stopped(&mut self, cookie: u64) {
+        let Some(place) = self.ports.remove(&cookie) else { return };
+        if let Some(listeners) = self.listening.get_mut(&place) {
+            listeners.retain(|listener| listener.cookie != cookie);
+            if listeners.is_empty() {
+                self.listening.remove(&place);
+            }
+        }
+    }
+
+    /// Whose listener took a connection to this address: the one that is bound to it, else one bound to all.
+    #[must_use]
+    pub fn listener(&self, socket: &Socket) -> Option<Key> {
+        let (address, port) = socket.local;
+        let listeners = self.listening.get(&(socket.netns, port))?;
+        let exact = listeners.iter().find(|listener| listener.address == address);
+        exact
+            .or_else(|| listeners.iter().find(|listener| listener.address.is_unspecified()))
+            .map(|it| it.owner)
+    }
+
+    /// Whether that cookie is known already.
+    #[must_use]
+    pub fn knows(&self, cookie: u64) -> bool {
+        self.connected.contains_key(&cookie) || self.ports.contains_key(&cookie)
+    }
+}
+
+/// Each socket of a look once, with the process that had it first: a child has what its parent had.
+pub fn owners(rows: impl Iterator<Item = (Key, u32, Socket)>) -> Vec<(Key, u32, Socket)> {
+    let mut rows: Vec<_> = rows.collect();
+    rows.sort_by_key(|(key, ..)| key.start);
+    let mut seen = HashSet::new();
+    rows.retain(|(.., socket)| seen.insert(socket.cookie));
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::socket::kept;
+
+    fn socket(cookie: u64, address: &str, port: u16) -> Socket {
+        Socket { cookie, local: (address.parse().unwrap(), port), netns: 1, ..kept([0; 8]) }
+    }
+
+    #[test]
+    fn the_nearest_listener_takes_a_connection() {
+        let mut sockets = Sockets::default();
+        let owner = |pid| Key { pid, start: 1 };
+        sockets.listens(&socket(1, "::", 80), owner(1));
+        sockets.listens(&socket(2, "10.0.0.1", 80), owner(2));
+        assert_eq!(sockets.listener(&socket(3, "10.0.0.1", 80)), Some(owner(2)));
+        assert_eq!(sockets.listener(&socket(3, "10.0.0.2", 80)), Some(owner(1)));
+        assert_eq!(sockets.listener(&socket(3, "10.0.0.2", 81)), None);
+        assert_eq!(sockets.listener(&Socket { netns: 2, ..socket(3, "10.0.0.1", 80) }), None);
+        sockets.stopped(1);
+        assert_eq!(sockets.listener(&socket(3, "10.0.0.2", 80)), None);
+        sockets.stopped(2);
+        assert!(sockets.listening.is_empty() && !sockets.knows(2));
+    }
+
+    #[test]
+    fn a_connection_is_known_until_it_ends() {
+        let mut sockets = Sockets::default();
+        let known = Known { owner: Some(Key { pid: 1, start: 2 }), began: Side::There };
+        sockets.connected(5, known);
+        assert!(sockets.knows(5));
+        assert_eq!(sockets.ended(5), Some(known));
+        assert_eq!(sockets.ended(5), None);
+    }
+
+    #[test]
+    fn a_shared_socket_is_its_oldest_owners() {
+        let row = |pid, start, cookie| (Key { pid, start }, pid, socket(cookie, "::", 1));
+        let rows = owners([row(9, 9, 1), row(3, 3, 1), row(4, 4, 2)].into_iter());
+        assert_eq!(rows.iter().map(|(key, ..)| key.pid).collect::<Vec<_>>(), [3, 4]);
+    }
+}

@@ -1,0 +1,192 @@
+// What a program can do with sockets, step by step: `net tcp a 4 bind a 127.0.0.1 0 listen a port a wait`.
+// Sockets are named by letters. What fails says `failed ERRNO` and goes on.
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_packet.h>
+#include <linux/io_uring.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int fds[128];
+union addr { struct sockaddr any; struct sockaddr_in v4; struct sockaddr_in6 v6; };
+
+static void said(long result) {
+  if (result < 0) printf("failed %d\n", errno);
+  fflush(stdout);
+}
+static socklen_t address(const char *text, const char *port, union addr *to) {
+  memset(to, 0, sizeof *to);
+  if (inet_pton(AF_INET, text, &to->v4.sin_addr) == 1) {
+    to->v4.sin_family = AF_INET;
+    to->v4.sin_port = htons(atoi(port));
+    return sizeof to->v4;
+  }
+  inet_pton(AF_INET6, text, &to->v6.sin6_addr);
+  to->v6.sin6_family = AF_INET6;
+  to->v6.sin6_port = htons(atoi(port));
+  return sizeof to->v6;
+}
+static long ring(struct io_uring_sqe request) {
+  struct io_uring_params p = {0};
+  int fd = syscall(SYS_io_uring_setup, 4, &p);
+  if (fd < 0) return -1;
+  char *sq = mmap(0, p.sq_off.array + p.sq_entries * 4, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQ_RING);
+  char *cq = mmap(0, p.cq_off.cqes + p.cq_entries * sizeof(struct io_uring_cqe), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+                  IORING_OFF_CQ_RING);
+  struct io_uring_sqe *sqes = mmap(0, p.sq_entries * sizeof *sqes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQES);
+  sqes[0] = request;
+  *(unsigned *)(sq + p.sq_off.array) = 0;
+  __atomic_store_n((unsigned *)(sq + p.sq_off.tail), 1, __ATOMIC_RELEASE);
+  if (syscall(SYS_io_uring_enter, fd, 1, 1, IORING_ENTER_GETEVENTS, 0, 0) < 0) return -1;
+  long result = ((struct io_uring_cqe *)(cq + p.cq_off.cqes))->res;
+  close(fd);
+  if (result < 0) { errno = -result; return -1; }
+  return result;
+}
+static void lo_up(void) {
+  int fd = socket(AF_INET, SOCK_DGRAM, 0);
+  struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+  said(ioctl(fd, SIOCSIFFLAGS, &request));
+  close(fd);
+}
+
+static void steps(int n, char **w);
+struct words { int n; char **w; };
+static void *in_thread(void *of) {
+  struct words *words = of;
+  printf("tid %ld\n", (long)syscall(SYS_gettid));
+  fflush(stdout);
+  steps(words->n, words->w);
+  return 0;
+}
+
+static void steps(int n, char **w) {
+  for (int i = 0; i < n;) {
+    char *name = w[i++];
+    int *fd = i < n ? &fds[(unsigned char)w[i][0] & 127] : fds;
+    union addr addr;
+    socklen_t len = sizeof addr;
+#define IS(text) !strcmp(name, text)
+    if (IS("tcp") || IS("udp")) {
+      *fd = socket(w[i + 1][0] == '6' ? AF_INET6 : AF_INET, IS("tcp") ? SOCK_STREAM : SOCK_DGRAM, 0);
+      said(*fd);
+      i += 2;
+    } else if (IS("raw")) {
+      said(*fd = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)), i++;
+    } else if (IS("packet")) {
+      said(*fd = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL))), i++;
+    } else if (IS("v6only")) {
+      said(setsockopt(*fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){1}, 4)), i++;
+    } else if (IS("bind") || IS("ring-bind")) {
+      len = address(w[i + 1], w[i + 2], &addr);
+      said(IS("bind") ? bind(*fd, &addr.any, len)
+                      : ring((struct io_uring_sqe){.opcode = 56, .fd = *fd, .addr = (uintptr_t)&addr, .addr2 = len}));
+      i += 3;
+    } else if (IS("listen")) {
+      said(listen(*fd, 64)), i++;
+    } else if (IS("ring-listen")) {
+      said(ring((struct io_uring_sqe){.opcode = 57, .fd = *fd, .len = 64})), i++;
+    } else if (IS("port")) {
+      getsockname(*fd, &addr.any, &len);
+      printf("port %d\n", ntohs(addr.v4.sin_port));
+      said(0), i++;
+    } else if (IS("connect") || IS("ring-connect")) {
+      if (w[i + 2][0] == '@') {
+        char port[8];
+        union addr of;
+        socklen_t size = sizeof of;
+        getsockname(fds[(unsigned char)w[i + 2][1] & 127], &of.any, &size);
+        snprintf(port, sizeof port, "%d", ntohs(of.v4.sin_port));
+        len = address(w[i + 1], port, &addr);
+      } else {
+        len = address(w[i + 1], w[i + 2], &addr);
+      }
+      said(IS("connect") ? connect(*fd, &addr.any, len)
+                         : ring((struct io_uring_sqe){.opcode = IORING_OP_CONNECT, .fd = *fd, .addr = (uintptr_t)&addr, .off = len}));
+      i += 3;
+    } else if (IS("accept") || IS("accept-null") || IS("ring-accept")) {
+      int *new = &fds[(unsigned char)w[i + 1][0] & 127];
+      if (IS("accept")) *new = accept4(*fd, &addr.any, &len, SOCK_CLOEXEC);
+      else if (IS("accept-null")) *new = accept4(*fd, 0, 0, SOCK_CLOEXEC);
+      else *new = ring((struct io_uring_sqe){.opcode = IORING_OP_ACCEPT, .fd = *fd, .addr = (uintptr_t)&addr,
+                                             .addr2 = (uintptr_t)&len});
+      said(*new);
+      i += 2;
+    } else if (IS("send")) {
+      said(write(*fd, "x", 1)), i++;
+    } else if (IS("recv")) {
+      char byte;
+      said(read(*fd, &byte, 1)), i++;
+    } else if (IS("close")) {
+      said(close(*fd)), i++;
+    } else if (IS("reset")) {
+      struct linger at_once = {1, 0};
+      said(setsockopt(*fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once));
+      said(close(*fd)), i++;
+    } else if (IS("netns")) {
+      said(unshare(CLONE_NEWNET));
+      lo_up();
+    } else if (IS("user")) {
+      said(setresuid(atoi(w[i]), atoi(w[i]), atoi(w[i]))), i++;
+    } else if (IS("fork") || IS("thread")) {
+      struct words inner = {atoi(w[i]), w + i + 1};
+      i += 1 + inner.n;
+      if (IS("thread")) {
+        pthread_t thread;
+        pthread_create(&thread, 0, in_thread, &inner);
+        pthread_join(thread, 0);
+        continue;
+      }
+      fflush(stdout);
+      pid_t child = fork();
+      if (!child) {
+        printf("pid %d\n", getpid());
+        fflush(stdout);
+        steps(inner.n, inner.w);
+        exit(0);
+      }
+      waitpid(child, 0, 0);
+    } else if (IS("many")) { // many PORT COUNT: that many connections to 127.0.0.1, each closed at once
+      len = address("127.0.0.1", w[i], &addr);
+      for (int left = atoi(w[i + 1]); left > 0; left--) {
+        int one = socket(AF_INET, SOCK_STREAM, 0);
+        if (connect(one, &addr.any, len) < 0) said(-1);
+        close(one);
+      }
+      i += 2;
+    } else if (IS("serve")) { // serve SLOT COUNT: accepts that many and closes each
+      for (int left = atoi(w[i + 1]); left > 0; left--) {
+        len = sizeof addr;
+        close(accept4(*fd, &addr.any, &len, 0));
+      }
+      i += 2;
+    } else if (IS("say")) {
+      puts(w[i++]);
+      fflush(stdout);
+    } else if (IS("wait")) {
+      char line[64];
+      if (!fgets(line, sizeof line, stdin)) return;
+    } else {
+      dprintf(2, "net: %s: no such step\n", name);
+      exit(99);
+    }
+  }
+}
+
+int main(int argc, char **argv) {
+  steps(argc - 1, argv + 1);
+  return 0;
+}
