@@ -14,19 +14,16 @@ use aya::{
     maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
     programs::Iter,
 };
-use sensor_common::{
-    loss::{REASONS, SEEN, SLOTS, slot},
-    wire::KINDS,
-};
-
 use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::{
     config,
-    event::{Key, Running, action, touch::Touches},
+    event::{Key, Running, touch::Touches},
 };
 
 pub mod btf;
+mod counters;
+mod coverage;
 mod facts;
 mod load;
 mod marks;
@@ -34,6 +31,8 @@ mod names;
 mod plan;
 mod ring;
 
+pub use counters::Counters;
+pub use coverage::{Coverage, State};
 use facts::Facts;
 use marks::Marks;
 use names::{Names, Watched};
@@ -53,58 +52,6 @@ pub struct Options {
     pub log: bool,
     /// Where cgroups of version 2 are mounted, if anywhere.
     pub cgroup: Option<PathBuf>,
-}
-
-/// How far an event is seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// The hook is attached.
-    Seen,
-    /// The kernel has no such call: nothing is missed.
-    Absent,
-    /// Something isn't seen.
-    Unseen,
-}
-
-impl State {
-    /// Its word in a `coverage` event.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Seen => "seen",
-            Self::Absent => "absent",
-            Self::Unseen => "unseen",
-        }
-    }
-}
-
-/// What became of one hook.
-#[derive(Clone, Debug)]
-pub struct Coverage {
-    /// The event it serves.
-    pub action: &'static str,
-    /// The hook, or the kernel member that a field needs.
-    pub hook: &'static str,
-    /// Whether it is seen.
-    pub state: State,
-    /// Why not; empty when it is.
-    pub reason: String,
-    /// What to do; empty when nothing.
-    pub remedy: &'static str,
-}
-
-impl Coverage {
-    /// A row.
-    #[must_use]
-    pub fn row(
-        action: &'static str,
-        hook: &'static str,
-        state: State,
-        reason: String,
-        remedy: &'static str,
-    ) -> Self {
-        Self { action, hook, state, reason, remedy }
-    }
 }
 
 /// What stands between the sensor and the kernel.
@@ -424,8 +371,7 @@ impl Kernel {
             .map_err(KernelError::Counters)?;
         let map = PerCpuArray::<_, u64>::try_from(map).map_err(KernelError::Counters)?;
         let mut counters = Counters::default();
-        for (at, total) in counters.0.iter_mut().enumerate() {
-            let at = u32::try_from(at).unwrap_or(u32::MAX);
+        for (at, total) in counters.places() {
             let values = map.get(&at, 0).map_err(KernelError::Counters)?;
             *total = values.iter().fold(0, |sum, value| sum.wrapping_add(*value));
         }
@@ -441,44 +387,6 @@ impl Kernel {
     /// Takes the programs out of the kernel; the rings can still be drained.
     pub fn stop(&mut self) {
         load::detach(&mut self.ebpf);
-    }
-}
-
-/// A reading of the programs' counters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counters([u64; SLOTS as usize]);
-
-impl Default for Counters {
-    fn default() -> Self {
-        Self([0; SLOTS as usize])
-    }
-}
-
-impl Counters {
-    /// How many the hooks of a kind saw.
-    #[must_use]
-    pub fn seen(&self, kind: u16) -> u64 {
-        self.at(kind, SEEN)
-    }
-
-    /// What was lost since an earlier reading: the event that it would have been, reason, how many.
-    #[must_use]
-    pub fn lost_since(&self, earlier: &Self) -> Vec<(&'static str, &'static str, u64)> {
-        let mut rows = Vec::new();
-        for (kind, name) in KINDS {
-            let name = action(name);
-            for (reason, word) in REASONS {
-                let count = self.at(*kind, *reason).wrapping_sub(earlier.at(*kind, *reason));
-                if count != 0 {
-                    rows.push((name, *word, count));
-                }
-            }
-        }
-        rows
-    }
-
-    fn at(&self, kind: u16, reason: u32) -> u64 {
-        self.0.get(slot(kind, reason) as usize).copied().unwrap_or(0)
     }
 }
 

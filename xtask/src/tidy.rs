@@ -66,6 +66,7 @@ const PROC_ROOMS: &[&str] = &["procfs", "host"];
 const UNSAFE: &[(&str, &str)] = &[
     ("sensor-ebpf/src/read.rs", "the only reads of kernel and user memory"),
     ("sensor-ebpf/src/read/socket.rs", "its part for sockets"),
+    ("sensor-ebpf/src/read/text.rs", "its part for text"),
     ("sensor/src/kernel/ring.rs", "a ring is registered by a file descriptor that must stay open"),
     ("tests/src/sensor.rs", "the sensor under test must die with the test: a call between fork and exec"),
 ];

@@ -33,15 +33,13 @@ impl Pipeline<'_> {
                 self.look(stamp, &image.running);
                 Ok(())
             }
-            // Told when asked, and never by a ring.
-            Fact::Usage(_) => Ok(()),
             Fact::SocketBind(socket) => self.take_bind(stamp, actor, &socket),
             Fact::SocketListen(socket) => self.take_listen(stamp, actor, &socket),
             Fact::SocketConnect(socket) => self.take_connect(stamp, actor, &socket),
             Fact::SocketAccept(socket) => self.take_accept(stamp, actor, &socket),
             Fact::SocketClose(socket) => self.take_close(stamp, actor, &socket),
             // Only asked for, never told by itself.
-            Fact::SocketLook(_) => Ok(()),
+            Fact::Usage(_) | Fact::SocketLook(_) => Ok(()),
         }
     }
 

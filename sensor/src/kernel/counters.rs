@@ -1,0 +1,51 @@
+//! The programs' counters: what each kind's hooks saw, and what was lost and why.
+
+use sensor_common::{
+    loss::{REASONS, SEEN, SLOTS, slot},
+    wire::KINDS,
+};
+
+use crate::event::action;
+
+/// A reading of the programs' counters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counters([u64; SLOTS as usize]);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self([0; SLOTS as usize])
+    }
+}
+
+impl Counters {
+    /// Each counter with its place in the map.
+    pub(super) fn places(&mut self) -> impl Iterator<Item = (u32, &mut u64)> {
+        (0..SLOTS).zip(&mut self.0)
+    }
+
+    /// How many the hooks of a kind saw.
+    #[must_use]
+    pub fn seen(&self, kind: u16) -> u64 {
+        self.at(kind, SEEN)
+    }
+
+    /// What was lost since an earlier reading: the event that it would have been, reason, how many.
+    #[must_use]
+    pub fn lost_since(&self, earlier: &Self) -> Vec<(&'static str, &'static str, u64)> {
+        let mut rows = Vec::new();
+        for (kind, name) in KINDS {
+            let name = action(name);
+            for (reason, word) in REASONS {
+                let count = self.at(*kind, *reason).wrapping_sub(earlier.at(*kind, *reason));
+                if count != 0 {
+                    rows.push((name, *word, count));
+                }
+            }
+        }
+        rows
+    }
+
+    fn at(&self, kind: u16, reason: u32) -> u64 {
+        self.0.get(slot(kind, reason) as usize).copied().unwrap_or(0)
+    }
+}
