@@ -3,7 +3,9 @@
 use tests::find::Source;
 use tests::program::net;
 use tests::skip::skip;
-use tests::{Running, Sensor, lock, words};
+use tests::{DEADLINE, Running, Sensor, lock, words};
+
+use std::time::{Duration, Instant};
 
 #[test]
 fn no_connection_of_a_storm_is_lost() {
@@ -40,7 +42,13 @@ fn no_connection_of_a_storm_is_lost() {
     let told = |action, pid| sensor.find(action).pid(pid).with("destination.port", port.clone()).all().len();
     assert_eq!(told("socket_connect", client.pid()), EACH);
     assert_eq!(told("socket_accept", server.pid()), EACH);
-    assert_eq!(told("socket_close", client.pid()) + told("socket_close", server.pid()), 2 * EACH);
+    // Where the queue of the listener was full, the kernel sends again, and the end comes later.
+    let ends = || told("socket_close", client.pid()) + told("socket_close", server.pid());
+    let deadline = Instant::now() + DEADLINE;
+    while ends() < 2 * EACH && Instant::now() < deadline {
+        let _ = sensor.watch(Duration::from_millis(100), |_| false);
+    }
+    assert_eq!(ends(), 2 * EACH);
     let account = sensor.stop().account();
     for action in ["socket_connect", "socket_accept", "socket_close"] {
         let of = &account[action];
