@@ -96,9 +96,9 @@ static void steps(int n, char **w) {
                       : ring((struct io_uring_sqe){.opcode = 56, .fd = *fd, .addr = (uintptr_t)&addr, .addr2 = len}));
       i += 3;
     } else if (IS("listen")) {
-      said(listen(*fd, 64)), i++;
+      said(listen(*fd, 4096)), i++;
     } else if (IS("ring-listen")) {
-      said(ring((struct io_uring_sqe){.opcode = 57, .fd = *fd, .len = 64})), i++;
+      said(ring((struct io_uring_sqe){.opcode = 57, .fd = *fd, .len = 4096})), i++;
     } else if (IS("port")) {
       getsockname(*fd, &addr.any, &len);
       printf("port %d\n", ntohs(addr.v4.sin_port));

@@ -1,4 +1,4 @@
-//! Many short connections: each is told, and none is lost.
+//! Many short connections: each that is made and taken is told, and none is lost.
 
 use tests::find::Source;
 use tests::program::net;
@@ -40,7 +40,7 @@ fn no_connection_of_a_storm_is_lost() {
     let told = |action, pid| sensor.find(action).pid(pid).with("destination.port", port.clone()).all().len();
     assert_eq!(told("socket_connect", client.pid()), EACH);
     assert_eq!(told("socket_accept", server.pid()), EACH);
-    assert_eq!(told("socket_close", client.pid()) + told("socket_close", server.pid()), 2 * EACH);
+    assert_eq!(told("socket_close", server.pid()), EACH);
     let account = sensor.stop().account();
     for action in ["socket_connect", "socket_accept", "socket_close"] {
         let of = &account[action];
