@@ -216,8 +216,9 @@ fn matrix_of(
     let (mut cases, mut faults) = (Vec::new(), Vec::new());
     // A file system that is mounted in another mount namespace is watched from the first exec on it (docs/limits.md).
     let first = actor_at(root.join("first"));
-    program::done(&first, words![]);
+    let mut running = Running::idle(&first);
     sensor.find("exec").exe(&first).wait();
+    running.end();
     for (number, way) in WAYS.iter().enumerate().filter(|(_, way)| wanted(way)) {
         for who in [Itself, Child, Parent, Stranger] {
             let folder = root.join(format!("{number}-{who:?}"));

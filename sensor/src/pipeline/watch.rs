@@ -37,8 +37,13 @@ impl Pipeline<'_> {
         if self.spaces.len() >= MOST {
             self.spaces.clear();
         }
-        self.spaces.insert(space, now);
-        let mounts = self.reader.mounts(pid);
-        self.kernel.mounted(mounts.into_iter());
+        // It may be gone by now, so others that live there are asked too; if all are, the next is the occasion.
+        let others = self.table.iter().filter(|other| other.actor.mount_namespace() == space);
+        let pids = std::iter::once(pid).chain(others.map(|other| other.key.pid).take(4));
+        let mounts = pids.map(|pid| self.reader.mounts(pid)).find(|mounts| !mounts.is_empty());
+        if let Some(mounts) = mounts {
+            self.spaces.insert(space, now);
+            self.kernel.mounted(mounts.into_iter());
+        }
     }
 }
