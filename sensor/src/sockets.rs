@@ -89,12 +89,6 @@ impl Sockets {
             .or_else(|| listeners.iter().find(|listener| listener.address.is_unspecified()))
             .map(|it| it.owner)
     }
-
-    /// Whether that cookie is known already.
-    #[must_use]
-    pub fn knows(&self, cookie: u64) -> bool {
-        self.connected.contains_key(&cookie) || self.ports.contains_key(&cookie)
-    }
 }
 
 /// Each socket of a look once, with the process that had it first: a child has what its parent had.
@@ -128,7 +122,7 @@ mod tests {
         sockets.stopped(1);
         assert_eq!(sockets.listener(&socket(3, "10.0.0.2", 80)), None);
         sockets.stopped(2);
-        assert!(sockets.listening.is_empty() && !sockets.knows(2));
+        assert!(sockets.listening.is_empty() && sockets.ports.is_empty());
     }
 
     #[test]
@@ -136,7 +130,6 @@ mod tests {
         let mut sockets = Sockets::default();
         let known = Known { owner: Some(Key { pid: 1, start: 2 }), began: Side::There };
         sockets.connected(5, known);
-        assert!(sockets.knows(5));
         assert_eq!(sockets.ended(5), Some(known));
         assert_eq!(sockets.ended(5), None);
     }

@@ -127,8 +127,16 @@ pub(super) fn telling(ebpf: &Ebpf) -> impl Iterator<Item = (&'static str, RawFd)
         .flat_map(|hook| hook.programs.iter().map(move |program| (hook, program)))
         .filter_map(|(hook, (name, attach))| {
             let fd = ebpf.program(name)?.fd().ok()?;
-            let action = hook.actions.first().filter(|_| !matches!(attach, Attach::Tasks | Attach::Files))?;
-            Some((*action, fd.as_fd().as_raw_fd()))
+            if matches!(attach, Attach::Tasks | Attach::Files) {
+                return None;
+            }
+            // Of a program that tells several events it can't be known which one it would have been.
+            let own = hook.actions.iter().find(|action| **action == *name);
+            let action = own.or(match hook.actions {
+                [only] => Some(only),
+                _ => None,
+            });
+            Some((action.map_or("unknown", |action| *action), fd.as_fd().as_raw_fd()))
         })
 }
 
