@@ -163,6 +163,16 @@ offsets! {
     uring_rename_old: "io_rename" ["oldpath"] May, "names lost through io_uring";
     uring_rename_new: "io_rename" ["newpath"] May, "names lost through io_uring";
     filename_name: "filename" ["name"] May, "names lost through io_uring";
+    sock_family: "sock" ["__sk_common.skc_family"] May, "addresses of network bytes";
+    sock_protocol: "sock" ["sk_protocol"] May, "protocols of network bytes";
+    sock_net: "sock" ["__sk_common.skc_net.net"] May, "network namespaces of network bytes";
+    sock_local4: "sock" ["__sk_common.skc_rcv_saddr"] May, "addresses of network bytes";
+    sock_remote4: "sock" ["__sk_common.skc_daddr"] May, "addresses of network bytes";
+    sock_local6: "sock" ["__sk_common.skc_v6_rcv_saddr"] May, "IPv6 addresses of network bytes";
+    sock_remote6: "sock" ["__sk_common.skc_v6_daddr"] May, "IPv6 addresses of network bytes";
+    sock_local_port: "sock" ["__sk_common.skc_num"] May, "ports of network bytes";
+    sock_remote_port: "sock" ["__sk_common.skc_dport"] May, "ports of network bytes";
+    inet_local_port: "inet_sock" ["inet_sport"] May, "own ports of TCP sockets that ended";
 }
 
 /// What the programs are told.

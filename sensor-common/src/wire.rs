@@ -10,6 +10,7 @@ pub mod exit;
 pub mod fork;
 pub mod image;
 pub mod name;
+pub mod traffic;
 
 /// Expands `$use!` with one row a kind: `id CONST module Type`. Whatever enumerates kinds is made from it.
 #[macro_export]

@@ -1,12 +1,17 @@
 //! Every map.
 
 use aya_ebpf::{
-    macros::map,
+    btf_maps::SkStorage,
+    macros::{btf_map, map},
     maps::{Array, LruHashMap, PerCpuArray, RingBuf},
 };
 use sensor_common::{
     loss::SLOTS,
-    wire::{Actor, Header, KINDS, MAX_RECORD, TEXT, exec::Exec},
+    wire::{
+        Actor, Header, KINDS, MAX_RECORD, TEXT,
+        exec::Exec,
+        traffic::{Traffic, Unaccounted},
+    },
 };
 
 /// A record with its text, built here before it goes into a ring.
@@ -75,3 +80,15 @@ pub static THREADS: LruHashMap<u32, [u64; 2]> = LruHashMap::with_max_entries(163
 /// 1 while the reader sleeps long: who puts the first record into the bulk ring wakes it, and sets 0.
 #[map]
 pub static QUIET: Array<u32> = Array::with_max_entries(1, 0);
+
+/// What each socket sent and received, kept beside it for as long as it lives.
+#[btf_map]
+pub static SOCKETS: SkStorage<Traffic> = SkStorage::new();
+
+/// What no socket's counters could take.
+#[map]
+pub static UNACCOUNTED: Array<Unaccounted> = Array::with_max_entries(1, 0);
+
+/// Counters of sockets that changed, when they are asked for, and of those that ended.
+#[map]
+pub static TRAFFIC: RingBuf = RingBuf::with_byte_size(4 * 1024 * 1024, 0);

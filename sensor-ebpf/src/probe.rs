@@ -5,3 +5,4 @@ mod exit;
 mod fork;
 mod image;
 mod name;
+mod traffic;
