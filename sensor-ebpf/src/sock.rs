@@ -4,7 +4,11 @@
 //! several CPUs at once: no reference is ever made to one. Counters are added to by an atomic
 //! instruction; of what else is written, any value that was ever there will do.
 
-use core::{arch::asm, ffi::c_void, ptr};
+use core::{
+    arch::asm,
+    ffi::c_void,
+    ptr::{self, NonNull},
+};
 
 use aya_ebpf::{
     bindings::{BPF_RB_NO_WAKEUP, BPF_SK_STORAGE_GET_F_CREATE},
@@ -33,7 +37,7 @@ fn add(counter: *mut u64, by: u64) {
 
 /// The counters beside a socket.
 #[derive(Clone, Copy)]
-pub struct Counters(*mut Traffic);
+pub struct Counters(NonNull<Traffic>);
 
 /// The kernel's address of a socket as a program is given it, for the helpers that take one.
 #[derive(Clone, Copy)]
@@ -83,7 +87,7 @@ impl Socket {
         let map = ptr::from_ref(&SOCKETS).cast_mut().cast();
         // SAFETY: the verifier knows the types of all three; `first` is read by the kernel only.
         let value = unsafe { helper::bpf_sk_storage_get(map, self.0, first.cast(), flags) };
-        if value.is_null() { None } else { Some(Counters(value.cast())) }
+        NonNull::new(value.cast()).map(Counters)
     }
 }
 
@@ -109,13 +113,39 @@ pub fn first<const SENT: bool>(context: &SkBuffContext, socket: Socket) -> Optio
         cookie: unsafe { helper::bpf_get_socket_cookie(context.skb.skb.cast()) },
         ..Traffic::default()
     };
-    describe(socket.at(), &mut row);
+    outline(socket, &mut row);
     // TCP also answers on its own, in whatever process is interrupted.
     if SENT && row.protocol != IPPROTO_TCP {
         let task = Task::current();
         (row.pid, row.start) = (task.tgid(), task.leader_start());
     }
     socket.begin(row)
+}
+
+/// What the first packet's program may know of its socket; the rest is read when it is told.
+#[inline(always)]
+fn outline(socket: Socket, row: &mut Traffic) {
+    // SAFETY: a helper that takes a packet's socket.
+    let sk = unsafe { helper::bpf_sk_fullsock(socket.0.cast()) };
+    if sk.is_null() {
+        return;
+    }
+    // SAFETY: words of a socket as the verifier knows it, one load for each.
+    unsafe {
+        row.family = ptr::read_volatile(&raw const (*sk).family) as u16;
+        row.protocol = ptr::read_volatile(&raw const (*sk).protocol) as u16;
+        row.local_port = ptr::read_volatile(&raw const (*sk).src_port) as u16;
+        row.remote_port_be = ptr::read_volatile(&raw const (*sk).dst_port);
+        if row.family == IPV6 {
+            for at in 0..4 {
+                row.local[at] = ptr::read_volatile(&raw const (*sk).src_ip6[at]);
+                row.remote[at] = ptr::read_volatile(&raw const (*sk).dst_ip6[at]);
+            }
+        } else {
+            row.local[0] = ptr::read_volatile(&raw const (*sk).src_ip4);
+            row.remote[0] = ptr::read_volatile(&raw const (*sk).dst_ip4);
+        }
+    }
 }
 
 /// What is told of a socket beside its counters.
@@ -151,17 +181,18 @@ impl Counters {
     /// Counts a packet; false when the socket has told its last numbers already.
     #[inline(always)]
     pub fn count<const SENT: bool>(self, bytes: u64) -> bool {
+        let value = self.0.as_ptr();
         // SAFETY: members of a value that stays while the program runs; only their addresses are taken.
         unsafe {
-            if ptr::read_volatile(&raw const (*self.0).flags) & Traffic::ENDED != 0 {
+            if ptr::read_volatile(&raw const (*value).flags) & Traffic::ENDED != 0 {
                 return false;
             }
             if SENT {
-                add(&raw mut (*self.0).tx_bytes, bytes);
-                add(&raw mut (*self.0).tx_packets, 1);
+                add(&raw mut (*value).tx_bytes, bytes);
+                add(&raw mut (*value).tx_packets, 1);
             } else {
-                add(&raw mut (*self.0).rx_bytes, bytes);
-                add(&raw mut (*self.0).rx_packets, 1);
+                add(&raw mut (*value).rx_bytes, bytes);
+                add(&raw mut (*value).rx_packets, 1);
             }
         }
         true
@@ -171,7 +202,8 @@ impl Counters {
     #[inline(always)]
     pub fn iterated(context: *mut c_void) -> Option<(Self, At<Typed>)> {
         let (socket, value) = (given::<2>(context)?, given::<3>(context)?);
-        Some((Self(ptr::with_exposed_provenance_mut(value.address() as usize)), socket))
+        let value = NonNull::new(ptr::with_exposed_provenance_mut(value.address() as usize))?;
+        Some((Self(value), socket))
     }
 
     /// Tells what changed since it was last told.
@@ -188,7 +220,7 @@ impl Counters {
     #[inline(always)]
     pub fn end(self, socket: Socket) {
         // SAFETY: as in `count`.
-        unsafe { ptr::write_volatile(&raw mut (*self.0).flags, Traffic::ENDED) };
+        unsafe { ptr::write_volatile(&raw mut (*self.0.as_ptr()).flags, Traffic::ENDED) };
         let mut row = self.copy();
         describe(socket.at(), &mut row);
         if row.local_port == 0 {
@@ -205,7 +237,7 @@ impl Counters {
         let given = output(&TRAFFIC, row, size_of::<Traffic>() as u32, u64::from(BPF_RB_NO_WAKEUP));
         if given {
             // SAFETY: as in `count`.
-            unsafe { ptr::write_volatile(&raw mut (*self.0).told, row.counters()) };
+            unsafe { ptr::write_volatile(&raw mut (*self.0.as_ptr()).told, row.counters()) };
         }
         given
     }
@@ -214,7 +246,7 @@ impl Counters {
     #[inline(always)]
     fn copy(self) -> Traffic {
         // SAFETY: as in `count`; volatile, as no word may be read in two halves.
-        let word = |at| unsafe { ptr::read_volatile(self.0.cast::<u64>().add(at)) };
+        let word = |at| unsafe { ptr::read_volatile(self.0.as_ptr().cast::<u64>().add(at)) };
         let words: [u64; size_of::<Traffic>() / size_of::<u64>()] = core::array::from_fn(word);
         zerocopy::transmute!(words)
     }

@@ -27,6 +27,7 @@ pub mod loss;
 pub mod name;
 pub mod process_snapshot;
 pub mod touch;
+pub mod traffic;
 
 /// When something was seen, and which process it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

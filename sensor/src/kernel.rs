@@ -27,18 +27,22 @@ use crate::{
 };
 
 pub mod btf;
+mod call;
 mod facts;
 mod load;
 mod marks;
 mod names;
 mod plan;
 mod ring;
+mod traffic;
 
 use facts::Facts;
 use marks::Marks;
 use names::{Names, Watched};
 pub use ring::Batch;
 use ring::Ring;
+pub use traffic::Reading;
+use traffic::Sockets;
 
 /// What can be chosen about the programs.
 #[derive(Clone, Debug)]
@@ -131,6 +135,8 @@ pub enum KernelError {
     Quiet(#[source] MapError),
     #[error("reading the programs' counters")]
     Counters(#[source] MapError),
+    #[error("reading the counters of sockets")]
+    Traffic(#[source] Box<dyn Error + Send + Sync>),
 }
 
 /// The programs at work.
@@ -138,6 +144,7 @@ pub struct Kernel {
     ebpf: Ebpf,
     urgent: Ring,
     bulk: Ring,
+    sockets: Sockets,
     marks: Option<Marks>,
     names: Option<Names>,
     mounts: Option<AsyncFd<File>>,
@@ -157,6 +164,7 @@ impl Kernel {
         let mut ebpf = load::object(&facts, options, names.is_none())?;
         let urgent = ring(&mut ebpf, "URGENT")?;
         let bulk = ring(&mut ebpf, "BULK")?;
+        let sockets = Sockets::new(&mut ebpf)?;
         let quiet = quiet(&mut ebpf)?;
         let log = match options.log {
             true => Some(
@@ -177,7 +185,7 @@ impl Kernel {
             )
         }));
         let marks = marks(&mut coverage);
-        Ok(Self { ebpf, urgent, bulk, marks, names, mounts: None, quiet, coverage, log })
+        Ok(Self { ebpf, urgent, bulk, sockets, marks, names, mounts: None, quiet, coverage, log })
     }
 
     /// What is seen, by which hook.
@@ -250,6 +258,7 @@ impl Kernel {
     pub fn drain(&mut self, batch: &mut Batch) {
         self.urgent.drain(batch);
         self.bulk.drain(batch);
+        self.sockets.drain();
         batch.sort();
         if let Some(log) = &mut self.log {
             log.flush();
@@ -339,6 +348,14 @@ impl Kernel {
             *total = values.iter().fold(0, |sum, value| sum.wrapping_add(*value));
         }
         Ok(counters)
+    }
+
+    /// What sockets sent and received since this was last asked.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn traffic(&mut self) -> Result<Reading, KernelError> {
+        self.sockets.read(&mut self.ebpf).map_err(KernelError::Traffic)
     }
 
     /// The attached programs that tell of an event, with their descriptors: `/proc/self/fdinfo` says how often

@@ -4,12 +4,15 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    programs::{BtfTracePoint, Iter, Program, ProgramError, RawTracePoint, TracePoint},
+    programs::{
+        BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, Iter, Program, ProgramError,
+        RawTracePoint, TracePoint,
+    },
 };
 use zerocopy::IntoBytes;
 
 use super::{
-    Coverage, KernelError, Options, State,
+    Coverage, KernelError, Options, State, call,
     facts::Facts,
     plan::{Attach, CALLS, HOOKS, Hook, Outcome, refusal},
 };
@@ -91,7 +94,25 @@ fn attach_program(
         }
         // Attached anew for each reading.
         Attach::Tasks => once(<&mut Iter>::try_from(program)?.load("task", btf))?,
+        Attach::Sockets => once(<&mut Iter>::try_from(program)?.load("bpf_sk_storage_map", btf))?,
+        Attach::Sent => attach_packets(program.try_into()?, CgroupSkbAttachType::Egress)?,
+        Attach::Received => attach_packets(program.try_into()?, CgroupSkbAttachType::Ingress)?,
+        Attach::Closed => {
+            let program: &mut CgroupSock = program.try_into()?;
+            once(program.load())?;
+            program.attach(call::cgroup_root()?, CgroupAttachMode::Single)?;
+        }
     }
+    Ok(())
+}
+
+/// A link stands beside those of others, whatever its mode.
+fn attach_packets(
+    program: &mut CgroupSkb,
+    direction: CgroupSkbAttachType,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    once(program.load())?;
+    program.attach(call::cgroup_root()?, direction, CgroupAttachMode::Single)?;
     Ok(())
 }
 
@@ -111,7 +132,8 @@ pub(super) fn telling(ebpf: &Ebpf) -> impl Iterator<Item = (&'static str, RawFd)
         .flat_map(|hook| hook.programs.iter().map(move |program| (hook, program)))
         .filter_map(|(hook, (name, attach))| {
             let fd = ebpf.program(name)?.fd().ok()?;
-            let action = hook.actions.first().filter(|_| *attach != Attach::Tasks)?;
+            let asked = matches!(attach, Attach::Tasks | Attach::Sockets);
+            let action = hook.actions.first().filter(|_| !asked)?;
             Some((*action, fd.as_fd().as_raw_fd()))
         })
 }
@@ -125,6 +147,8 @@ pub(super) fn detach(ebpf: &mut Ebpf) {
             Program::RawTracePoint(program) => program.unload(),
             Program::TracePoint(program) => program.unload(),
             Program::Iter(program) => program.unload(),
+            Program::CgroupSkb(program) => program.unload(),
+            Program::CgroupSock(program) => program.unload(),
             _ => Ok(()),
         };
     }

@@ -15,6 +15,14 @@ pub(super) enum Attach {
     Syscall(&'static str),
     /// As an iterator over tasks.
     Tasks,
+    /// As an iterator over the sockets that have counters.
+    Sockets,
+    /// To the root of the cgroups: what sockets send.
+    Sent,
+    /// To the root of the cgroups: what sockets receive.
+    Received,
+    /// To the root of the cgroups: sockets that are closed.
+    Closed,
 }
 
 /// One hook: programs that serve an event together.
@@ -32,7 +40,7 @@ pub(super) struct Hook {
     pub(super) without: &'static str,
 }
 
-use Attach::{Raw, Syscall, Tasks, Typed};
+use Attach::{Closed, Raw, Received, Sent, Sockets, Syscall, Tasks, Typed};
 
 /// Every hook. The order is that of attaching: ends before beginnings, so that nothing begins unseen and ends seen.
 pub(super) const HOOKS: &[Hook] = &[
@@ -63,6 +71,34 @@ pub(super) const HOOKS: &[Hook] = &[
         programs: &[("image", Tasks)],
         must: true,
         without: "the images of what runs already, and names lost by a way that no hook sees",
+    },
+    Hook {
+        actions: &["usage"],
+        name: "iter/bpf_sk_storage_map",
+        programs: &[("sockets", Sockets)],
+        must: false,
+        without: "network bytes of a socket before it ends",
+    },
+    Hook {
+        actions: &["usage"],
+        name: "tp_btf/tcp_destroy_sock",
+        programs: &[("tcp_end", Typed("tcp_destroy_sock"))],
+        must: false,
+        without: "the last network bytes of a TCP socket that ended",
+    },
+    Hook {
+        actions: &["usage"],
+        name: "cgroup/sock_release",
+        programs: &[("closed", Closed)],
+        must: false,
+        without: "the last network bytes of a socket, not of TCP, that ended",
+    },
+    Hook {
+        actions: &["usage"],
+        name: "cgroup_skb",
+        programs: &[("sent", Sent), ("received", Received)],
+        must: false,
+        without: "network bytes",
     },
 ];
 
@@ -140,7 +176,7 @@ pub(super) fn refusal(hook: &Hook, facts: &Facts) -> Option<Outcome> {
             "this kernel's io_uring can't unlink or rename, or doesn't tell".to_owned(),
             "nothing to do",
         )),
-        Typed(_) | Raw(_) | Tasks => None,
+        Typed(_) | Raw(_) | Tasks | Sockets | Sent | Received | Closed => None,
     })
 }
 
