@@ -22,6 +22,7 @@ mod exec;
 mod lab;
 mod latency;
 mod lines;
+mod net;
 mod number;
 mod pin;
 mod quiet;
@@ -30,6 +31,7 @@ mod rest;
 mod sensor;
 mod storm;
 mod syscall;
+mod traffic;
 
 /// Options of `bench`.
 #[derive(Debug, clap::Args)]
@@ -60,6 +62,8 @@ enum What {
     Rest(rest::Args),
     /// How soon an event is on standard output.
     Latency(latency::Args),
+    /// Small datagrams and streams over loopback.
+    Net(net::Args),
 }
 
 /// Runs the task.
@@ -77,6 +81,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         What::Syscall(args) => syscall::run(&lab, args, &mut quiet, &mut report)?,
         What::Rest(args) => rest::run(&lab, args, &mut quiet, &mut report)?,
         What::Latency(args) => latency::run(&lab, args, &mut report)?,
+        What::Net(args) => net::run(&lab, args, &mut quiet, &mut report)?,
     }
     if let Some(path) = &args.json {
         report.write(path)?;
