@@ -3,6 +3,8 @@
      mover udp4|udp6 COUNT            datagrams of 100 bytes, each received
      mover HOW4|HOW6 BYTES            one TCP stream; HOW: write, sendfile, splice, uring, shared
      mover veth4|veth6 BYTES          the same by write, from one namespace to another
+     mover many4 COUNT                as many UDP sockets, which each send 72 bytes; "ready", and they stay
+                                      until standard input ends
    Lines: "netns N", "sender COOKIE", "receiver COOKIE", "interface RX_BYTES RX_PACKETS TX_BYTES TX_PACKETS". */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -275,6 +277,38 @@ static void between(long bytes)
     say_interface("here");
 }
 
+/* Several processes, as one may not have so many files. */
+static void many(long count)
+{
+    const long each = 15000;
+    int done[2];
+    char byte = 0;
+    struct sockaddr_in6 sink;
+    make(SOCK_DGRAM, "127.0.0.1", 4002);
+    socklen_t length = address(&sink, "127.0.0.1", 4002);
+    CHECK(pipe(done));
+    long children = 0;
+    for (; children * each < count; children++) {
+        if (CHECK(fork()))
+            continue;
+        char own[32];
+        snprintf(own, sizeof own, "127.1.%ld.1", children);
+        for (long i = 0; i < each && children * each + i < count; i++) {
+            int fd = make(SOCK_DGRAM, own, 20000 + i);
+            CHECK(sendto(fd, block, 72, 0, (struct sockaddr *)&sink, length));
+        }
+        CHECK(write(done[1], &byte, 1));
+        CHECK(read(0, &byte, 1));
+        _exit(0);
+    }
+    for (long i = 0; i < children; i++)
+        CHECK(read(done[0], &byte, 1));
+    printf("ready\n");
+    fflush(stdout);
+    while (wait(0) > 0)
+        ;
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 3)
@@ -290,6 +324,10 @@ int main(int argc, char **argv)
     fflush(stdout);
     if (!strcmp(how, "veth")) {
         between(count);
+        return 0;
+    }
+    if (!strcmp(how, "many")) {
+        many(count);
         return 0;
     }
     if (!strcmp(how, "udp")) {

@@ -3,9 +3,10 @@
 
 use std::{
     collections::HashMap,
+    io::{BufRead, BufReader},
     net::{IpAddr, Ipv4Addr, UdpSocket},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -71,7 +72,10 @@ impl Accounts {
         assert_eq!((reading.rest.refused, reading.rest.full), (0, 0));
         for row in reading.sockets {
             let (last, sum) = self.sockets.entry(row.cookie).or_insert((row, Amount::default()));
-            assert!(!last.ended || last.cookie != row.cookie || *sum == Amount::default(), "told after its end");
+            assert!(
+                !last.ended || last.cookie != row.cookie || *sum == Amount::default(),
+                "told after its end"
+            );
             *sum = sum.plus(row.news());
             *last = row;
             assert_eq!(*sum, row.total, "what is new sums up to the total");
@@ -179,11 +183,14 @@ fn stream(how: &str) {
     accounts.until_ended(&[moved.sender, receiver]);
     let (sender, receiver) = (accounts.of(moved.sender), accounts.of(receiver));
     let headers = if how.ends_with('6') { TCP6 } else { TCP4 };
-    // The connection's first packets have more options, and its first ones came before the receiver had a socket.
-    let most = BYTES + sender.total.tx_packets * (headers + 40);
-    let least = BYTES + sender.total.tx_packets * headers;
-    assert!((least..=most).contains(&sender.total.tx_bytes), "{how}: {sender:?}");
-    assert!((BYTES..=most).contains(&receiver.total.rx_bytes), "{how}: {receiver:?}");
+    // Some of it may have been sent twice, and the connection's first packets came before the receiver had a socket.
+    assert!(sender.total.tx_bytes >= BYTES + sender.total.tx_packets * headers, "{how}: {sender:?}");
+    assert!(
+        receiver.total.rx_bytes >= BYTES + (receiver.total.rx_packets - 1) * headers,
+        "{how}: {receiver:?}"
+    );
+    assert_near(sender.total.tx_bytes, BYTES);
+    assert_near(receiver.total.rx_bytes, BYTES);
     assert_eq!((sender.protocol, sender.netns, receiver.netns), (6, moved.netns, moved.netns));
     assert_eq!((sender.remote.unwrap().port(), receiver.local.port()), (4003, 4003));
     assert_eq!(sender.local, receiver.remote.unwrap());
@@ -192,7 +199,10 @@ fn stream(how: &str) {
     assert_near(all.tx_bytes, tx_bytes);
     assert_near(all.rx_bytes, rx_bytes);
     // The last acknowledgement is of a connection that has no socket any more.
-    assert!(tx_packets - all.tx_packets <= 2 && rx_packets - all.rx_packets <= 2, "{how}: {all:?}");
+    assert!(rx_packets - all.rx_packets <= 1 && rx_bytes - all.rx_bytes <= headers, "{how}: {all:?}");
+    // What is cut into segments behind the counter has one header there.
+    let segments = tx_packets - all.tx_packets;
+    assert!(tx_bytes - all.tx_bytes <= segments * headers, "{how}: {all:?}");
 }
 
 #[test]
@@ -261,46 +271,45 @@ fn a_reading_tells_what_is_new_and_who_sends() {
     assert_eq!(own(&accounts), None, "nothing is new");
 }
 
-/// Many sockets, each of which has something new: the time of one reading.
+/// Many sockets, each of which has something new: the time of one reading, and what is left when they end.
 #[test]
 fn a_hundred_thousand_sockets_are_read_in_little_time() {
-    const SOCKETS: usize = 100_000;
+    const SOCKETS: u64 = 100_000;
     let Some(mut accounts) = Accounts::open() else { return };
-    let (_, hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
-    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, hard.max(SOCKETS as u64 + 1000), hard.max(SOCKETS as u64 + 1000)).unwrap();
-    let sink = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let to = sink.local_addr().unwrap();
-    // Each address of 127.0.0.0/8 has ports of its own.
-    let open = |at: usize| {
-        let octets = [127, 1, (at / 20_000) as u8, 1];
-        UdpSocket::bind((Ipv4Addr::from(octets), 20_000 + (at % 20_000) as u16)).unwrap()
-    };
-    let sockets: Vec<_> = (0..SOCKETS).map(open).collect();
-    accounts.read();
-    for round in 0..2 {
-        for socket in &sockets {
-            socket.send_to(&[0; 72], to).unwrap();
-        }
-        let before = cpu();
-        let reading = accounts.kernel.traffic().unwrap();
-        let took = cpu() - before;
-        eprintln!("round {round}: {} rows read in {took:?} of CPU", reading.sockets.len());
-        let mine = |row: &&Traffic| row.news() == Amount { tx_bytes: 100, tx_packets: 1, ..Amount::default() };
-        assert!(reading.sockets.iter().filter(mine).count() >= SOCKETS);
-        assert!(took < Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 }), "{took:?}");
-    }
+    let mut child = Command::new(mover())
+        .args(["many4", &SOCKETS.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut said = lines.map_while(Result::ok);
+    let netns: u32 = said.next().unwrap().strip_prefix("netns ").unwrap().parse().unwrap();
+    assert_eq!(said.next().as_deref(), Some("ready"));
     let before = cpu();
-    accounts.kernel.traffic().unwrap();
-    eprintln!("all idle: {:?} of CPU", cpu() - before);
-    // What ends in the same moment is not lost either.
-    drop(sockets);
     let reading = accounts.kernel.traffic().unwrap();
-    let ended = reading.sockets.iter().filter(|row| row.ended).count() as u64;
-    assert_eq!((ended + lost(&reading.lost) + reading.rest.full >= SOCKETS as u64, reading.rest.refused), (true, 0));
-}
-
-fn lost(rows: &[(&str, u64)]) -> u64 {
-    rows.iter().map(|(_, count)| count).sum()
+    let took = cpu() - before;
+    let one = Amount { tx_bytes: 100, tx_packets: 1, ..Amount::default() };
+    let mine = reading.sockets.iter().filter(|row| row.netns == netns && row.news() == one);
+    assert_eq!(mine.count() as u64, SOCKETS);
+    let before = cpu();
+    let idle = accounts.kernel.traffic().unwrap();
+    eprintln!("{SOCKETS} sockets: {took:?} of CPU when all are new, {:?} when none is", cpu() - before);
+    assert!(!idle.sockets.iter().any(|row| row.netns == netns));
+    // Without optimisation the reader's own part is several times as slow.
+    assert!(took < Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 }), "{took:?}");
+    drop(child.stdin.take());
+    let deadline = Instant::now() + DEADLINE;
+    let mut ended = 0;
+    while ended < SOCKETS {
+        let reading = accounts.kernel.traffic().unwrap();
+        let rows = reading.sockets.iter().filter(|row| row.netns == netns && row.ended).count() as u64;
+        let lost: u64 = reading.lost.iter().map(|(_, count)| count).sum();
+        ended += rows + lost;
+        assert_eq!((reading.rest.refused, reading.rest.full), (0, 0));
+        assert!(Instant::now() < deadline, "{ended} ended");
+    }
+    assert!(child.wait().unwrap().success());
 }
 
 /// CPU time of this thread.

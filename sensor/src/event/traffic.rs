@@ -115,8 +115,7 @@ pub fn decode(row: &[u8]) -> Result<Traffic, Malformed> {
         netns: body.netns,
         protocol: body.protocol,
         local: SocketAddr::new(address(body.family, body.local), body.local_port),
-        remote: (remote_port != 0)
-            .then(|| SocketAddr::new(address(body.family, body.remote), remote_port)),
+        remote: (remote_port != 0).then(|| SocketAddr::new(address(body.family, body.remote), remote_port)),
         user: (body.pid != 0).then_some(Key { pid: body.pid, start: body.start }),
         total: Amount::of(body.counters()),
         told: Amount::of(body.told),
@@ -228,7 +227,8 @@ mod tests {
     #[test]
     fn rows_of_one_socket_are_joined_in_any_order() {
         let last = decode(row().as_bytes()).unwrap();
-        let early = traffic::Traffic { tx_bytes: 700, flags: 0, remote_port_be: 0, told: [100, 1, 0, 0], ..row() };
+        let early =
+            traffic::Traffic { tx_bytes: 700, flags: 0, remote_port_be: 0, told: [100, 1, 0, 0], ..row() };
         let early = decode(early.as_bytes()).unwrap();
         for joined in [early.joined(last), last.joined(early)] {
             assert_eq!((joined.total.tx_bytes, joined.told.tx_bytes), (1000, 100));

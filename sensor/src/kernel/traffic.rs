@@ -73,7 +73,8 @@ impl Sockets {
 
     /// Goes through all sockets until every row found room in the ring.
     fn walk(&mut self, ebpf: &mut Ebpf) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let program: &Iter = ebpf.program("sockets").ok_or("the object has no program sockets")?.try_into()?;
+        let program: &Iter =
+            ebpf.program("sockets").ok_or("the object has no program sockets")?.try_into()?;
         let Ok(program) = program.fd() else {
             // It was refused, as `coverage` says.
             return Ok(());

@@ -108,9 +108,8 @@ impl Table {
     pub(crate) fn broken(&self) -> Vec<String> {
         let broken = |figure: &Figure| {
             let bars = figure.bars.iter().filter(|bar| !figure.meets(bar));
-            let say = |bar: &Bar| {
-                format!("{}: {} is {} {}", figure.name, bar.what, bar.side.words().2, bar.limit)
-            };
+            let say =
+                |bar: &Bar| format!("{}: {} is {} {}", figure.name, bar.what, bar.side.words().2, bar.limit);
             bars.map(say).collect::<Vec<_>>()
         };
         self.figures.iter().flat_map(broken).collect()
