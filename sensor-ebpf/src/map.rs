@@ -91,4 +91,4 @@ pub static UNACCOUNTED: Array<Unaccounted> = Array::with_max_entries(1, 0);
 
 /// Counters of sockets that changed, when they are asked for, and of those that ended.
 #[map]
-pub static TRAFFIC: RingBuf = RingBuf::with_byte_size(4 * 1024 * 1024, 0);
+pub static TRAFFIC: RingBuf = RingBuf::with_byte_size(16 * 1024 * 1024, 0);

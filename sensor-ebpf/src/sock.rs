@@ -33,7 +33,7 @@ pub const IPPROTO_TCP: u16 = 6;
 fn add(counter: *mut u64, by: u64) {
     // SAFETY: the verifier refuses an address that is no aligned word of a map's value.
     unsafe {
-        asm!("lock *(u64 *)({at} + 0) += {by}", at = in(reg) counter, by = in(reg) by, options(nostack))
+        asm!("lock *(u64 *)({at} + 0) += {by}", at = in(reg) counter, by = in(reg) by, options(nostack));
     }
 }
 

@@ -189,8 +189,10 @@ fn stream(how: &str) {
         receiver.total.rx_bytes >= BYTES + (receiver.total.rx_packets - 1) * headers,
         "{how}: {receiver:?}"
     );
-    assert_near(sender.total.tx_bytes, BYTES);
-    assert_near(receiver.total.rx_bytes, BYTES);
+    assert!(
+        sender.total.tx_bytes <= moved.interface[2] && receiver.total.rx_bytes <= moved.interface[0],
+        "{how}"
+    );
     assert_eq!((sender.protocol, sender.netns, receiver.netns), (6, moved.netns, moved.netns));
     assert_eq!((sender.remote.unwrap().port(), receiver.local.port()), (4003, 4003));
     assert_eq!(sender.local, receiver.remote.unwrap());

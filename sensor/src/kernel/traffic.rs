@@ -17,7 +17,7 @@ use super::{KernelError, call};
 use crate::event::traffic::{Amount, Rest, Traffic, decode, decode_rest};
 
 /// The ring's size as the object has it, and what one row takes of it.
-const RING: usize = 4 * 1024 * 1024;
+const RING: usize = 16 * 1024 * 1024;
 const ROW: usize = size_of::<traffic::Traffic>() + 8;
 /// Most times that the map is gone through for one reading; what is left is for the next.
 const PASSES: u32 = 64;
@@ -84,7 +84,8 @@ impl Sockets {
         };
         for _ in 0..PASSES {
             go(call::walk(std::os::fd::AsFd::as_fd(program), std::os::fd::AsFd::as_fd(map.fd()))?)?;
-            if (self.drain() + 1) * ROW * 2 < RING {
+            // Nobody took rows out meanwhile: with room left for two more none was refused.
+            if (self.drain() + 2) * ROW <= RING {
                 break;
             }
         }
@@ -143,7 +144,9 @@ impl Rows {
         let sockets: Vec<Traffic> = self.waiting.drain().map(|(_, row)| row).collect();
         // Its memory is kept for as many again, but not that of a flood.
         self.waiting.shrink_to(sockets.len());
-        self.told = sockets.iter().filter(|row| !row.ended).map(|row| (row.cookie, row.total)).collect();
+        self.told.clear();
+        self.told.shrink_to(sockets.len());
+        self.told.extend(sockets.iter().filter(|row| !row.ended).map(|row| (row.cookie, row.total)));
         Reading {
             sockets,
             rest: Rest { amount: rest.amount.plus(self.dropped), ..rest },
