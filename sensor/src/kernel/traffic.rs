@@ -108,7 +108,9 @@ fn go(mut file: impl Read) -> io::Result<()> {
 /// Rows that wait for a reading.
 #[derive(Default)]
 struct Rows {
-    waiting: HashMap<u64, Traffic>,
+    waiting: Vec<Traffic>,
+    /// Where each socket's row is among them.
+    places: HashMap<u64, usize>,
     /// What the last reading told of sockets that live: one that ended at that very moment may not know.
     told: HashMap<u64, Amount>,
     /// Rows of a reading are not too many: there is one a socket.
@@ -130,10 +132,12 @@ impl Rows {
         if let Some(told) = self.told.get(&row.cookie) {
             row.told = row.told.most(*told);
         }
-        if let Some(waiting) = self.waiting.get_mut(&row.cookie) {
+        let place = self.places.get(&row.cookie).copied();
+        if let Some(waiting) = place.and_then(|place| self.waiting.get_mut(place)) {
             *waiting = waiting.joined(row);
         } else if self.reading || self.waiting.len() < MOST {
-            self.waiting.insert(row.cookie, row);
+            self.places.insert(row.cookie, self.waiting.len());
+            self.waiting.push(row);
         } else {
             self.dropped = self.dropped.plus(row.news());
             *self.lost.entry("table_full").or_default() += 1;
@@ -141,9 +145,10 @@ impl Rows {
     }
 
     fn reading(&mut self, rest: Rest) -> Reading {
-        let sockets: Vec<Traffic> = self.waiting.drain().map(|(_, row)| row).collect();
+        let sockets = std::mem::take(&mut self.waiting);
         // Its memory is kept for as many again, but not that of a flood.
-        self.waiting.shrink_to(sockets.len());
+        self.places.clear();
+        self.places.shrink_to(sockets.len());
         self.told.clear();
         self.told.shrink_to(sockets.len());
         self.told.extend(sockets.iter().filter(|row| !row.ended).map(|row| (row.cookie, row.total)));
