@@ -10,6 +10,9 @@ use super::{Key, Malformed};
 /// `AF_INET6` (`include/linux/socket.h`).
 const IPV6: u16 = 10;
 
+/// Bytes of a row.
+pub const SIZE: usize = size_of::<traffic::Traffic>();
+
 /// IP bytes and packets, each with its headers from IP on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amount {

@@ -11,14 +11,13 @@ use aya::{
     maps::{Array, Map, MapData, RingBuf},
     programs::Iter,
 };
-use sensor_common::wire::traffic;
 
 use super::{KernelError, call};
-use crate::event::traffic::{Amount, Rest, Traffic, decode, decode_rest};
+use crate::event::traffic::{Amount, Rest, SIZE, Traffic, decode, decode_rest};
 
 /// The ring's size as the object has it, and what one row takes of it.
 const RING: usize = 16 * 1024 * 1024;
-const ROW: usize = size_of::<traffic::Traffic>() + 8;
+const ROW: usize = SIZE + 8;
 /// Most times that the map is gone through for one reading; what is left is for the next.
 const PASSES: u32 = 64;
 /// Most sockets that ended and wait for a reading.
@@ -162,6 +161,7 @@ impl Rows {
 
 #[cfg(test)]
 mod tests {
+    use sensor_common::wire::traffic;
     use zerocopy::IntoBytes;
 
     use super::*;
