@@ -11,6 +11,7 @@ pub mod fork;
 pub mod image;
 pub mod name;
 pub mod socket;
+pub mod traffic;
 pub mod usage;
 
 // One body, a kind for each thing that happens: each has an account of its own.

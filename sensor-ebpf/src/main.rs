@@ -5,6 +5,11 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(
     target_arch = "bpf",
+    expect(unstable_features, reason = "an atomic addition has to be written as an instruction"),
+    feature(asm_experimental_arch)
+)]
+#![cfg_attr(
+    target_arch = "bpf",
     expect(clippy::needless_pass_by_value, reason = "a program's entry is given its context by value")
 )]
 
@@ -18,6 +23,8 @@ mod path;
 mod probe;
 #[cfg(target_arch = "bpf")]
 mod read;
+#[cfg(target_arch = "bpf")]
+mod sock;
 #[cfg(target_arch = "bpf")]
 mod task;
 

@@ -1,7 +1,8 @@
 //! Every map.
 
 use aya_ebpf::{
-    macros::map,
+    btf_maps::SkStorage,
+    macros::{btf_map, map},
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use sensor_common::{
@@ -11,6 +12,7 @@ use sensor_common::{
         exec::Exec,
         exit::{Ended, Io},
         socket::{Owner, Socket},
+        traffic::{Traffic, Unaccounted},
     },
 };
 
@@ -100,3 +102,14 @@ pub static OWNERS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(32768, 
 /// as the listener's.
 #[map]
 pub static UNTAKEN: HashMap<u64, Socket> = HashMap::with_max_entries(16384, 0);
+/// What each socket sent and received, kept beside it for as long as it lives.
+#[btf_map]
+pub static SOCKETS: SkStorage<Traffic> = SkStorage::new();
+
+/// What no socket's counters could take.
+#[map]
+pub static UNACCOUNTED: Array<Unaccounted> = Array::with_max_entries(1, 0);
+
+/// Counters of sockets that changed, when they are asked for, and of those that ended.
+#[map]
+pub static TRAFFIC: RingBuf = RingBuf::with_byte_size(16 * 1024 * 1024, 0);

@@ -6,4 +6,5 @@ mod fork;
 mod image;
 mod name;
 mod socket;
+mod traffic;
 mod usage;

@@ -402,3 +402,11 @@ pub fn iterator(context: *mut c_void) -> Option<(*mut c_void, At<Typed>)> {
         Some((*meta, At(task as u64, PhantomData)))
     }
 }
+
+/// What an iterator is given in this 64-bit word of its context; null at the end.
+#[inline(always)]
+pub fn given<const AT: usize>(context: *mut c_void) -> Option<At<Typed>> {
+    // SAFETY: the verifier refuses a word outside the context, and knows the type of what is there.
+    let address = unsafe { *context.cast::<*mut c_void>().add(AT) };
+    if address.is_null() { None } else { Some(At(address as u64, PhantomData)) }
+}

@@ -28,6 +28,7 @@ pub mod name;
 pub mod process_snapshot;
 pub mod socket;
 pub mod touch;
+pub mod traffic;
 pub mod usage;
 
 pub use socket as socket_accept;

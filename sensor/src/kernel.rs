@@ -22,6 +22,7 @@ use crate::{
 };
 
 pub mod btf;
+mod call;
 mod counters;
 mod coverage;
 mod facts;
@@ -30,6 +31,7 @@ mod marks;
 mod names;
 mod plan;
 mod ring;
+mod traffic;
 
 pub use counters::Counters;
 pub use coverage::{Coverage, State};
@@ -38,6 +40,8 @@ use marks::Marks;
 use names::{Names, Watched};
 pub use ring::Batch;
 use ring::Ring;
+pub use traffic::Reading;
+use traffic::Sockets;
 
 /// What can be chosen about the programs.
 #[derive(Clone, Debug)]
@@ -50,8 +54,6 @@ pub struct Options {
     pub names: config::Names,
     /// Whether the programs write log lines.
     pub log: bool,
-    /// Where cgroups of version 2 are mounted, if anywhere.
-    pub cgroup: Option<PathBuf>,
 }
 
 /// What stands between the sensor and the kernel.
@@ -80,6 +82,8 @@ pub enum KernelError {
     Quiet(#[source] MapError),
     #[error("reading the programs' counters")]
     Counters(#[source] MapError),
+    #[error("reading the counters of sockets")]
+    Traffic(#[source] Box<dyn Error + Send + Sync>),
 }
 
 /// The programs at work.
@@ -87,6 +91,7 @@ pub struct Kernel {
     ebpf: Ebpf,
     urgent: Ring,
     bulk: Ring,
+    sockets: Sockets,
     marks: Option<Marks>,
     names: Option<Names>,
     mounts: Option<AsyncFd<File>>,
@@ -102,10 +107,11 @@ impl Kernel {
     /// When it takes not even the hooks without which nothing is worth seeing.
     pub fn start(options: &Options) -> Result<Self, KernelError> {
         let (names, row) = names(options.names);
-        let facts = Facts::gather(names.is_none(), options.cgroup.as_deref())?;
+        let facts = Facts::gather(names.is_none())?;
         let mut ebpf = load::object(&facts, options, names.is_none())?;
         let urgent = ring(&mut ebpf, "URGENT")?;
         let bulk = ring(&mut ebpf, "BULK")?;
+        let sockets = Sockets::new(&mut ebpf)?;
         let quiet = quiet(&mut ebpf)?;
         let log = match options.log {
             true => Some(
@@ -126,7 +132,7 @@ impl Kernel {
             )
         }));
         let marks = marks(&mut coverage);
-        Ok(Self { ebpf, urgent, bulk, marks, names, mounts: None, quiet, coverage, log })
+        Ok(Self { ebpf, urgent, bulk, sockets, marks, names, mounts: None, quiet, coverage, log })
     }
 
     /// What is seen, by which hook.
@@ -199,6 +205,7 @@ impl Kernel {
     pub fn drain(&mut self, batch: &mut Batch) {
         self.urgent.drain(batch);
         self.bulk.drain(batch);
+        self.sockets.drain();
         batch.sort();
         if let Some(log) = &mut self.log {
             log.flush();
@@ -376,6 +383,14 @@ impl Kernel {
             *total = values.iter().fold(0, |sum, value| sum.wrapping_add(*value));
         }
         Ok(counters)
+    }
+
+    /// What sockets sent and received since this was last asked.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn traffic(&mut self) -> Result<Reading, KernelError> {
+        self.sockets.read(&mut self.ebpf).map_err(KernelError::Traffic)
     }
 
     /// The attached programs that tell of an event, with their descriptors: `/proc/self/fdinfo` says how often

@@ -149,15 +149,6 @@ impl Reader {
         places(&bytes).iter().map(|place| root.join(place.strip_prefix("/").unwrap_or(place))).collect()
     }
 
-    /// Where cgroups of version 2 are mounted, from their root on where there is such a mount.
-    #[must_use]
-    pub fn cgroups(&self) -> Option<PathBuf> {
-        let file = std::fs::File::open(self.root.join("self/mountinfo")).ok()?;
-        let mut bytes = Vec::new();
-        file.take(MOST_MOUNTS).read_to_end(&mut bytes).ok()?;
-        unified(&bytes)
-    }
-
     /// Can be waited for: the kernel tells each change of what is mounted where we are (`proc_pid_mountinfo(5)`).
     ///
     /// # Errors
@@ -246,24 +237,6 @@ fn places(bytes: &[u8]) -> Vec<PathBuf> {
     places
 }
 
-/// The mount point of a file system of type `cgroup2`, in the same lines.
-fn unified(bytes: &[u8]) -> Option<PathBuf> {
-    let mut found = None;
-    for line in bytes.split(|byte| *byte == b'\n') {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let (Some(root), Some(point)) = (fields.nth(3), fields.next()) else { continue };
-        if fields.skip_while(|field| *field != b"-").nth(1) != Some(b"cgroup2") {
-            continue;
-        }
-        let point = || PathBuf::from(OsStr::from_bytes(&unescaped(point)));
-        if root == b"/" {
-            return Some(point());
-        }
-        found = found.or_else(|| Some(point()));
-    }
-    found
-}
-
 /// Without the octal escapes of blanks and backslashes.
 fn unescaped(mut field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
@@ -335,17 +308,6 @@ mod tests {
         assert_eq!(unescaped(b"\\04"), b"\\04");
         let own = Reader::new("/proc".into()).mounts(std::process::id());
         assert!(own.iter().any(|place| place.ends_with("root")), "{own:?}");
-    }
-
-    #[test]
-    fn cgroups_are_found_by_their_type() {
-        let lines = b"1 0 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
-            2 1 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
-            3 1 0:38 /part /a\\040b rw shared:1 - cgroup2 cgroup2 rw\n";
-        assert_eq!(unified(lines), Some("/a b".into()));
-        let whole = [&lines[..], b"4 1 0:38 / /c rw - cgroup2 cgroup2 rw\n"].concat();
-        assert_eq!(unified(&whole), Some("/c".into()));
-        assert_eq!(unified(b"1 0 0:28 / /x rw - tmpfs cgroup2 rw\n"), None);
     }
 
     #[test]

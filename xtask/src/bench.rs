@@ -23,6 +23,7 @@ mod io;
 mod lab;
 mod latency;
 mod lines;
+mod net;
 mod number;
 mod pin;
 mod quiet;
@@ -31,6 +32,7 @@ mod rest;
 mod sensor;
 mod storm;
 mod syscall;
+mod traffic;
 
 /// Options of `bench`.
 #[derive(Debug, clap::Args)]
@@ -63,6 +65,8 @@ enum What {
     Io(io::Args),
     /// How soon an event is on standard output.
     Latency(latency::Args),
+    /// Small datagrams and streams over loopback.
+    Net(net::Args),
 }
 
 /// Runs the task.
@@ -81,6 +85,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         What::Rest(args) => rest::run(&lab, args, &mut quiet, &mut report)?,
         What::Io(args) => io::run(&lab, args, &mut quiet, &mut report)?,
         What::Latency(args) => latency::run(&lab, args, &mut report)?,
+        What::Net(args) => net::run(&lab, args, &mut quiet, &mut report)?,
     }
     if let Some(path) = &args.json {
         report.write(path)?;

@@ -28,8 +28,8 @@ pub(crate) struct Args {
 
 const TARGET: &str = "bpfel-unknown-none";
 
-/// The crate that may use unstable features of a stable compiler.
-const UNSTABLE_IN: &str = "aya_ebpf";
+/// The crates that may use unstable features of a stable compiler.
+const UNSTABLE_IN: &str = "aya_ebpf,sensor_ebpf";
 
 /// Runs the task.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {

@@ -2,13 +2,14 @@
 
 use std::{
     fs,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
 use nix::mount::{MsFlags, mount};
 use sensor_common::ask::{ABSENT, Ask, Need, Offsets, Row};
 
-use super::{KernelError, btf::Btf};
+use super::{KernelError, btf::Btf, call};
 
 /// Type information of the running kernel.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -23,22 +24,24 @@ pub(super) struct Facts {
     pub(super) missing: Vec<&'static Row>,
     /// Where tracefs is, or why not.
     pub(super) tracefs: Result<PathBuf, String>,
-    /// The root of the cgroups of version 2, open, or why not.
-    pub(super) cgroup: Result<fs::File, String>,
+    /// The root of the cgroups of version 2, or why not.
+    pub(super) cgroup: Result<OwnedFd, String>,
 }
 
 impl Facts {
-    /// Asks the kernel; `calls`: also for the tracepoints of calls. `cgroup`: where cgroups of version 2 are
-    /// mounted, if anywhere.
-    pub(super) fn gather(calls: bool, cgroup: Option<&Path>) -> Result<Self, KernelError> {
+    /// Asks the kernel; `calls`: also for the tracepoints of calls.
+    pub(super) fn gather(calls: bool) -> Result<Self, KernelError> {
         let bytes = fs::read(BTF).map_err(|source| KernelError::NoBtf { path: BTF, source })?;
         let (ask, missing) = answers(&bytes)?;
         let tracefs = if calls { tracefs() } else { Err("not needed".to_owned()) };
-        let cgroup = match cgroup {
-            Some(path) => fs::File::open(path).map_err(|error| format!("{}: {error}", path.display())),
-            None => Err("no cgroup file system of version 2 is mounted".to_owned()),
-        };
+        let cgroup =
+            call::cgroup_root().map_err(|error| format!("there is no root of cgroups of version 2: {error}"));
         Ok(Self { ask, missing, tracefs, cgroup })
+    }
+
+    /// The root of the cgroups, to attach to.
+    pub(super) fn cgroup(&self) -> Result<&OwnedFd, &str> {
+        self.cgroup.as_ref().map_err(String::as_str)
     }
 
     /// Whether the kernel has a perf tracepoint.

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     programs::{
-        BtfTracePoint, CgroupAttachMode, CgroupSock, CgroupSockAddr, Iter, Program, ProgramError,
+        BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, CgroupSockAddr, Iter, Program, ProgramError,
         RawTracePoint, TracePoint,
     },
 };
@@ -96,16 +96,22 @@ fn attach_program(
         // Attached anew for each reading.
         Attach::Tasks => once(<&mut Iter>::try_from(program)?.load("task", btf))?,
         Attach::Files => once(<&mut Iter>::try_from(program)?.load("task_file", btf))?,
+        Attach::Sockets => once(<&mut Iter>::try_from(program)?.load("bpf_sk_storage_map", btf))?,
         // A link never replaces what others attached there, whatever the mode.
         Attach::Sock => {
             let program: &mut CgroupSock = program.try_into()?;
             once(program.load())?;
-            program.attach(facts.cgroup.as_ref().map_err(String::as_str)?, CgroupAttachMode::Single)?;
+            program.attach(facts.cgroup()?, CgroupAttachMode::Single)?;
         }
         Attach::SockAddr => {
             let program: &mut CgroupSockAddr = program.try_into()?;
             once(program.load())?;
-            program.attach(facts.cgroup.as_ref().map_err(String::as_str)?, CgroupAttachMode::Single)?;
+            program.attach(facts.cgroup()?, CgroupAttachMode::Single)?;
+        }
+        Attach::Packets(direction) => {
+            let program: &mut CgroupSkb = program.try_into()?;
+            once(program.load())?;
+            program.attach(facts.cgroup()?, direction, CgroupAttachMode::Single)?;
         }
     }
     Ok(())
@@ -127,7 +133,7 @@ pub(super) fn telling(ebpf: &Ebpf) -> impl Iterator<Item = (&'static str, RawFd)
         .flat_map(|hook| hook.programs.iter().map(move |program| (hook, program)))
         .filter_map(|(hook, (name, attach))| {
             let fd = ebpf.program(name)?.fd().ok()?;
-            if matches!(attach, Attach::Tasks | Attach::Files) {
+            if matches!(attach, Attach::Tasks | Attach::Files | Attach::Sockets) {
                 return None;
             }
             // Of a program that tells several events it can't be known which one it would have been.
@@ -149,6 +155,7 @@ pub(super) fn detach(ebpf: &mut Ebpf) {
             Program::RawTracePoint(program) => program.unload(),
             Program::TracePoint(program) => program.unload(),
             Program::Iter(program) => program.unload(),
+            Program::CgroupSkb(program) => program.unload(),
             Program::CgroupSock(program) => program.unload(),
             Program::CgroupSockAddr(program) => program.unload(),
             _ => Ok(()),

@@ -1,11 +1,12 @@
 //! Which hooks serve which event: one table, and what is left of it on this kernel.
 
+use aya::programs::CgroupSkbAttachType;
 use sensor_common::ask::ABSENT;
 
 use super::{State, facts::Facts};
 
 /// How a program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Attach {
     /// To a raw tracepoint, by the types of its arguments: its program reads what they point to by plain loads.
     Typed(&'static str),
@@ -17,10 +18,14 @@ pub(super) enum Attach {
     Tasks,
     /// As an iterator over the open files of all tasks.
     Files,
+    /// As an iterator over the sockets that have counters.
+    Sockets,
     /// To the root of the cgroups of version 2, for sockets.
     Sock,
     /// The same, for calls with an address.
     SockAddr,
+    /// The same, for packets.
+    Packets(CgroupSkbAttachType),
 }
 
 /// One hook: programs that serve an event together.
@@ -38,7 +43,7 @@ pub(super) struct Hook {
     pub(super) without: &'static str,
 }
 
-use Attach::{Files, Raw, Sock, SockAddr, Syscall, Tasks, Typed};
+use Attach::{Files, Packets, Raw, Sock, SockAddr, Sockets, Syscall, Tasks, Typed};
 
 /// Every hook. The order is that of attaching: ends before beginnings, so that nothing begins unseen and ends seen.
 pub(super) const HOOKS: &[Hook] = &[
@@ -119,6 +124,37 @@ pub(super) const HOOKS: &[Hook] = &[
         must: false,
         without: "what processes use while they run; their exits still tell the totals",
     },
+    Hook {
+        actions: &["usage"],
+        name: "iter/bpf_sk_storage_map",
+        programs: &[("bytes_read", Sockets)],
+        must: false,
+        without: "network bytes of a socket before it ends",
+    },
+    Hook {
+        actions: &["usage"],
+        name: "tp_btf/tcp_destroy_sock",
+        programs: &[("bytes_tcp_end", Typed("tcp_destroy_sock"))],
+        must: false,
+        without: "the last network bytes of a TCP socket that ended",
+    },
+    Hook {
+        actions: &["usage"],
+        name: "cgroup/sock_release",
+        programs: &[("bytes_closed", Sock)],
+        must: false,
+        without: "the last network bytes of a socket, not of TCP, that ended",
+    },
+    Hook {
+        actions: &["usage"],
+        name: "cgroup_skb",
+        programs: &[
+            ("bytes_sent", Packets(CgroupSkbAttachType::Egress)),
+            ("bytes_received", Packets(CgroupSkbAttachType::Ingress)),
+        ],
+        must: false,
+        without: "network bytes",
+    },
 ];
 
 /// Hooks of the calls that take names, for kernels whose fanotify doesn't tell of names: they make
@@ -195,14 +231,14 @@ pub(super) fn refusal(hook: &Hook, facts: &Facts) -> Option<Outcome> {
             "this kernel's io_uring can't unlink or rename, or doesn't tell".to_owned(),
             "nothing to do",
         )),
-        Sock | SockAddr if facts.cgroup.is_err() => facts.cgroup.as_ref().err().map(|reason| {
+        Sock | SockAddr | Packets(_) if facts.cgroup.is_err() => facts.cgroup.as_ref().err().map(|reason| {
             (
                 State::Unseen,
                 format!("{reason}; not seen: {}", hook.without),
-                "mount -t cgroup2 cgroup2 on a folder",
+                "needs a kernel with CONFIG_CGROUP_BPF",
             )
         }),
-        Typed(_) | Raw(_) | Tasks | Files | Sock | SockAddr => None,
+        Typed(_) | Raw(_) | Tasks | Files | Sockets | Sock | SockAddr | Packets(_) => None,
     })
 }
 

@@ -34,7 +34,25 @@ impl Value {
 #[derive(Debug)]
 struct Bar {
     what: &'static str,
-    most: f64,
+    limit: f64,
+    side: Side,
+}
+
+/// On which side of a bar a value must be.
+#[derive(Debug, Clone, Copy)]
+enum Side {
+    Below,
+    Above,
+}
+
+impl Side {
+    /// The sign, the key in JSON, and what it is called to be on the wrong side.
+    const fn words(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Below => ("≤", "at_most", "above"),
+            Self::Above => ("≥", "at_least", "below"),
+        }
+    }
 }
 
 impl Figure {
@@ -49,8 +67,14 @@ impl Figure {
     }
 
     /// Says which value has a bar.
-    pub(crate) fn at_most(mut self, what: &'static str, most: f64) -> Self {
-        self.bars.push(Bar { what, most });
+    pub(crate) fn at_most(mut self, what: &'static str, limit: f64) -> Self {
+        self.bars.push(Bar { what, limit, side: Side::Below });
+        self
+    }
+
+    /// The same, of a value that may not be too small.
+    pub(crate) fn at_least(mut self, what: &'static str, limit: f64) -> Self {
+        self.bars.push(Bar { what, limit, side: Side::Above });
         self
     }
 
@@ -60,13 +84,16 @@ impl Figure {
 
     /// What was not measured is not met.
     fn meets(&self, bar: &Bar) -> bool {
-        self.get(bar.what).is_some_and(|value| value.number <= bar.most)
+        self.get(bar.what).is_some_and(|value| match bar.side {
+            Side::Below => value.number <= bar.limit,
+            Side::Above => value.number >= bar.limit,
+        })
     }
 
     fn verdict(&self) -> String {
         let verdict = |bar: &Bar| {
             let met = if self.meets(bar) { "met" } else { "NOT MET" };
-            format!("{} ≤ {} {met}", bar.what, bar.most)
+            format!("{} {} {} {met}", bar.what, bar.side.words().0, bar.limit)
         };
         self.bars.iter().map(verdict).collect::<Vec<_>>().join(", ")
     }
@@ -81,7 +108,9 @@ impl Table {
     pub(crate) fn broken(&self) -> Vec<String> {
         let broken = |figure: &Figure| {
             let bars = figure.bars.iter().filter(|bar| !figure.meets(bar));
-            bars.map(|bar| format!("{}: {} is above {}", figure.name, bar.what, bar.most)).collect::<Vec<_>>()
+            let say =
+                |bar: &Bar| format!("{}: {} is {} {}", figure.name, bar.what, bar.side.words().2, bar.limit);
+            bars.map(say).collect::<Vec<_>>()
         };
         self.figures.iter().flat_map(broken).collect()
     }
@@ -152,8 +181,9 @@ fn json_figure(figure: &Figure) -> String {
         json += &format!(",{}:{}", quoted(value.what), number(value.number));
     }
     let bar = |bar: &Bar| {
-        let (what, most, met) = (quoted(bar.what), bar.most, figure.meets(bar));
-        format!("{{\"what\":{what},\"at_most\":{most},\"met\":{met}}}")
+        let (what, limit, met) = (quoted(bar.what), bar.limit, figure.meets(bar));
+        let (_, side, _) = bar.side.words();
+        format!("{{\"what\":{what},\"{side}\":{limit},\"met\":{met}}}")
     };
     let bars: Vec<String> = figure.bars.iter().map(bar).collect();
     format!("{json},\"bars\":[{}]}}", bars.join(","))
@@ -201,6 +231,11 @@ mod tests {
         assert_eq!(table().broken(), ["a \"slow\" one: ratio is above 1.1"]);
         let unmeasured = Figure::new("a").value("ratio", f64::NAN, 3).at_most("ratio", 1.0);
         assert!(!unmeasured.meets(&unmeasured.bars[0]));
+        let enough = Figure::new("a").value("ratio", 0.92, 3).at_least("ratio", 0.92);
+        assert!(enough.meets(&enough.bars[0]));
+        let little = Figure::new("a").value("ratio", 0.91, 3).at_least("ratio", 0.92);
+        let table = Table { title: String::new(), figures: vec![little] };
+        assert_eq!(table.broken(), ["a: ratio is below 0.92"]);
     }
 
     #[test]

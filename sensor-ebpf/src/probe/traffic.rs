@@ -1,0 +1,70 @@
+//! What sockets send and receive: counted packet by packet at the root of the cgroups.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    macros::{btf_tracepoint, cgroup_skb, cgroup_sock},
+    programs::{BtfTracePointContext, SkBuffContext, SockContext},
+};
+
+use crate::sock::{Counters, IPPROTO_TCP, Socket, first, length, protocol, unaccounted};
+
+/// Lets the packet pass.
+const PASS: i32 = 1;
+
+#[cgroup_skb(egress)]
+pub fn bytes_sent(context: SkBuffContext) -> i32 {
+    count::<true>(&context)
+}
+
+#[cgroup_skb(ingress)]
+pub fn bytes_received(context: SkBuffContext) -> i32 {
+    count::<false>(&context)
+}
+
+#[inline(always)]
+fn count<const SENT: bool>(context: &SkBuffContext) -> i32 {
+    let bytes = length(context);
+    let Some(socket) = Socket::of_packet(context) else {
+        unaccounted::<SENT>(bytes, 0);
+        return PASS;
+    };
+    match socket.counters().or_else(|| first::<SENT>(context, socket)) {
+        Some(counters) if counters.count::<SENT>(bytes) => {}
+        Some(_) => unaccounted::<SENT>(bytes, 0),
+        None => unaccounted::<SENT>(bytes, 1),
+    }
+    PASS
+}
+
+/// A TCP socket is gone for good; the last that it sent came after its owner had closed it.
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+pub fn bytes_tcp_end(context: BtfTracePointContext) -> i32 {
+    let socket = Socket::of_argument(&context);
+    if let Some(counters) = socket.counters() {
+        counters.end(socket);
+    }
+    0
+}
+
+/// A socket of another protocol is closed.
+#[cgroup_sock(sock_release)]
+pub fn bytes_closed(context: SockContext) -> i32 {
+    let socket = Socket::of_context(&context);
+    if protocol(&context) != u32::from(IPPROTO_TCP)
+        && let Some(counters) = socket.counters()
+    {
+        counters.end(socket);
+    }
+    PASS
+}
+
+/// The counters of each socket that has some.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/bpf_sk_storage_map")]
+pub extern "C" fn bytes_read(context: *mut c_void) -> i32 {
+    if let Some((counters, socket)) = Counters::iterated(context) {
+        counters.tell(socket);
+    }
+    0
+}
