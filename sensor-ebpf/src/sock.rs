@@ -66,6 +66,12 @@ impl Socket {
         Self(context.arg(0))
     }
 
+    /// The same, as it is read.
+    #[inline(always)]
+    pub fn of_typed(sock: At<Typed>) -> Self {
+        Self(sock.address() as *mut c_void)
+    }
+
     /// Its address, for reading.
     #[inline(always)]
     pub fn at(self) -> At<Probed> {
@@ -198,6 +204,12 @@ impl Counters {
             }
         }
         true
+    }
+
+    /// What was counted, in the order of `Traffic::counters`.
+    #[inline(always)]
+    pub fn totals(self) -> [u64; 4] {
+        self.copy().counters()
     }
 
     /// What an iterator over sockets is at, and what is beside it.

@@ -221,13 +221,23 @@ impl Account {
         }
         let owner = owner();
         self.add(&owner, &used);
+        self.row_of_ended(key, owner, &used, time);
+        known.told.then_some(used)
+    }
+
+    /// The sockets of a process that had ended moved this much more.
+    pub fn late(&mut self, key: Key, used: &Used, time: u64, owner: Owner) {
+        self.add(&owner, used);
+        self.row_of_ended(key, owner, used, time);
+    }
+
+    fn row_of_ended(&mut self, key: Key, owner: Owner, used: &Used, time: u64) {
         if self.ended.len() >= ENDED_MOST
             && let Some(oldest) = self.ended.pop_front()
         {
             self.ended_others = self.ended_others.and(&oldest.used);
         }
-        self.ended.push_back(Row { subject: Subject::Process(key, owner), used, ended: Some(time) });
-        known.told.then_some(used)
+        self.ended.push_back(Row { subject: Subject::Process(key, owner), used: *used, ended: Some(time) });
     }
 
     fn add(&mut self, owner: &Owner, used: &Used) {

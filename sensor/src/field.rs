@@ -237,10 +237,18 @@ fields! {
         "Address of who began the connection.";
     SourcePort => "source.port", Long, ecs, "src_endpoint.port",
         "Port of who began the connection.";
+    SourceBytes => "source.bytes", Long, ecs, none,
+        "IP bytes that who began the connection sent, as counted here.";
+    SourcePackets => "source.packets", Long, ecs, none,
+        "IP packets that who began the connection sent, as counted here.";
     DestinationIp => "destination.ip", Ip, ecs, "dst_endpoint.ip",
         "Address of who was connected to.";
     DestinationPort => "destination.port", Long, ecs, "dst_endpoint.port",
         "Port of who was connected to.";
+    DestinationBytes => "destination.bytes", Long, ecs, none,
+        "IP bytes that who was connected to sent, as counted here.";
+    DestinationPackets => "destination.packets", Long, ecs, none,
+        "IP packets that who was connected to sent, as counted here.";
     ServerIp => "server.ip", Ip, ecs, none,
         "Address that a socket is bound to or listens on.";
     ServerPort => "server.port", Long, ecs, none,
@@ -296,7 +304,7 @@ fields! {
     SensorIntervalMs => "sensor.interval_ms", Long, own, none,
         "How long the interval was in which so much was used, in milliseconds.";
     SensorUsageScope => "sensor.usage.scope", Keyword, own, none,
-        "Whose usage it is: `process`, or `user` for the sum of all processes of a user.";
+        "Whose usage it is: `process`, `user` for the sum of all processes of a user, or `unaccounted` for network bytes that belong to no process that is known.";
     SensorUsageDiskReadBytes => "sensor.usage.disk.read_bytes", Long, own, none,
         "Bytes read from the block layer.";
     SensorUsageDiskWriteBytes => "sensor.usage.disk.write_bytes", Long, own, none,

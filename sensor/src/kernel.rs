@@ -265,7 +265,17 @@ impl Kernel {
     /// Whether the kernel took the program that tells what is used.
     #[must_use]
     pub fn tells_usage(&self) -> bool {
-        self.coverage.iter().any(|row| row.action == "usage" && row.state == State::Seen)
+        self.sees(plan::USAGE)
+    }
+
+    /// Whether it counts what sockets send and receive.
+    #[must_use]
+    pub fn tells_traffic(&self) -> bool {
+        self.sees(plan::TRAFFIC)
+    }
+
+    fn sees(&self, hook: &str) -> bool {
+        self.coverage.iter().any(|row| row.hook == hook && row.state == State::Seen)
     }
 
     /// Every socket that a process has open, as records of kind `socket_look`; none when the kernel refused
@@ -341,7 +351,7 @@ impl Kernel {
     /// Cookies of the connections that no process has taken yet, as far as the programs know.
     #[must_use]
     pub fn untaken(&self) -> Vec<u64> {
-        let map = self.ebpf.map("UNTAKEN").map(HashMap::<_, u64, [u64; 8]>::try_from);
+        let map = self.ebpf.map("UNTAKEN").map(HashMap::<_, u64, [u64; 12]>::try_from);
         let Some(Ok(map)) = map else { return Vec::new() };
         map.keys().filter_map(Result::ok).take(UNTAKEN_MOST).collect()
     }
@@ -359,9 +369,9 @@ impl Kernel {
 
     /// Takes one of them away from the programs, which then don't tell it: its `Socket`, unless a program
     /// has told it meanwhile.
-    pub fn take_untaken(&mut self, cookie: u64) -> Option<[u64; 8]> {
+    pub fn take_untaken(&mut self, cookie: u64) -> Option<[u64; 12]> {
         let map = self.ebpf.map_mut("UNTAKEN")?;
-        let mut map = HashMap::<_, u64, [u64; 8]>::try_from(map).ok()?;
+        let mut map = HashMap::<_, u64, [u64; 12]>::try_from(map).ok()?;
         let body = map.get(&cookie, 0).ok()?;
         map.remove(&cookie).ok().map(|()| body)
     }

@@ -14,6 +14,7 @@ pub mod format;
 pub mod host;
 pub mod kernel;
 pub mod net;
+pub mod network;
 pub mod output;
 pub mod pipeline;
 pub mod process;

@@ -1,4 +1,4 @@
-//! Addresses of the network: what they are, and from where they can be reached.
+//! The network: what its addresses are and from where they can be reached; bytes and packets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -92,6 +92,62 @@ pub fn transport(protocol: u16) -> Option<&'static str> {
         262 => "mptcp",
         _ => return None,
     })
+}
+
+/// IP bytes and packets, each with its headers from IP on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Sent, bytes.
+    pub tx_bytes: u64,
+    /// Sent, packets.
+    pub tx_packets: u64,
+    /// Received, bytes.
+    pub rx_bytes: u64,
+    /// Received, packets.
+    pub rx_packets: u64,
+}
+
+impl Amount {
+    /// In this order.
+    #[must_use]
+    pub fn of([tx_bytes, tx_packets, rx_bytes, rx_packets]: [u64; 4]) -> Self {
+        Self { tx_bytes, tx_packets, rx_bytes, rx_packets }
+    }
+
+    /// Of each pair what `each` makes of it.
+    #[must_use]
+    pub fn with(self, other: Self, each: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            tx_bytes: each(self.tx_bytes, other.tx_bytes),
+            tx_packets: each(self.tx_packets, other.tx_packets),
+            rx_bytes: each(self.rx_bytes, other.rx_bytes),
+            rx_packets: each(self.rx_packets, other.rx_packets),
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        self.with(other, u64::wrapping_add)
+    }
+
+    /// What came since an earlier reading; nothing where that says more.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        self.with(earlier, u64::saturating_sub)
+    }
+
+    /// The larger of each.
+    #[must_use]
+    pub fn most(self, other: Self) -> Self {
+        self.with(other, u64::max)
+    }
+
+    /// The smaller of each.
+    #[must_use]
+    pub fn least(self, other: Self) -> Self {
+        self.with(other, u64::min)
+    }
 }
 
 #[cfg(test)]

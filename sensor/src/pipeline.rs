@@ -27,6 +27,7 @@ use crate::{
     verdict::Verdicts,
 };
 
+mod network;
 mod socket;
 mod take;
 mod tell;
@@ -100,6 +101,8 @@ pub struct Pipeline<'a> {
     /// How often it is told what was used; never without.
     interval: Option<Duration>,
     usage: Option<Usage>,
+    /// None where the kernel doesn't count.
+    traffic: Option<network::Traffic>,
 }
 
 impl<'a> Pipeline<'a> {
@@ -133,6 +136,7 @@ impl<'a> Pipeline<'a> {
             troubled: false,
             interval: None,
             usage: None,
+            traffic: None,
         }
     }
 
@@ -230,6 +234,7 @@ impl<'a> Pipeline<'a> {
         }
         self.rows = rows;
         self.begin_usage()?;
+        self.begin_traffic();
         self.swept = self.host.boot_now();
         self.begin_sockets(batch)?;
         self.process(batch)
@@ -254,6 +259,7 @@ impl<'a> Pipeline<'a> {
         }
         self.settle(self.host.boot_now())?;
         self.usage(began)?;
+        self.traffic(began)?;
         self.look_at_sockets(due)?;
         if due {
             self.swept = began;
@@ -283,6 +289,8 @@ impl<'a> Pipeline<'a> {
         }
         // Nobody comes forward any more.
         self.settle(u64::MAX)?;
+        self.read_traffic()?;
+        self.tell_late()?;
         self.close_usage()?;
         self.end_sockets()?;
         self.tell_losses()?;

@@ -81,20 +81,23 @@ impl Sockets {
 
     /// Whose listener took a connection to this address: the one that is bound to it, else one bound to all.
     #[must_use]
-    pub fn listener(&self, socket: &Socket) -> Option<Key> {
-        let (address, port) = socket.local;
-        let listeners = self.listening.get(&(socket.netns, port))?;
+    pub fn listener(&self, netns: u32, (address, port): (IpAddr, u16)) -> Option<(u64, Key)> {
+        let listeners = self.listening.get(&(netns, port))?;
         let exact = listeners.iter().find(|listener| listener.address == address);
         exact
             .or_else(|| listeners.iter().find(|listener| listener.address.is_unspecified()))
-            .map(|it| it.owner)
+            .map(|it| (it.cookie, it.owner))
     }
 }
 
-/// Each socket of a look once, with the process that had it first: a child has what its parent had.
-pub fn owners(rows: impl Iterator<Item = (Key, u32, Socket)>) -> Vec<(Key, u32, Socket)> {
+/// Each socket of a look once: with the process whose it was, if that still has it, else with the one of
+/// those who have it that began first, for a child has what its parent had.
+pub fn owners(
+    rows: impl Iterator<Item = (Key, u32, Socket)>,
+    whose: impl Fn(u64) -> Option<Key>,
+) -> Vec<(Key, u32, Socket)> {
     let mut rows: Vec<_> = rows.collect();
-    rows.sort_by_key(|(key, ..)| key.start);
+    rows.sort_by_cached_key(|(key, _, socket)| (whose(socket.cookie) != Some(*key), key.start));
     let mut seen = HashSet::new();
     rows.retain(|(.., socket)| seen.insert(socket.cookie));
     rows
@@ -106,7 +109,7 @@ mod tests {
     use crate::event::socket::kept;
 
     fn socket(cookie: u64, address: &str, port: u16) -> Socket {
-        Socket { cookie, local: (address.parse().unwrap(), port), netns: 1, ..kept([0; 8]) }
+        Socket { cookie, local: (address.parse().unwrap(), port), netns: 1, ..kept([0; 12]) }
     }
 
     #[test]
@@ -115,12 +118,13 @@ mod tests {
         let owner = |pid| Key { pid, start: 1 };
         sockets.listens(&socket(1, "::", 80), owner(1));
         sockets.listens(&socket(2, "10.0.0.1", 80), owner(2));
-        assert_eq!(sockets.listener(&socket(3, "10.0.0.1", 80)), Some(owner(2)));
-        assert_eq!(sockets.listener(&socket(3, "10.0.0.2", 80)), Some(owner(1)));
-        assert_eq!(sockets.listener(&socket(3, "10.0.0.2", 81)), None);
-        assert_eq!(sockets.listener(&Socket { netns: 2, ..socket(3, "10.0.0.1", 80) }), None);
+        let at = |address: &str, port| (address.parse().unwrap(), port);
+        assert_eq!(sockets.listener(1, at("10.0.0.1", 80)), Some((2, owner(2))));
+        assert_eq!(sockets.listener(1, at("10.0.0.2", 80)), Some((1, owner(1))));
+        assert_eq!(sockets.listener(1, at("10.0.0.2", 81)), None);
+        assert_eq!(sockets.listener(2, at("10.0.0.1", 80)), None);
         sockets.stopped(1);
-        assert_eq!(sockets.listener(&socket(3, "10.0.0.2", 80)), None);
+        assert_eq!(sockets.listener(1, at("10.0.0.2", 80)), None);
         sockets.stopped(2);
         assert!(sockets.listening.is_empty() && sockets.ports.is_empty());
     }
@@ -137,7 +141,12 @@ mod tests {
     #[test]
     fn a_shared_socket_is_its_oldest_owners() {
         let row = |pid, start, cookie| (Key { pid, start }, pid, socket(cookie, "::", 1));
-        let rows = owners([row(9, 9, 1), row(3, 3, 1), row(4, 4, 2)].into_iter());
-        assert_eq!(rows.iter().map(|(key, ..)| key.pid).collect::<Vec<_>>(), [3, 4]);
+        let rows = [row(9, 9, 1), row(3, 3, 1), row(4, 4, 2)];
+        let pids = |rows: Vec<(Key, u32, Socket)>| rows.iter().map(|(key, ..)| key.pid).collect::<Vec<_>>();
+        assert_eq!(pids(owners(rows.into_iter(), |_| None)), [3, 4]);
+        let nine = |cookie| (cookie == 1).then_some(Key { pid: 9, start: 9 });
+        assert_eq!(pids(owners(rows.into_iter(), nine)), [9, 4], "it still has it");
+        let gone = |_| Some(Key { pid: 1, start: 1 });
+        assert_eq!(pids(owners(rows.into_iter(), gone)), [3, 4]);
     }
 }

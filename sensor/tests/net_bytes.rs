@@ -14,11 +14,9 @@ use std::{
 
 use sensor::{
     config::Names,
-    event::{
-        Key,
-        traffic::{Amount, Traffic},
-    },
+    event::{Key, traffic::Traffic},
     kernel::{Kernel, Options, State},
+    net::Amount,
 };
 
 /// Ends a test that hangs; measures nothing.

@@ -26,7 +26,7 @@ const FLOORS: &[&[&str]] = &[
     &["kernel", "output", "journal", "host", "procfs"],
     &["enrich", "account"],
     &["verdict"],
-    &["process", "sockets"],
+    &["process", "sockets", "network"],
     &["event", "format"],
     &["record"],
     &["field", "config", "count", "net"],

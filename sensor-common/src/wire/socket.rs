@@ -33,6 +33,8 @@ pub struct Socket {
     pub state: u16,
     /// Zero.
     pub reserved: u16,
+    /// Of one that is closed: IP bytes and packets sent, then received; else zeros.
+    pub traffic: [u64; 4],
 }
 
 /// One is bound.

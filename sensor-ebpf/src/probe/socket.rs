@@ -25,6 +25,7 @@ use crate::{
         socket::{addressed_sock, cookie, file_iterator, given_address, own_cookie, own_sock, socket_of},
         taken, with,
     },
+    sock::{self, Counters},
     task::Task,
 };
 
@@ -110,6 +111,7 @@ fn closed(sock: At<Typed>, cookie: u64, old: u16) {
         describe(sock, cookie, &mut record.body);
         record.body.error = error;
         record.body.flags |= flags;
+        record.body.traffic = traffic(sock::Socket::of_typed(sock));
         if !remembered(cookie, record) && calls {
             mine(record);
         }
@@ -216,6 +218,7 @@ pub fn socket_released(context: SockContext) -> i32 {
     if OWNERS.remove(cookie).is_ok() {
         tell::<Socket>(SOCKET_CLOSE, |record| {
             describe(sock, cookie, &mut record.body);
+            record.body.traffic = traffic(sock::Socket::of_context(&context));
             mine(record);
             true
         });
@@ -244,6 +247,12 @@ pub extern "C" fn socket_look(context: *mut c_void) -> i32 {
     describe(sock, cookie(sock), &mut record.body);
     sequence(output, record);
     0
+}
+
+/// What is counted beside a socket.
+#[inline(always)]
+fn traffic(socket: sock::Socket) -> [u64; 4] {
+    socket.counters().map_or([0; 4], Counters::totals)
 }
 
 /// Remembers the running thread's process for a socket.
@@ -293,6 +302,7 @@ fn describe<R: Reach>(sock: At<R>, cookie: u64, body: &mut Socket) {
     body.flags = 0;
     body.error = 0;
     body.reserved = 0;
+    body.traffic = [0; 4];
     if family == AF_INET6 {
         body.local = bytes(sock.array::<u32, 4>(ask!(offsets.sock_local6)));
         body.remote = bytes(sock.array::<u32, 4>(ask!(offsets.sock_remote6)));

@@ -7,7 +7,7 @@ use sensor_common::wire::{self, socket::Socket as Wire};
 use super::{Action, Tail};
 use crate::{
     field::Field,
-    net::{Exposure, address, transport},
+    net::{Amount, Exposure, address, transport},
     record::{Record, Text, Value},
 };
 
@@ -107,8 +107,12 @@ pub const CLOSE: Action = Action {
         Field::NetworkDirection,
         Field::SourceIp,
         Field::SourcePort,
+        Field::SourceBytes,
+        Field::SourcePackets,
         Field::DestinationIp,
         Field::DestinationPort,
+        Field::DestinationBytes,
+        Field::DestinationPackets,
         Field::ServerIp,
         Field::ServerPort,
         Field::SensorSocketCookie,
@@ -150,6 +154,8 @@ pub struct Socket {
     pub error: u16,
     /// Its state, by the kernel's numbers.
     pub state: u16,
+    /// What it moved, of one that is closed.
+    pub moved: Amount,
 }
 
 /// See `Socket`.
@@ -187,12 +193,13 @@ pub(super) fn decode(body: &Wire, _: &Tail<'_>, _: u16) -> Socket {
         listened: body.flags & Wire::LISTENED != 0,
         error: body.error,
         state: body.state,
+        moved: Amount::of(body.traffic),
     }
 }
 
 /// The body of a connection that the programs kept until somebody takes it.
 #[must_use]
-pub fn kept(words: [u64; 8]) -> Socket {
+pub fn kept(words: [u64; 12]) -> Socket {
     let body: Wire = zerocopy::transmute!(words);
     decode(&body, &Tail(&[]), 0)
 }
@@ -272,6 +279,20 @@ impl Socket {
         record.set(Field::NetworkDirection, direction);
         set_end(record, Field::SourceIp, Field::SourcePort, source);
         set_end(record, Field::DestinationIp, Field::DestinationPort, destination);
+    }
+
+    /// Sets what each end of a connection sent, which this end knows when it is over.
+    pub fn set_moved(&self, record: &mut Record, began: Side) {
+        let (sent, received) =
+            ((self.moved.tx_bytes, self.moved.tx_packets), (self.moved.rx_bytes, self.moved.rx_packets));
+        let (source, destination) = match began {
+            Side::Here => (sent, received),
+            Side::There => (received, sent),
+        };
+        record.set(Field::SourceBytes, source.0);
+        record.set(Field::SourcePackets, source.1);
+        record.set(Field::DestinationBytes, destination.0);
+        record.set(Field::DestinationPackets, destination.1);
     }
 
     /// Sets whether it went well, and if not why; `certain`: the call can't fail any more.

@@ -6,62 +6,13 @@ use sensor_common::wire::traffic;
 use zerocopy::FromBytes;
 
 use super::{Key, Malformed};
+use crate::net::Amount;
 
 /// `AF_INET6` (`include/linux/socket.h`).
 const IPV6: u16 = 10;
 
 /// Bytes of a row.
 pub const SIZE: usize = size_of::<traffic::Traffic>();
-
-/// IP bytes and packets, each with its headers from IP on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Amount {
-    /// Sent, bytes.
-    pub tx_bytes: u64,
-    /// Sent, packets.
-    pub tx_packets: u64,
-    /// Received, bytes.
-    pub rx_bytes: u64,
-    /// Received, packets.
-    pub rx_packets: u64,
-}
-
-impl Amount {
-    fn of([tx_bytes, tx_packets, rx_bytes, rx_packets]: [u64; 4]) -> Self {
-        Self { tx_bytes, tx_packets, rx_bytes, rx_packets }
-    }
-
-    fn with(self, other: Self, each: impl Fn(u64, u64) -> u64) -> Self {
-        Self {
-            tx_bytes: each(self.tx_bytes, other.tx_bytes),
-            tx_packets: each(self.tx_packets, other.tx_packets),
-            rx_bytes: each(self.rx_bytes, other.rx_bytes),
-            rx_packets: each(self.rx_packets, other.rx_packets),
-        }
-    }
-
-    /// Both together.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        self.with(other, u64::wrapping_add)
-    }
-
-    /// What came since an earlier reading; nothing where that says more.
-    #[must_use]
-    pub fn since(self, earlier: Self) -> Self {
-        self.with(earlier, u64::saturating_sub)
-    }
-
-    /// The larger of each.
-    #[must_use]
-    pub fn most(self, other: Self) -> Self {
-        self.with(other, u64::max)
-    }
-
-    fn least(self, other: Self) -> Self {
-        self.with(other, u64::min)
-    }
-}
 
 /// One socket's traffic, as of a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::collections::{HashMap, hash_map::Entry};
 use sensor_common::wire::{self, exit::Io};
 
 use super::{Action, Actor, Key, Tail};
-use crate::{field::Field, record::Record};
+use crate::{field::Field, net::Amount, record::Record};
 
 /// What the catalogue says.
 pub const ACTION: Action = Action {
@@ -36,16 +36,6 @@ pub const ACTION: Action = Action {
     process: true,
 };
 
-/// What was sent and received: whole IP packets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct Net {
-    pub rx_bytes: u64,
-    pub tx_bytes: u64,
-    pub rx_packets: u64,
-    pub tx_packets: u64,
-}
-
 /// What was used, of everything that is accounted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Used {
@@ -54,7 +44,7 @@ pub struct Used {
     /// Disk and files.
     pub io: Io,
     /// Network, where it is known.
-    pub net: Option<Net>,
+    pub net: Option<Amount>,
 }
 
 impl Used {
@@ -70,7 +60,7 @@ impl Used {
     #[must_use]
     pub fn is_nothing(&self) -> bool {
         let Self { cpu_ns, io, net } = self;
-        *cpu_ns == 0 && *io == Io::default() && net.unwrap_or_default() == Net::default()
+        *cpu_ns == 0 && *io == Io::default() && net.unwrap_or_default() == Amount::default()
     }
 
     /// Both together.
@@ -91,7 +81,7 @@ impl Used {
         self.each(other, u64::max)
     }
 
-    fn each(&self, other: &Self, of: impl Fn(u64, u64) -> u64) -> Self {
+    fn each(&self, other: &Self, of: fn(u64, u64) -> u64) -> Self {
         let (a, b) = (&self.io, &other.io);
         Self {
             cpu_ns: of(self.cpu_ns, other.cpu_ns),
@@ -106,15 +96,7 @@ impl Used {
             },
             net: match (self.net, other.net) {
                 (None, None) => None,
-                (a, b) => {
-                    let (a, b) = (a.unwrap_or_default(), b.unwrap_or_default());
-                    Some(Net {
-                        rx_bytes: of(a.rx_bytes, b.rx_bytes),
-                        tx_bytes: of(a.tx_bytes, b.tx_bytes),
-                        rx_packets: of(a.rx_packets, b.rx_packets),
-                        tx_packets: of(a.tx_packets, b.tx_packets),
-                    })
-                }
+                (a, b) => Some(a.unwrap_or_default().with(b.unwrap_or_default(), of)),
             },
         }
     }
@@ -129,13 +111,17 @@ impl Used {
         record.set(Field::SensorUsageFileReadCalls, self.io.syscr);
         record.set(Field::SensorUsageFileWriteCalls, self.io.syscw);
         if let Some(net) = &self.net {
-            record.set(Field::SensorUsageNetRxBytes, net.rx_bytes);
-            record.set(Field::SensorUsageNetTxBytes, net.tx_bytes);
-            record.set(Field::SensorUsageNetRxPackets, net.rx_packets);
-            record.set(Field::SensorUsageNetTxPackets, net.tx_packets);
+            set_net(record, net);
         }
         record.set(Field::SensorUsageCpuNs, self.cpu_ns);
     }
+}
+
+fn set_net(record: &mut Record, net: &Amount) {
+    record.set(Field::SensorUsageNetRxBytes, net.rx_bytes);
+    record.set(Field::SensorUsageNetTxBytes, net.tx_bytes);
+    record.set(Field::SensorUsageNetRxPackets, net.rx_packets);
+    record.set(Field::SensorUsageNetTxPackets, net.tx_packets);
 }
 
 /// Whom an event is of.
@@ -145,6 +131,8 @@ pub enum Scope {
     Process,
     /// A user.
     User,
+    /// Nobody: what the network moved for no process that is known.
+    Unaccounted,
 }
 
 impl Scope {
@@ -154,8 +142,16 @@ impl Scope {
         match self {
             Self::Process => "process",
             Self::User => "user",
+            Self::Unaccounted => "unaccounted",
         }
     }
+}
+
+/// Sets what is told of that which can't be given to a process.
+pub fn set_unaccounted(record: &mut Record, interval_ms: u64, net: &Amount) {
+    record.set(Field::SensorIntervalMs, interval_ms);
+    record.set(Field::SensorUsageScope, Scope::Unaccounted.word());
+    set_net(record, net);
 }
 
 /// Sets what each of these events has.
@@ -302,9 +298,9 @@ mod tests {
     #[test]
     fn what_is_used_never_goes_down() {
         let less = Used { cpu_ns: 5, ..Used::default() };
-        let net = Some(Net { rx_bytes: 7, ..Net::default() });
+        let net = Some(Amount { rx_bytes: 7, ..Amount::default() });
         let more = Used { cpu_ns: 9, net, io: Io { wchar: 3, ..Io::default() } };
-        assert_eq!(less.since(&more), Used { net: Some(Net::default()), ..Used::default() });
+        assert_eq!(less.since(&more), Used { net: Some(Amount::default()), ..Used::default() });
         assert!(less.since(&more).is_nothing() && !more.since(&less).is_nothing());
         assert_eq!(less.at_least(&more), more);
         assert_eq!(more.since(&less).and(&less), more);
@@ -315,7 +311,7 @@ mod tests {
         let mut record = Record::new();
         Used::default().set(&mut record);
         assert!(record.has(Field::SensorUsageDiskReadBytes) && !record.has(Field::SensorUsageNetRxBytes));
-        Used { net: Some(Net::default()), ..Used::default() }.set(&mut record);
+        Used { net: Some(Amount::default()), ..Used::default() }.set(&mut record);
         assert!(record.has(Field::SensorUsageNetRxBytes));
         assert!(record.misfits().is_empty());
     }

@@ -45,6 +45,10 @@ pub(super) struct Hook {
 
 use Attach::{Files, Packets, Raw, Sock, SockAddr, Sockets, Syscall, Tasks, Typed};
 
+/// Names of hooks that are asked for.
+pub(super) const USAGE: &str = "iter/task usage";
+pub(super) const TRAFFIC: &str = "cgroup_skb";
+
 /// Every hook. The order is that of attaching: ends before beginnings, so that nothing begins unseen and ends seen.
 pub(super) const HOOKS: &[Hook] = &[
     Hook {
@@ -119,7 +123,7 @@ pub(super) const HOOKS: &[Hook] = &[
     },
     Hook {
         actions: &["usage"],
-        name: "iter/task usage",
+        name: USAGE,
         programs: &[("usage", Tasks)],
         must: false,
         without: "what processes use while they run; their exits still tell the totals",
@@ -147,7 +151,7 @@ pub(super) const HOOKS: &[Hook] = &[
     },
     Hook {
         actions: &["usage"],
-        name: "cgroup_skb",
+        name: TRAFFIC,
         programs: &[
             ("bytes_sent", Packets(CgroupSkbAttachType::Egress)),
             ("bytes_received", Packets(CgroupSkbAttachType::Ingress)),

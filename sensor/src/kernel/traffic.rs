@@ -13,7 +13,10 @@ use aya::{
 };
 
 use super::{KernelError, call};
-use crate::event::traffic::{Amount, Rest, SIZE, Traffic, decode, decode_rest};
+use crate::{
+    event::traffic::{Rest, SIZE, Traffic, decode, decode_rest},
+    net::Amount,
+};
 
 /// The ring's size as the object has it, and what one row takes of it.
 const RING: usize = 16 * 1024 * 1024;

@@ -54,6 +54,7 @@ impl Pipeline<'_> {
         socket: &Socket,
     ) -> Result<(), PipelineError> {
         self.meet(stamp, actor);
+        self.owns(socket.cookie, stamp.key);
         self.tell_socket(&socket::BIND, stamp, |record| socket.set_server(record))
     }
 
@@ -64,6 +65,7 @@ impl Pipeline<'_> {
         socket: &Socket,
     ) -> Result<(), PipelineError> {
         self.meet(stamp, actor);
+        self.owns(socket.cookie, stamp.key);
         if socket.local.1 == 0 && self.looks.unresolved.len() < UNRESOLVED_MOST {
             self.looks.unresolved.push((stamp, *socket));
             return Ok(());
@@ -79,6 +81,7 @@ impl Pipeline<'_> {
         socket: &Socket,
     ) -> Result<(), PipelineError> {
         self.meet(stamp, actor);
+        self.owns(socket.cookie, stamp.key);
         if !socket.failed {
             self.sockets.connected(socket.cookie, Known { owner: known(stamp.key), began: Side::Here });
         }
@@ -98,11 +101,12 @@ impl Pipeline<'_> {
         self.meet(stamp, actor);
         let mut method = None;
         if stamp.key.pid == 0
-            && let Some(owner) = self.sockets.listener(socket)
+            && let Some((_, owner)) = self.sockets.listener(socket.netns, socket.local)
         {
             stamp = of(owner, stamp.time);
             method = Some("listener");
         }
+        self.owns(socket.cookie, stamp.key);
         self.sockets.connected(socket.cookie, Known { owner: known(stamp.key), began: Side::There });
         self.tell_socket(&socket::ACCEPT, stamp, |record| {
             socket.set_peers(record, Side::There);
@@ -120,6 +124,9 @@ impl Pipeline<'_> {
         socket: &Socket,
     ) -> Result<(), PipelineError> {
         self.meet(stamp, actor);
+        // Who closes it has had it since whoever opened it gave it away.
+        self.owns(socket.cookie, stamp.key);
+        self.owned_till_now(socket.cookie);
         let known = self.sockets.ended(socket.cookie);
         self.sockets.stopped(socket.cookie);
         if stamp.key.pid == 0
@@ -127,11 +134,16 @@ impl Pipeline<'_> {
         {
             stamp = of(owner, stamp.time);
         }
+        let counts = self.traffic.is_some();
         self.tell_socket(&socket::CLOSE, stamp, |record| {
             if socket.listened || socket.remote.1 == 0 {
                 socket.set_server(record);
             } else {
-                socket.set_peers(record, known.map_or(Side::Here, |known| known.began));
+                let began = known.map_or(Side::Here, |known| known.began);
+                socket.set_peers(record, began);
+                if counts {
+                    socket.set_moved(record, began);
+                }
             }
             socket.set_outcome(record, true);
         })
@@ -205,8 +217,8 @@ impl Pipeline<'_> {
         }
         if socket.connected() {
             // Taken between the hooks and this look: the programs need not tell it any more.
-            let _: Option<[u64; 8]> = self.kernel.take_untaken(socket.cookie);
-            let began = match self.sockets.listener(socket) {
+            let _: Option<[u64; 12]> = self.kernel.take_untaken(socket.cookie);
+            let began = match self.sockets.listener(socket.netns, socket.local) {
                 Some(_) if !socket.datagram => Side::There,
                 _ => Side::Here,
             };
@@ -326,7 +338,8 @@ impl Pipeline<'_> {
                 None
             }
         });
-        let rows = owners(rows);
+        let rows = owners(rows, |cookie| self.owner_of(cookie));
+        self.owners_shown(rows.iter().map(|(key, _, socket)| (socket.cookie, *key)));
         self.rows = bytes;
         self.counts.lost("decode", socket::LISTEN.name, "malformed", broken);
         result.map(|()| rows).map_err(PipelineError::from)

@@ -114,7 +114,7 @@ impl Pipeline<'_> {
         self.table.refresh(stamp.key, actor);
         // The last net: what no hook and no sweep saw shows in the image at the end.
         self.look(stamp, &exit.running);
-        let life = self.life(stamp.key, &exit);
+        let life = self.life(stamp.key, &exit)?;
         self.end_usage(stamp.key, stamp.time, &life)?;
         let (end, page) = (self.enricher.boot.at(stamp.time), self.host.page_bytes());
         self.tell_process(&exit::ACTION, stamp, |record| {

@@ -10,7 +10,7 @@ use crate::{
         usage::{self, Reading, Scope, Total, Used},
     },
     kernel::KernelError,
-    process::Table,
+    process::Process,
 };
 
 /// When an exit that wasn't told for so long was lost, nanoseconds.
@@ -53,26 +53,30 @@ impl Pipeline<'_> {
         if self.usage.is_none() {
             return Ok(());
         }
+        self.read_traffic()?;
         let totals = self.used()?;
         let now = self.host.boot_now();
-        for total in totals {
+        for mut total in totals {
+            total.used.net = self.moved(total.key);
             if let Some(actor) = total.actor {
                 self.table.refresh(total.key, actor);
             }
             let Some(usage) = &mut self.usage else { return Ok(()) };
             // Of one whose birth wasn't told yet, the next reading tells all.
-            let Some(owner) = owner(&self.table, total.key) else { continue };
+            let Some(process) = self.table.get(total.key) else { continue };
+            let owner = || owner(process);
             let Some(used) = usage.account.read(&total, owner) else { continue };
             let ms = usage.account.ms(now);
             self.tell_usage(total.key, now, ms, &used)?;
         }
-        Ok(())
+        self.tell_late()
     }
 
     /// A process ended: counts what wasn't told, and tells it if the rest was.
     pub(super) fn end_usage(&mut self, key: Key, time: u64, life: &Used) -> Result<(), PipelineError> {
         let Some(usage) = &mut self.usage else { return Ok(()) };
-        let Some(owner) = owner(&self.table, key) else { return Ok(()) };
+        let Some(process) = self.table.get(key) else { return Ok(()) };
+        let owner = || owner(process);
         let Some(used) = usage.account.end(key, life, time, owner) else {
             return Ok(());
         };
@@ -98,7 +102,7 @@ impl Pipeline<'_> {
             usage::set(&mut record, Scope::User, interval.ms, &row.used);
             self.deliver(usage::ACTION.name, now, record)?;
         }
-        Ok(())
+        self.tell_nobodys(interval.ms)
     }
 
     /// What each process used since it began, or since the sensor did where that isn't known.
@@ -124,15 +128,22 @@ impl Pipeline<'_> {
     }
 
     /// Everything that a process used in its life.
-    pub(super) fn life(&mut self, key: Key, exit: &Exit) -> Used {
-        let last = Used { cpu_ns: exit.cpu_ns, io: exit.io, net: None };
+    pub(super) fn life(&mut self, key: Key, exit: &Exit) -> Result<Used, PipelineError> {
+        let last = Used { cpu_ns: exit.cpu_ns, io: exit.io, net: self.moved_in_life(key)? };
         let before = if exit.threads { self.kernel.take_ended_threads(key) } else { Vec::new() };
-        before.into_iter().fold(last, |sum, io| sum.and(&Used::of_io(io)))
+        Ok(before.into_iter().fold(last, |sum, io| sum.and(&Used::of_io(io))))
     }
 }
 
-/// How to know whose sums what a process uses goes to.
-fn owner(table: &Table, key: Key) -> Option<impl FnOnce() -> Owner> {
-    let process = table.get(key)?;
-    Some(|| Owner { user: User::of(&process.actor), container: process.cgroup.as_ref().and_then(container) })
+impl Usage {
+    /// Counts what the sockets of a process moved that had ended; gives how long the interval is so far.
+    pub(super) fn late(&mut self, key: Key, used: &Used, now: u64, owner: Owner) -> u64 {
+        self.account.late(key, used, now, owner);
+        self.account.ms(now)
+    }
+}
+
+/// Whose sums what a process uses goes to.
+pub(super) fn owner(process: &Process) -> Owner {
+    Owner { user: User::of(&process.actor), container: process.cgroup.as_ref().and_then(container) }
 }
