@@ -1,8 +1,8 @@
 //! Whose the bytes of sockets are: each socket has one owner, and each process the sum of its sockets.
 //!
 //! Who that is, is learnt from events and from looks at all open files. The kernel counts by socket; what is
-//! new of a socket goes to who owns it at that time. What a socket moves after its owner's end is told later,
-//! and what has no owner that is known is nobody's.
+//! new of a socket goes to who owns it at that time. A socket may be read before its event is: what has no owner
+//! waits a while for one, and then is nobody's. What a socket moves after its owner's end is told later.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -32,6 +32,13 @@ struct Sum {
     ended: bool,
 }
 
+impl Sum {
+    fn moved(&mut self, amount: Amount) {
+        let to = if self.ended { &mut self.late } else { &mut self.all };
+        *to = to.plus(amount);
+    }
+}
+
 /// Owners and sums.
 #[derive(Debug, Default)]
 pub struct Network {
@@ -39,6 +46,8 @@ pub struct Network {
     /// Sockets that were closed since the last reading but one.
     closed: [Vec<u64>; 2],
     sums: HashMap<Key, Sum>,
+    /// Of sockets that have no owner yet, and since when.
+    waiting: HashMap<u64, (Amount, u64)>,
     /// Of nobody, since it was last asked.
     nobody: Amount,
     /// All that the kernel couldn't give to a socket, as of the last reading.
@@ -48,6 +57,9 @@ pub struct Network {
 
 /// Most sockets whose owner is remembered, each some 40 bytes; the bytes of those above are nobody's.
 const MOST: usize = 262_144;
+/// Most sockets that wait for an owner, and how long, nanoseconds: a look at all that is open comes each second.
+const WAITING_MOST: usize = 65_536;
+const PATIENCE: u64 = 3_000_000_000;
 /// Most processes; each some 100 bytes.
 const PROCESSES_MOST: usize = 262_144;
 
@@ -68,7 +80,20 @@ impl Network {
         }
         self.disown(cookie);
         self.owners.insert(cookie, Owned { by, closed: false });
-        self.sums.entry(by).or_default().sockets += 1;
+        let waited = self.waiting.remove(&cookie);
+        let sum = self.sums.entry(by).or_default();
+        sum.sockets += 1;
+        if let Some((amount, _)) = waited {
+            sum.moved(amount);
+        }
+    }
+
+    /// A socket is a process's that has ended already: what it moved is told later.
+    pub fn owned(&mut self, cookie: u64, by: Key) {
+        if self.sums.len() < PROCESSES_MOST {
+            self.sums.entry(by).or_default().ended = true;
+        }
+        self.owns(cookie, by);
     }
 
     /// Whether anything is known of a process.
@@ -102,7 +127,13 @@ impl Network {
 
     /// A reading: what is new of each socket, and all that belongs to none since the sensor began. `listener`:
     /// the one that took a connection which nobody has accepted yet.
-    pub fn read(&mut self, sockets: &[Traffic], rest: Amount, listener: impl Fn(&Traffic) -> Option<u64>) {
+    pub fn read(
+        &mut self,
+        now: u64,
+        sockets: &[Traffic],
+        rest: Amount,
+        listener: impl Fn(&Traffic) -> Option<u64>,
+    ) {
         for socket in sockets {
             if self.owner(socket.cookie).is_none()
                 && let Some(user) = socket.user
@@ -112,20 +143,44 @@ impl Network {
             let news = socket.news();
             let by = self.owner(socket.cookie).or_else(|| self.owner(listener(socket)?));
             match by.and_then(|by| self.sum(by)) {
-                Some(sum) if sum.ended => sum.late = sum.late.plus(news),
-                Some(sum) => sum.all = sum.all.plus(news),
-                None => self.nobody = self.nobody.plus(news),
+                Some(sum) => sum.moved(news),
+                None => self.wait(socket.cookie, news, now),
             }
             if socket.ended {
                 self.disown(socket.cookie);
             }
         }
+        self.give_up(now.saturating_sub(PATIENCE));
         self.nobody = self.nobody.plus(rest.since(self.rest));
         self.rest = rest;
         let [last, before] = &mut self.closed;
         for cookie in mem::replace(before, mem::take(last)) {
             self.disown(cookie);
         }
+    }
+
+    fn wait(&mut self, cookie: u64, news: Amount, now: u64) {
+        if news == Amount::default() {
+            return;
+        }
+        if self.waiting.len() >= WAITING_MOST && !self.waiting.contains_key(&cookie) {
+            return self.forfeit(news);
+        }
+        let (amount, _) = self.waiting.entry(cookie).or_insert((Amount::default(), now));
+        *amount = amount.plus(news);
+    }
+
+    /// What has waited for an owner since then or longer is nobody's.
+    pub fn give_up(&mut self, since: u64) {
+        let mut nobody = self.nobody;
+        self.waiting.retain(|_, (amount, began)| {
+            let waits = *began > since;
+            if !waits {
+                nobody = nobody.plus(*amount);
+            }
+            waits
+        });
+        self.nobody = nobody;
     }
 
     fn sum(&mut self, by: Key) -> Option<&mut Sum> {
@@ -236,12 +291,12 @@ mod tests {
     fn what_is_new_goes_to_who_owns_the_socket_then() {
         let mut network = Network::default();
         network.owns(7, A);
-        network.read(&[row(7, 0, 100)], Amount::default(), |_| None);
+        network.read(1, &[row(7, 0, 100)], Amount::default(), |_| None);
         network.owns(7, B);
-        network.read(&[row(7, 100, 130)], Amount::default(), |_| None);
+        network.read(1, &[row(7, 100, 130)], Amount::default(), |_| None);
         assert_eq!((network.of(A), network.of(B)), (sent(100), sent(30)));
         assert!(!network.has(A) && network.has(B));
-        network.read(&[ended(row(7, 130, 131))], Amount::default(), |_| None);
+        network.read(1, &[ended(row(7, 130, 131))], Amount::default(), |_| None);
         assert!(!network.has(B));
         assert_eq!((network.of(B), network.nobodys()), (sent(31), Amount::default()));
     }
@@ -251,11 +306,34 @@ mod tests {
         let mut network = Network::default();
         let first = Traffic { user: Some(A), ..row(1, 0, 5) };
         network.owns(9, B);
-        network.read(&[first, row(2, 0, 6), row(3, 0, 7)], sent(1000), |row| (row.cookie == 2).then_some(9));
-        assert_eq!((network.of(A), network.of(B), network.nobodys()), (sent(5), sent(6), sent(1007)));
+        network
+            .read(1, &[first, row(2, 0, 6), row(3, 0, 7)], sent(1000), |row| (row.cookie == 2).then_some(9));
+        assert_eq!((network.of(A), network.of(B), network.nobodys()), (sent(5), sent(6), sent(1000)));
+        network.give_up(0);
+        assert_eq!(network.nobodys(), Amount::default(), "its owner may still come");
+        network.give_up(1);
+        assert_eq!(network.nobodys(), sent(7));
         assert_eq!((network.owner(1), network.owner(2)), (Some(A), None), "nobody has accepted it");
-        network.read(&[], sent(1001), |_| None);
+        network.read(1, &[], sent(1001), |_| None);
         assert_eq!((network.nobodys(), network.nobodys()), (sent(1), Amount::default()));
+    }
+
+    #[test]
+    fn what_is_read_before_its_event_is_its_owners() {
+        let mut network = Network::default();
+        network.read(1, &[row(7, 0, 5), ended(row(8, 0, 6))], Amount::default(), |_| None);
+        network.owns(7, A);
+        network.owns(8, A);
+        network.closed(8);
+        network.give_up(1);
+        assert_eq!((network.of(A), network.nobodys()), (sent(11), Amount::default()));
+        for _ in 0..2 {
+            network.read(PATIENCE, &[ended(row(7, 5, 5))], Amount::default(), |_| None);
+        }
+        assert!(!network.has(A));
+        network.read(1, &[ended(row(9, 0, 4))], Amount::default(), |_| None);
+        network.owned(9, B);
+        assert_eq!(network.late(|_| false), [(B, sent(4), false)], "it ended before its event came");
     }
 
     #[test]
@@ -263,11 +341,11 @@ mod tests {
         let mut network = Network::default();
         network.owns(7, A);
         network.owns(8, A);
-        network.read(&[row(7, 0, 100)], Amount::default(), |_| None);
+        network.read(1, &[row(7, 0, 100)], Amount::default(), |_| None);
         assert_eq!(network.end(A), (sent(100), true));
-        network.read(&[ended(row(7, 100, 140))], Amount::default(), |_| None);
+        network.read(1, &[ended(row(7, 100, 140))], Amount::default(), |_| None);
         assert_eq!(network.late(|_| false), [(A, sent(40), false)]);
-        network.read(&[ended(row(8, 0, 2))], Amount::default(), |_| None);
+        network.read(1, &[ended(row(8, 0, 2))], Amount::default(), |_| None);
         assert_eq!(network.late(|_| false), [(A, sent(2), true)]);
         assert_eq!(network.late(|_| false), []);
         assert!(network.sums.is_empty() && network.owners.is_empty());
@@ -280,9 +358,9 @@ mod tests {
         network.owns(7, A);
         network.closed(7);
         network.closed(7);
-        network.read(&[], Amount::default(), |_| None);
+        network.read(1, &[], Amount::default(), |_| None);
         assert_eq!(network.owner(7), Some(A), "its last row may still come");
-        network.read(&[], Amount::default(), |_| None);
+        network.read(1, &[], Amount::default(), |_| None);
         assert_eq!(network.owner(7), None);
         assert_eq!(network.late(|_| true), []);
         assert!(network.sums.contains_key(&A), "it lives, and its sum is that of its life");
@@ -297,11 +375,12 @@ mod tests {
             network.owns(cookie, A);
         }
         assert_eq!((network.crowded(), network.crowded()), (1, 0));
-        network.read(&[row(MOST as u64, 0, 9)], Amount::default(), |_| None);
+        network.read(1, &[row(MOST as u64, 0, 9)], Amount::default(), |_| None);
+        network.give_up(1);
         assert_eq!(network.nobodys(), sent(9));
         network.shown(&HashSet::from([3]));
-        network.read(&[], Amount::default(), |_| None);
-        network.read(&[], Amount::default(), |_| None);
+        network.read(1, &[], Amount::default(), |_| None);
+        network.read(1, &[], Amount::default(), |_| None);
         assert_eq!(network.owners.len(), 1);
     }
 }

@@ -289,8 +289,7 @@ impl<'a> Pipeline<'a> {
         }
         // Nobody comes forward any more.
         self.settle(u64::MAX)?;
-        self.read_traffic()?;
-        self.tell_late()?;
+        self.end_traffic()?;
         self.close_usage()?;
         self.end_sockets()?;
         self.tell_losses()?;

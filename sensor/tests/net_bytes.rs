@@ -114,7 +114,7 @@ struct Moved {
 }
 
 fn mover() -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mover.c");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/programs/mover.c");
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mover");
     let status = Command::new("cc").args(["-O2", "-o"]).arg(&program).arg(source).status().unwrap();
     assert!(status.success());

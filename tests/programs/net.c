@@ -130,6 +130,25 @@ static void steps(int n, char **w) {
     } else if (IS("recv")) {
       char byte;
       said(read(*fd, &byte, 1)), i++;
+    } else if (IS("give") || IS("take")) { // give SLOT BYTES, take SLOT BYTES: that many, whatever the calls
+      static char block[65536];
+      for (long left = atol(w[i + 1]), moved; left > 0; left -= moved) {
+        size_t most = left < (long)sizeof block ? left : sizeof block;
+        moved = IS("give") ? write(*fd, block, most) : read(*fd, block, most);
+        if (moved <= 0) { said(-1); break; }
+      }
+      i += 2;
+    } else if (IS("datagrams")) { // datagrams SLOT ADDRESS @OTHER BYTES COUNT: to where the other is bound
+      static char block[65536];
+      char port[8];
+      union addr of;
+      socklen_t size = sizeof of;
+      getsockname(fds[(unsigned char)w[i + 2][1] & 127], &of.any, &size);
+      snprintf(port, sizeof port, "%d", ntohs(of.v4.sin_port));
+      len = address(w[i + 1], port, &addr);
+      for (int left = atoi(w[i + 4]); left > 0; left--)
+        if (sendto(*fd, block, atoi(w[i + 3]), 0, &addr.any, len) < 0) said(-1);
+      i += 5;
     } else if (IS("close")) {
       said(close(*fd)), i++;
     } else if (IS("reset")) {
@@ -159,6 +178,16 @@ static void steps(int n, char **w) {
         exit(0);
       }
       waitpid(child, 0, 0);
+    } else if (IS("spawn")) { // spawn COUNT WORD…: as fork, and goes on at once
+      struct words inner = {atoi(w[i]), w + i + 1};
+      i += 1 + inner.n;
+      fflush(stdout);
+      if (!fork()) {
+        printf("pid %d\n", getpid());
+        fflush(stdout);
+        steps(inner.n, inner.w);
+        exit(0);
+      }
     } else if (IS("many")) { // many PORT COUNT: that many connections to 127.0.0.1, each closed at once
       len = address("127.0.0.1", w[i], &addr);
       for (int left = atoi(w[i + 1]); left > 0; left--) {

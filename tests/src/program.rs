@@ -31,6 +31,12 @@ pub fn net() -> PathBuf {
     program("net", &["-O1", "-static", "-s"], &["-lpthread"])
 }
 
+/// `mover`: moves a known number of bytes in a network namespace of its own.
+#[must_use]
+pub fn mover() -> PathBuf {
+    program("mover", &["-O1", "-static", "-s"], &[])
+}
+
 /// `storm`: many short processes.
 #[must_use]
 pub fn storm() -> PathBuf {

@@ -43,8 +43,7 @@ impl Pipeline<'_> {
             && traffic.lingering.len() < LINGERING_MOST
         {
             // It closes what it has open after its end was told.
-            traffic.network.owns(cookie, key);
-            traffic.network.end(key);
+            traffic.network.owned(cookie, key);
             traffic.lingering.insert(key, process.clone());
         }
     }
@@ -98,7 +97,7 @@ impl Pipeline<'_> {
         let reading = self.kernel.traffic()?;
         let Some(traffic) = &mut self.traffic else { return Ok(()) };
         let sockets = &self.sockets;
-        traffic.network.read(&reading.sockets, reading.rest.amount, |row| {
+        traffic.network.read(began, &reading.sockets, reading.rest.amount, |row| {
             sockets.listener(row.netns, (row.local.ip(), row.local.port())).map(|(cookie, _)| cookie)
         });
         let now = self.host.boot_now();
@@ -114,6 +113,15 @@ impl Pipeline<'_> {
         self.counts.lost("account", usage, "full", traffic.network.crowded());
         (traffic.refused, traffic.full) = (rest.refused, rest.full);
         Ok(())
+    }
+
+    /// The last reading: nobody claims anything any more.
+    pub(super) fn end_traffic(&mut self) -> Result<(), PipelineError> {
+        self.read_traffic()?;
+        if let Some(traffic) = &mut self.traffic {
+            traffic.network.give_up(u64::MAX);
+        }
+        self.tell_late()
     }
 
     /// All that a process's sockets moved as of the last reading; none where nobody counts.

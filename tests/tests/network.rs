@@ -1,0 +1,300 @@
+//! Network bytes: told of who moved them by `usage`, `exit` and `socket_close`, and as many as the interface counted.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper that can't go on fails the test, there is nobody else to tell"
+)]
+
+use tests::find::Source;
+use tests::lock::{self, Lock};
+use tests::program::{mover, nest, net};
+use tests::skip::skip;
+use tests::{DEADLINE, Event, Running, Sensor, program, words};
+
+/// In the order of what the interface counts.
+const FIELDS: [&str; 4] = [
+    "sensor.usage.net.rx_bytes",
+    "sensor.usage.net.rx_packets",
+    "sensor.usage.net.tx_bytes",
+    "sensor.usage.net.tx_packets",
+];
+/// The headers of IP and UDP, and of IP and TCP with timestamps.
+const UDP4: u64 = 28;
+const UDP6: u64 = 48;
+const TCP4: u64 = 52;
+
+type Moved = [u64; 4];
+
+fn each_second() -> (Lock, Sensor) {
+    (lock::alone(), Sensor::with().config("[usage]\ninterval_s = 1\n").live())
+}
+
+fn of(event: &Event) -> Moved {
+    FIELDS.map(|field| event.get(field).map_or(0, |_| event.num(field)))
+}
+
+fn sum(moved: impl IntoIterator<Item = Moved>) -> Moved {
+    moved.into_iter().fold([0; 4], |sum, one| std::array::from_fn(|at| sum[at] + one[at]))
+}
+
+/// What is told of a process in all: by its exit, and after it.
+fn life(source: &impl Source, exit: &Event) -> Moved {
+    let entity = exit.str("process.entity_id").to_owned();
+    let told = source.find("usage").with("process.entity_id", entity).all();
+    let (before, after): (Vec<_>, Vec<_>) =
+        told.into_iter().partition(|event| event.num("event.sequence") < exit.num("event.sequence"));
+    let before = sum(before.iter().map(of));
+    if before != [0; 4] {
+        assert_eq!(before, of(exit), "what was told on the way is what the exit tells: {exit:#}");
+    }
+    for event in &after {
+        event.whole();
+        assert_eq!(event.str("sensor.usage.scope"), "process");
+        assert_eq!(event.num("process.pid"), exit.num("process.pid"));
+        assert_eq!(event.num("sensor.usage.cpu_ns"), 0, "only its sockets live on: {event:#}");
+    }
+    sum([of(exit)].into_iter().chain(after.iter().map(of)))
+}
+
+/// Within one in a hundred, and a packet that ends a connection.
+fn near(counted: u64, expected: u64, what: &str) {
+    assert!(counted.abs_diff(expected) <= expected / 100 + 100, "{what}: {counted} is not {expected}");
+}
+
+struct Run {
+    pid: u32,
+    interface: Moved,
+}
+
+/// Has the program move so much, and waits until its processes have ended.
+fn run(how: &str, count: u64) -> Run {
+    let mut running = Running::of(mover(), words![how, count.to_string()]);
+    let text = running.rest();
+    assert!(running.wait().success(), "{how}: {text}");
+    let interface = text.lines().find_map(|line| line.strip_prefix("interface ")).unwrap();
+    let interface: Vec<u64> = interface.split(' ').map(|number| number.parse().unwrap()).collect();
+    Run { pid: running.pid(), interface: interface.try_into().unwrap() }
+}
+
+/// What a process and its children moved.
+fn of_family(source: &impl Source, pid: u32) -> Moved {
+    let children = source.find("exit").with("process.parent.pid", pid).all();
+    let exits = source.find("exit").pid(pid).all().into_iter().chain(children);
+    sum(exits.map(|exit| life(source, &exit)))
+}
+
+#[test]
+fn every_way_is_counted_as_the_interface_counts() {
+    if skip() {
+        return;
+    }
+    const BYTES: u64 = 8_000_000;
+    const DATAGRAMS: u64 = 4000;
+    let (_lock, sensor) = each_second();
+    let streams = ["write4", "write6", "sendfile4", "splice6", "uring4", "shared4", "shared6"];
+    let runs: Vec<_> = [("udp4", DATAGRAMS), ("udp6", DATAGRAMS)]
+        .into_iter()
+        .chain(streams.map(|how| (how, BYTES)))
+        .map(|(how, count)| (how, run(how, count)))
+        .collect();
+    let end = sensor.stop();
+    end.clean();
+    for (how, run) in runs {
+        let moved = of_family(&end, run.pid);
+        let [rx_bytes, _, tx_bytes, tx_packets] = moved;
+        near(rx_bytes, run.interface[0], how);
+        near(tx_bytes, run.interface[2], how);
+        match how {
+            "udp4" => assert!(tx_bytes >= DATAGRAMS * (100 + UDP4) && tx_packets >= DATAGRAMS),
+            "udp6" => assert!(tx_bytes >= DATAGRAMS * (100 + UDP6) && tx_packets >= DATAGRAMS),
+            _ => assert!(tx_bytes >= BYTES + 2 * TCP4, "{how}: {moved:?}"),
+        }
+    }
+    assert_eq!(end.account()["usage"].lost, 0);
+}
+
+#[test]
+fn datagrams_are_exact_while_it_lives_and_at_its_end_and_for_its_user() {
+    if skip() {
+        return;
+    }
+    let (_lock, sensor) = each_second();
+    let send = |count: &str| words!["datagrams", "b", "127.0.0.1", "@a", "1000", count];
+    let steps = program::join([
+        words!["netns", "user", "4321", "udp", "a", "4", "bind", "a", "127.0.0.1", "0", "udp", "b", "4"],
+        send("7"),
+        words!["say", "did", "wait"],
+        send("5"),
+        words!["close", "b", "close", "a", "say", "did", "wait"],
+    ]);
+    let mut running = Running::of(net(), steps);
+    let pid = running.pid();
+    running.until("did");
+    let usage = sensor.find("usage").pid(pid).such("bytes", |event| of(event) != [0; 4]).wait();
+    assert_eq!(of(&usage), [7 * 1028, 7, 7 * 1028, 7], "{usage:#}");
+    running.go();
+    running.until("did");
+    let close = sensor.find("socket_close").pid(pid).wait();
+    assert!(!close.has("source.bytes"), "it was connected to nobody: {close:#}");
+    running.end();
+    let exit = sensor.find("exit").pid(pid).wait();
+    assert_eq!(of(&exit), [12 * 1028, 12, 12 * 1028, 12], "{exit:#}");
+    let end = sensor.stop();
+    end.clean();
+    assert_eq!(life(&end, &exit), of(&exit));
+    let users = end.find("usage").with("sensor.usage.scope", "user").with("user.id", "4321").all();
+    assert_eq!(sum(users.iter().map(of)), of(&exit), "{users:#?}");
+}
+
+#[test]
+fn a_close_tells_what_each_end_sent() {
+    if skip() {
+        return;
+    }
+    let (_lock, sensor) = each_second();
+    for (family, ip, headers) in [("4", "127.0.0.1", TCP4), ("6", "::1", TCP4 + 20)] {
+        let serve = words!["accept", "a", "c", "take", "c", "300000", "give", "c", "5000", "close", "c"];
+        let steps = program::join([
+            words!["tcp", "a", family, "bind", "a", ip, "0", "listen", "a"],
+            nest("spawn", serve),
+            words!["tcp", "b", family, "connect", "b", ip, "@a", "port", "b", "give", "b", "300000"],
+            words!["take", "b", "5000", "close", "b", "wait"],
+        ]);
+        let mut running = Running::of(net(), steps);
+        let port: u64 = loop {
+            if let Some(port) = running.line().strip_prefix("port ") {
+                break port.trim().parse().unwrap();
+            }
+        };
+        let closes = sensor.find("socket_close").with("source.port", port);
+        let both = || closes.all().len() == 2;
+        let began = std::time::Instant::now();
+        while !both() {
+            assert!(began.elapsed() < DEADLINE, "{:#?}", closes.all());
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        for close in closes.all() {
+            let [sent, back] = ["source", "destination"].map(|end| close.num(&format!("{end}.bytes")));
+            let [packets, answers] =
+                ["source", "destination"].map(|end| close.num(&format!("{end}.packets")));
+            assert!(sent >= 300_000 + (packets - 1) * headers && sent < 330_000, "{close:#}");
+            assert!(back >= 5000 + (answers - 1) * headers && back < 35_000, "{close:#}");
+            assert!(packets >= 5 && answers >= 1, "{close:#}");
+        }
+        running.end();
+    }
+}
+
+/// As `inetd` and `sshd` do: the listener accepts, a child serves, and the listener closes its descriptor.
+#[test]
+fn a_connection_that_was_handed_on_is_the_childs() {
+    if skip() {
+        return;
+    }
+    let (_lock, sensor) = each_second();
+    let steps = program::join([
+        words!["netns", "tcp", "a", "4", "bind", "a", "127.0.0.1", "0", "listen", "a"],
+        words!["tcp", "b", "4", "connect", "b", "127.0.0.1", "@a", "accept", "a", "c"],
+        nest(
+            "spawn",
+            words!["close", "a", "close", "b", "wait", "give", "c", "900000", "say", "gave", "wait"],
+        ),
+        words!["close", "c", "say", "handed", "take", "b", "900000", "say", "took", "wait"],
+    ]);
+    let mut running = Running::of(net(), steps);
+    let lines = [running.line(), running.line()];
+    let child = lines.iter().find_map(|line| line.strip_prefix("pid ")).unwrap();
+    let child: u32 = child.trim().parse().unwrap();
+    // A look at who has what: the socket is the child's alone.
+    let looked = sensor.find("usage").with("sensor.usage.scope", "user").all().len() + 3;
+    let began = std::time::Instant::now();
+    while sensor.find("usage").with("sensor.usage.scope", "user").all().len() < looked {
+        assert!(began.elapsed() < DEADLINE, "no look");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    running.go();
+    let event = sensor.find("usage").pid(child).such("bytes", |event| of(event)[2] > 900_000).wait();
+    assert!(of(&event)[2] < 950_000, "{event:#}");
+    running.go();
+    running.go();
+    running.close();
+    let end = sensor.stop();
+    end.clean();
+    let parent = end.find("usage").pid(running.pid()).all();
+    let [received, _, sent, _] = sum(parent.iter().map(of));
+    assert!(received > 900_000 && sent < 60_000, "the other end is the parent's: {parent:#?}");
+}
+
+/// Who dies with its connections open leaves them to the kernel.
+#[test]
+fn what_is_moved_after_the_end_is_told_too() {
+    if skip() {
+        return;
+    }
+    let (_lock, sensor) = each_second();
+    let steps = program::join([
+        words!["netns", "tcp", "a", "4", "bind", "a", "127.0.0.1", "0", "listen", "a"],
+        // It ends at once; what it wrote is sent when the other reads.
+        nest(
+            "fork",
+            words![
+                "user",
+                "4322",
+                "tcp",
+                "b",
+                "4",
+                "connect",
+                "b",
+                "127.0.0.1",
+                "@a",
+                "give",
+                "b",
+                "1500000"
+            ],
+        ),
+        words!["accept", "a", "c", "say", "ended", "wait", "take", "c", "1500000", "say", "did", "wait"],
+    ]);
+    let mut running = Running::of(net(), steps);
+    let child: u32 = running.line().strip_prefix("pid ").unwrap().trim().parse().unwrap();
+    running.until("ended");
+    let exit = sensor.find("exit").pid(child).wait();
+    let early = of(&exit)[2];
+    assert!(early < 1_500_000, "the other hasn't read: {exit:#}");
+    running.go();
+    running.until("did");
+    sensor
+        .find("usage")
+        .pid(child)
+        .such("late", |event| event.num("event.sequence") > exit.num("event.sequence") && of(event)[2] > 0)
+        .wait();
+    running.end();
+    let end = sensor.stop();
+    end.clean();
+    let [_, _, sent, _] = life(&end, &exit);
+    assert!((1_500_000..1_600_000).contains(&sent), "{sent}: {exit:#}");
+    let users = end.find("usage").with("sensor.usage.scope", "user").with("user.id", "4322").all();
+    assert_eq!(sum(users.iter().map(of)), life(&end, &exit), "{users:#?}");
+}
+
+/// A ping is answered by the kernel: that answer belongs to no process.
+#[test]
+fn what_is_nobodys_has_a_row_of_its_own() {
+    if skip() {
+        return;
+    }
+    let (_lock, sensor) = each_second();
+    // Resets for a port where nobody listens come from no socket.
+    let steps = words!["tcp", "b", "4", "connect", "b", "127.0.0.1", "1"];
+    for _ in 0..20 {
+        let mut running = Running::of(net(), steps.clone());
+        running.wait();
+    }
+    let row = sensor.find("usage").with("sensor.usage.scope", "unaccounted").wait();
+    row.whole();
+    assert!(!row.has("process.pid") && !row.has("user.id") && !row.has("sensor.usage.cpu_ns"), "{row:#}");
+    let end = sensor.stop();
+    end.clean();
+    let rows = end.find("usage").with("sensor.usage.scope", "unaccounted").all();
+    let [.., sent] = sum(rows.iter().map(of));
+    assert!(sent >= 20, "{rows:#?}");
+}
