@@ -1,13 +1,17 @@
 //! `socket_bind`, `socket_listen`, `socket_connect`, `socket_accept`, `socket_close`: one body, told five ways.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use sensor_common::wire::{self, socket::Socket as Wire};
 
 use super::{Action, Tail};
 use crate::{
     field::Field,
-    net::{Exposure, address, transport},
+    net::{
+        Exposure, address,
+        live::{Live, Reach},
+        transport,
+    },
     record::{Record, Text, Value},
 };
 
@@ -23,6 +27,9 @@ const SERVER: &[Field] = &[
     Field::SensorSocketPreexisting,
     Field::SensorExposure,
     Field::SensorWildcardAlsoIpv4,
+    Field::SensorReach,
+    Field::SensorReachableBy,
+    Field::SensorReachableByCount,
 ];
 
 const PEERS: &[Field] = &[
@@ -262,6 +269,13 @@ impl Socket {
         }
     }
 
+    /// By which of the addresses that are live in its namespace it can be reached; see `Live::reach`.
+    #[must_use]
+    pub fn reach(&self, live: &Live) -> Option<Arc<Reach>> {
+        // A raw socket takes its own family alone.
+        self.internet.then(|| live.reach(self.local.0, self.hooked && !self.v6only)).flatten()
+    }
+
     /// Sets both ends of the connection, and which of them began it.
     pub fn set_peers(&self, record: &mut Record, began: Side) {
         self.set(record);
@@ -296,6 +310,19 @@ fn set_end(record: &mut Record, ip: Field, port: Field, (address, number): (IpAd
     }
     if number != 0 {
         record.set(port, number);
+    }
+}
+
+/// Most addresses that are told of one socket.
+const REACHABLE_BY_MOST: usize = 32;
+
+/// Sets by which addresses a socket can be reached.
+pub fn set_reach(reach: &Reach, record: &mut Record) {
+    record.set(Field::SensorReach, reach.word());
+    let by: Vec<Text> = reach.by.iter().take(REACHABLE_BY_MOST).map(|ip| text(*ip)).collect();
+    record.set(Field::SensorReachableBy, by);
+    if reach.by.len() > REACHABLE_BY_MOST {
+        record.set(Field::SensorReachableByCount, reach.by.len() as u64);
     }
 }
 
@@ -356,6 +383,28 @@ mod tests {
         told(&Wire { family: AF_INET, ..wire() }).set_server(&mut record);
         assert_eq!(record.get(Field::SensorExposure), Some(&Value::Word("loopback")));
         assert_eq!(record.get(Field::SensorWildcardAlsoIpv4), None);
+    }
+
+    #[test]
+    fn a_long_list_of_addresses_is_cut_and_counted() {
+        use crate::net::live::Address;
+        let address = |last| {
+            let ip = IpAddr::from([10, 0, 0, last]);
+            Address { ip, prefix: 24, loopback: false, broadcast: None }
+        };
+        for (most, count) in [(0, None), (32, None), (33, Some(33))] {
+            let live = Live::new((0..most).map(address).collect());
+            let any = told(&Wire { family: AF_INET, local: [0; 16], socket: SOCK_STREAM, ..wire() });
+            let mut record = Record::new();
+            set_reach(&any.reach(&live).unwrap(), &mut record);
+            let word = if most == 0 { "none" } else { "private" };
+            assert_eq!(record.get(Field::SensorReach), Some(&Value::Word(word)));
+            let Some(Value::Texts(by)) = record.get(Field::SensorReachableBy) else { panic!("{record:?}") };
+            assert_eq!(by.len(), usize::from(most).min(32));
+            assert_eq!(record.get(Field::SensorReachableByCount), count.map(Value::U64).as_ref());
+        }
+        let packet = told(&Wire { family: AF_PACKET, ..wire() });
+        assert_eq!(packet.reach(&Live::new(Vec::new())), None);
     }
 
     #[test]
