@@ -6,12 +6,13 @@
 )]
 
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tests::find::Source;
 use tests::program::{net, output};
 use tests::skip::skip;
-use tests::{DEADLINE, Event, Running, Sensor, lock, sensor, words};
+use tests::{DEADLINE, Event, Folder, Running, Sensor, lock, sensor, words};
 
 /// Runs `ip`, in the network namespace of a process or in the thread's own.
 fn ip(pid: Option<u32>, line: &str) {
@@ -218,6 +219,39 @@ fn what_listened_before_and_an_address_that_flaps() {
         assert!(apart >= 990_000_000, "{apart} ns apart");
         assert_ne!(pair[0].value("sensor.reachable_by"), pair[1].value("sensor.reachable_by"));
     }
+    running.end();
+    sensor.stop().clean();
+}
+
+/// Whether the kernel dropped notices for a socket of this thread's namespace that follows addresses.
+fn dropped() -> bool {
+    let table = std::fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
+    let mut rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
+    // sk, Eth, Pid, Groups, Rmem, Wmem, Dump, Locks, Drops, Inode
+    rows.any(|row| row[1] == "0" && row[3] == "00000111" && row[8] != "0")
+}
+
+#[test]
+fn more_changes_than_the_kernel_keeps() {
+    if skip() {
+        return;
+    }
+    let _lock = lock::together();
+    alone_with_loopback();
+    let sensor = Sensor::start(Vec::new());
+    let mut running = Running::of(net(), words!["tcp", "a", "4", "listen", "a", "port", "a", "wait"]);
+    let port = number(&running);
+    let listen = first(&sensor, "socket_listen", &running, port);
+    sensor.signal(Signal::SIGSTOP);
+    let mut lines = "addr add 198.51.100.9/32 dev lo\naddr del 198.51.100.9/32 dev lo\n".repeat(2000);
+    lines.push_str("addr add 10.7.0.1/32 dev lo\n");
+    let folder = Folder::new();
+    std::fs::write(folder.at("lines"), lines).unwrap();
+    ip(None, &format!("-batch {}", folder.at("lines").display()));
+    assert!(dropped(), "{}", std::fs::read_to_string("/proc/thread-self/net/netlink").unwrap());
+    sensor.signal(Signal::SIGCONT);
+    change(&sensor, &listen, "private", &["10.7.0.1", "127.0.0.1"]);
+    assert_eq!(changes(&sensor, &listen).len(), 1, "told once for all of it");
     running.end();
     sensor.stop().clean();
 }

@@ -55,8 +55,8 @@ pub const BIND: Action = Action {
     kind: "event",
     category: &["network"],
     types: &["info"],
-    sentence: "A TCP or UDP socket is bound to an address; the port is the real one, also when the kernel chose it.",
-    hooks: "cgroup post_bind4 and post_bind6; for what was there before, the iterator over open files",
+    sentence: "A TCP or UDP socket is bound to an address; the port is the real one, also when the kernel chose it. Of UDP also when other addresses of the host lead to it than was told (`sensor.method` `address_change`).",
+    hooks: "cgroup post_bind4 and post_bind6; for what was there before, the iterator over open files; rtnetlink for the live addresses",
     fields: SERVER,
     process: true,
 };
@@ -67,8 +67,8 @@ pub const LISTEN: Action = Action {
     kind: "event",
     category: &["network"],
     types: &["start"],
-    sentence: "A TCP socket starts to listen; also each that listened when the sensor started, marked so.",
-    hooks: "BTF tracepoint inet_sock_set_state; the iterator over open files for ports that nobody bound",
+    sentence: "A TCP socket starts to listen; also each that listened when the sensor started, marked so; and when other addresses of the host lead to it than was told (`sensor.method` `address_change`).",
+    hooks: "BTF tracepoint inet_sock_set_state; the iterator over open files for ports that nobody bound; rtnetlink for the live addresses",
     fields: SERVER,
     process: true,
 };

@@ -113,11 +113,14 @@ impl Reaches {
     fn trouble(&mut self, error: Option<&AddressError>) {
         let (state, reason, remedy) = match error {
             None => (State::Seen, String::new(), ""),
-            Some(error) => (
-                State::Unseen,
-                format!("{error}; not told: sensor.reach, and that it changes"),
-                "allow the sensor netlink sockets (AF_NETLINK)",
-            ),
+            Some(error) => {
+                let remedy = match error {
+                    AddressError::Call { .. } => "allow the sensor netlink sockets (AF_NETLINK)",
+                    _ => "",
+                };
+                let reason = format!("{error}; not told: sensor.reach, and that it changes");
+                (State::Unseen, reason, remedy)
+            }
         };
         if (self.coverage.state, &self.coverage.reason) != (state, &reason) {
             self.coverage = coverage(state, reason, remedy);
@@ -173,7 +176,7 @@ impl Pipeline<'_> {
             Ok(changes) => self.reaches.changes = Some(changes),
             Err(error) => self.reaches.trouble(Some(&error)),
         }
-        // What is asked for now is told as it changes.
+        // Whatever changes from here on is noticed.
         self.reaches.stale = true;
         self.refresh();
     }
