@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tests::find::Source;
-use tests::program::{net, output};
+use tests::program::{join, nest, net, output};
 use tests::skip::skip;
 use tests::{DEADLINE, Event, Folder, Running, Sensor, lock, sensor, words};
 
@@ -182,6 +182,31 @@ fn addresses_in_another_namespace() {
     let public = change(sensor, &private, "public", &["198.51.100.9", "192.168.7.1", "127.0.0.1"]);
     ip(Some(pid), "addr flush dev v0");
     change(sensor, &public, "loopback", &["127.0.0.1"]);
+    running.end();
+}
+
+#[test]
+fn a_namespace_where_its_owner_does_not_live() {
+    if skip() {
+        return;
+    }
+    let sensor = Sensor::shared();
+    let child = nest("fork", words!["netns", "listen", "a", "port", "a", "wait"]);
+    let parent = words!["tcp", "b", "4", "listen", "b", "port", "b", "wait"];
+    let mut running = Running::of(net(), join([words!["netns", "tcp", "a", "4"], child, parent]));
+    let child: u32 = running.line().trim_start_matches("pid ").parse().unwrap();
+    let port = number(&running);
+    let event = sensor.find("socket_listen").pid(child).with("server.port", port).wait();
+    assert!(!event.has("sensor.reach"), "who called lives elsewhere: {event}");
+    running.go();
+    // Somebody who lives there: now the addresses can be asked for, and the first is told too.
+    let other = number(&running);
+    check(&first(sensor, "socket_listen", &running, other), "loopback", &["127.0.0.1"]);
+    let cookie = event.str("sensor.socket.cookie");
+    let later = sensor.find("socket_listen").with("sensor.socket.cookie", cookie);
+    let later = later.with("sensor.method", "address_change").wait();
+    check(&later, "loopback", &["127.0.0.1"]);
+    assert_eq!(later.num("process.pid"), u64::from(running.pid()), "the child is gone");
     running.end();
 }
 

@@ -50,6 +50,7 @@ struct Space {
 /// What was told of a socket.
 struct Told {
     netns: u32,
+    /// That of its reach, 0 where that wasn't known.
     print: u64,
 }
 
@@ -68,6 +69,8 @@ pub(super) struct Reaches {
     told: HashMap<u64, Told>,
     /// Some addresses changed since the last round.
     moved: bool,
+    /// Some socket was told while they weren't known.
+    blind: bool,
     /// When the next round may be, and when others are asked again.
     round: u64,
     others: u64,
@@ -87,6 +90,7 @@ impl Default for Reaches {
             spaces: HashMap::new(),
             told: HashMap::new(),
             moved: false,
+            blind: false,
             round: 0,
             others: 0,
             coverage: coverage(State::Seen, String::new(), ""),
@@ -128,9 +132,9 @@ impl Reaches {
         }
     }
 
-    fn remember(&mut self, socket: &Socket, reach: &Reach) {
+    fn remember(&mut self, socket: &Socket, print: u64) {
         if self.told.len() < TOLD_MOST || self.told.contains_key(&socket.cookie) {
-            self.told.insert(socket.cookie, Told { netns: socket.netns, print: reach.print });
+            self.told.insert(socket.cookie, Told { netns: socket.netns, print });
         }
     }
 
@@ -151,7 +155,7 @@ impl Reaches {
             Some(known) if *known.live == live => known.live,
             known => {
                 // What was told of it before there was trouble may be otherwise.
-                self.moved |= known.is_some() || netns == self.own;
+                self.moved |= known.is_some() || netns == self.own || std::mem::take(&mut self.blind);
                 Arc::new(live)
             }
         };
@@ -190,9 +194,11 @@ impl Pipeline<'_> {
         serves: bool,
     ) -> impl FnOnce(&mut Record) + use<'s> {
         let live = self.live(socket.netns, owner.pid);
+        let unknown = live.is_none();
         let reach = live.and_then(|live| socket.reach(&live));
-        if let Some(reach) = reach.as_ref().filter(|_| serves) {
-            self.reaches.remember(socket, reach);
+        if serves {
+            self.reaches.blind |= unknown;
+            self.reaches.remember(socket, reach.as_ref().map_or(0, |reach| reach.print));
         }
         move |record| {
             socket.set_server(record);
@@ -318,7 +324,7 @@ impl Pipeline<'_> {
                 break;
             }
             count += 1;
-            self.reaches.remember(socket, &reach);
+            self.reaches.remember(socket, reach.print);
             let action = if socket.listens() { &socket::LISTEN } else { &socket::BIND };
             self.counts.found(action.name);
             self.tell_socket(action, Stamp { time, key: *key, thread: *thread }, |record| {
