@@ -373,6 +373,12 @@ fields! {
         "From where the address can be reached: `loopback`, `link_local`, `private`, `public` or `wildcard`.";
     SensorWildcardAlsoIpv4 => "sensor.wildcard_also_ipv4", Boolean, own, none,
         "Whether a socket that is bound to all addresses of IPv6 takes IPv4 too.";
+    SensorReach => "sensor.reach", Keyword, own, none,
+        "The widest of the live addresses that lead to the socket: `none`, `loopback`, `link_local`, `private` or `public`.";
+    SensorReachableBy => "sensor.reachable_by", Keywords, own, none,
+        "Those addresses, the widest first; the first 32 of them.";
+    SensorReachableByCount => "sensor.reachable_by_count", Long, own, none,
+        "How many there are, when that is more than 32.";
     SensorRunners => "sensor.runners", Objects, own, none,
         "The processes that execute the file.";
     RunnerPid => "sensor.runners.pid", Long, own, none,

@@ -20,5 +20,6 @@ pub mod pipeline;
 pub mod process;
 pub mod procfs;
 pub mod record;
+pub mod rtnetlink;
 pub mod sockets;
 pub mod verdict;

@@ -28,6 +28,7 @@ use crate::{
 };
 
 mod network;
+mod reach;
 mod socket;
 mod take;
 mod tell;
@@ -77,6 +78,7 @@ pub struct Pipeline<'a> {
     verdicts: Verdicts,
     sockets: Sockets,
     looks: socket::Looks,
+    reaches: reach::Reaches,
     counts: Counts,
     /// Events that the output has and has not written, oldest first.
     waiting: VecDeque<&'static str>,
@@ -120,6 +122,7 @@ impl<'a> Pipeline<'a> {
             verdicts: Verdicts::default(),
             sockets: Sockets::default(),
             looks: socket::Looks::default(),
+            reaches: reach::Reaches::default(),
             counts: Counts::default(),
             waiting: VecDeque::new(),
             counters: Counters::default(),
@@ -202,6 +205,7 @@ impl<'a> Pipeline<'a> {
     fn begin(&mut self, batch: &mut Batch) -> Result<(), PipelineError> {
         let now = self.host.boot_now();
         self.watch_here()?;
+        self.follow_addresses();
         self.tell_coverage(now)?;
         self.kernel.sweep(&mut self.rows)?;
         self.kernel.drain(batch);
@@ -261,6 +265,7 @@ impl<'a> Pipeline<'a> {
         self.usage(began)?;
         self.traffic(began)?;
         self.look_at_sockets(due)?;
+        self.look_at_addresses()?;
         if due {
             self.swept = began;
             self.enricher.refresh(self.host.boot());

@@ -157,6 +157,16 @@ impl Reader {
         std::fs::File::open(self.root.join("self/mountinfo"))
     }
 
+    /// The network namespace of a process, of the sensor itself where none is given: its inode number, and
+    /// what it can be entered by.
+    #[must_use]
+    pub fn network_namespace(&self, pid: Option<u32>) -> Option<(u32, std::fs::File)> {
+        let process = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
+        let file = std::fs::File::open(self.root.join(process).join("ns/net")).ok()?;
+        let inode = file.metadata().ok()?.ino();
+        Some((u32::try_from(inode).ok()?, file))
+    }
+
     /// Whether a path leads to another file than the one of this inode number, as the first of these
     /// processes sees it whose root can be entered.
     #[must_use]

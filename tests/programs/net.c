@@ -3,18 +3,23 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <linux/io_uring.h>
+#include <linux/netlink.h>
+#include <linux/seccomp.h>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -63,6 +68,20 @@ static void lo_up(void) {
   close(fd);
 }
 
+// As `RestrictAddressFamilies=~AF_NETLINK` of systemd does it.
+static void no_netlink(void) {
+  struct sock_filter code[] = {
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 3),
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_NETLINK, 0, 1),
+    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAFNOSUPPORT),
+    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  struct sock_fprog program = {sizeof code / sizeof *code, code};
+  said(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
+}
+
 static void steps(int n, char **w);
 struct words { int n; char **w; };
 static void *in_thread(void *of) {
@@ -90,6 +109,13 @@ static void steps(int n, char **w) {
       said(*fd = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL))), i++;
     } else if (IS("v6only")) {
       said(setsockopt(*fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){1}, 4)), i++;
+    } else if (IS("freebind")) {
+      said(setsockopt(*fd, IPPROTO_IP, IP_FREEBIND, &(int){1}, 4)), i++;
+    } else if (IS("no-netlink")) {
+      no_netlink();
+    } else if (IS("exec")) { // exec WORD…: becomes another program
+      said(execv(w[i], w + i));
+      exit(98);
     } else if (IS("bind") || IS("ring-bind")) {
       len = address(w[i + 1], w[i + 2], &addr);
       said(IS("bind") ? bind(*fd, &addr.any, len)

@@ -1,13 +1,17 @@
 //! `socket_bind`, `socket_listen`, `socket_connect`, `socket_accept`, `socket_close`: one body, told five ways.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use sensor_common::wire::{self, socket::Socket as Wire};
 
 use super::{Action, Tail};
 use crate::{
     field::Field,
-    net::{Amount, Exposure, address, transport},
+    net::{
+        Amount, Exposure, address,
+        live::{Live, Reach},
+        transport,
+    },
     record::{Record, Text, Value},
 };
 
@@ -23,6 +27,9 @@ const SERVER: &[Field] = &[
     Field::SensorSocketPreexisting,
     Field::SensorExposure,
     Field::SensorWildcardAlsoIpv4,
+    Field::SensorReach,
+    Field::SensorReachableBy,
+    Field::SensorReachableByCount,
 ];
 
 const PEERS: &[Field] = &[
@@ -48,8 +55,8 @@ pub const BIND: Action = Action {
     kind: "event",
     category: &["network"],
     types: &["info"],
-    sentence: "A TCP or UDP socket is bound to an address; the port is the real one, also when the kernel chose it.",
-    hooks: "cgroup post_bind4 and post_bind6; for what was there before, the iterator over open files",
+    sentence: "A TCP or UDP socket is bound to an address; the port is the real one, also when the kernel chose it. Of UDP also when other addresses of the host lead to it than was told (`sensor.method` `address_change`).",
+    hooks: "cgroup post_bind4 and post_bind6; for what was there before, the iterator over open files; rtnetlink for the live addresses",
     fields: SERVER,
     process: true,
 };
@@ -60,8 +67,8 @@ pub const LISTEN: Action = Action {
     kind: "event",
     category: &["network"],
     types: &["start"],
-    sentence: "A TCP socket starts to listen; also each that listened when the sensor started, marked so.",
-    hooks: "BTF tracepoint inet_sock_set_state; the iterator over open files for ports that nobody bound",
+    sentence: "A TCP socket starts to listen; also each that listened when the sensor started, marked so; and when other addresses of the host lead to it than was told (`sensor.method` `address_change`).",
+    hooks: "BTF tracepoint inet_sock_set_state; the iterator over open files for ports that nobody bound; rtnetlink for the live addresses",
     fields: SERVER,
     process: true,
 };
@@ -269,6 +276,13 @@ impl Socket {
         }
     }
 
+    /// By which of the addresses that are live in its namespace it can be reached; see `Live::reach`.
+    #[must_use]
+    pub fn reach(&self, live: &Live) -> Option<Arc<Reach>> {
+        // A raw socket takes its own family alone.
+        self.internet.then(|| live.reach(self.local.0, self.hooked && !self.v6only)).flatten()
+    }
+
     /// Sets both ends of the connection, and which of them began it.
     pub fn set_peers(&self, record: &mut Record, began: Side) {
         self.set(record);
@@ -317,6 +331,19 @@ fn set_end(record: &mut Record, ip: Field, port: Field, (address, number): (IpAd
     }
     if number != 0 {
         record.set(port, number);
+    }
+}
+
+/// Most addresses that are told of one socket.
+const REACHABLE_BY_MOST: usize = 32;
+
+/// Sets by which addresses a socket can be reached.
+pub fn set_reach(reach: &Reach, record: &mut Record) {
+    record.set(Field::SensorReach, reach.word());
+    let by: Vec<Text> = reach.by.iter().take(REACHABLE_BY_MOST).map(|ip| text(*ip)).collect();
+    record.set(Field::SensorReachableBy, by);
+    if reach.by.len() > REACHABLE_BY_MOST {
+        record.set(Field::SensorReachableByCount, reach.by.len() as u64);
     }
 }
 
@@ -377,6 +404,28 @@ mod tests {
         told(&Wire { family: AF_INET, ..wire() }).set_server(&mut record);
         assert_eq!(record.get(Field::SensorExposure), Some(&Value::Word("loopback")));
         assert_eq!(record.get(Field::SensorWildcardAlsoIpv4), None);
+    }
+
+    #[test]
+    fn a_long_list_of_addresses_is_cut_and_counted() {
+        use crate::net::live::Address;
+        let address = |last| {
+            let ip = IpAddr::from([10, 0, 0, last]);
+            Address { ip, prefix: 24, loopback: false, broadcast: None }
+        };
+        for (most, count) in [(0, None), (32, None), (33, Some(33))] {
+            let live = Live::new((0..most).map(address).collect());
+            let any = told(&Wire { family: AF_INET, local: [0; 16], socket: SOCK_STREAM, ..wire() });
+            let mut record = Record::new();
+            set_reach(&any.reach(&live).unwrap(), &mut record);
+            let word = if most == 0 { "none" } else { "private" };
+            assert_eq!(record.get(Field::SensorReach), Some(&Value::Word(word)));
+            let Some(Value::Texts(by)) = record.get(Field::SensorReachableBy) else { panic!("{record:?}") };
+            assert_eq!(by.len(), usize::from(most).min(32));
+            assert_eq!(record.get(Field::SensorReachableByCount), count.map(Value::U64).as_ref());
+        }
+        let packet = told(&Wire { family: AF_PACKET, ..wire() });
+        assert_eq!(packet.reach(&Live::new(Vec::new())), None);
     }
 
     #[test]

@@ -36,6 +36,8 @@ const DETAILS: &[(Field, &str)] = &[
     (Field::ErrorCode, "error"),
     (Field::SensorExposure, "exposure"),
     (Field::SensorWildcardAlsoIpv4, "also_ipv4"),
+    (Field::SensorReach, "reach"),
+    (Field::SensorReachableBy, "by"),
     (Field::SensorSocketPreexisting, "preexisting"),
     (Field::ContainerId, "container"),
     (Field::SensorRunners, "runners"),

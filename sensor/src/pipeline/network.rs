@@ -125,7 +125,7 @@ impl Pipeline<'_> {
     }
 
     /// All that a process's sockets moved as of the last reading; none where nobody counts.
-    pub(super) fn moved(&self, key: Key) -> Option<Amount> {
+    pub(super) fn net_of(&self, key: Key) -> Option<Amount> {
         self.traffic.as_ref().map(|traffic| traffic.network.of(key))
     }
 

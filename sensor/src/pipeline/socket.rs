@@ -55,7 +55,8 @@ impl Pipeline<'_> {
     ) -> Result<(), PipelineError> {
         self.meet(stamp, actor);
         self.owns(socket.cookie, stamp.key);
-        self.tell_socket(&socket::BIND, stamp, |record| socket.set_server(record))
+        let server = self.server(socket, stamp.key, socket.datagram);
+        self.tell_socket(&socket::BIND, stamp, server)
     }
 
     pub(super) fn take_listen(
@@ -71,7 +72,8 @@ impl Pipeline<'_> {
             return Ok(());
         }
         self.sockets.listens(socket, stamp.key);
-        self.tell_socket(&socket::LISTEN, stamp, |record| socket.set_server(record))
+        let server = self.server(socket, stamp.key, true);
+        self.tell_socket(&socket::LISTEN, stamp, server)
     }
 
     pub(super) fn take_connect(
@@ -129,6 +131,7 @@ impl Pipeline<'_> {
         self.owned_till_now(socket.cookie);
         let known = self.sockets.ended(socket.cookie);
         self.sockets.stopped(socket.cookie);
+        self.reaches.closed(socket.cookie);
         if stamp.key.pid == 0
             && let Some(owner) = known.and_then(|known| known.owner)
         {
@@ -162,7 +165,7 @@ impl Pipeline<'_> {
         }
     }
 
-    fn tell_socket(
+    pub(super) fn tell_socket(
         &mut self,
         action: &'static Action,
         stamp: Stamp,
@@ -196,7 +199,8 @@ impl Pipeline<'_> {
         for (key, thread, socket) in rows.iter().filter(|(.., socket)| socket.listens()) {
             if !fresh.contains(&socket.cookie) {
                 self.sockets.listens(socket, *key);
-                self.tell_found(&socket::LISTEN, *key, *thread, |record| socket.set_server(record))?;
+                let server = self.server(socket, *key, true);
+                self.tell_found(&socket::LISTEN, *key, *thread, server)?;
             }
         }
         for (key, thread, socket) in rows.iter().filter(|(.., socket)| !socket.listens()) {
@@ -210,7 +214,8 @@ impl Pipeline<'_> {
     fn begin_socket(&mut self, key: Key, thread: u32, socket: &Socket) -> Result<(), PipelineError> {
         if socket.unseen() {
             self.looks.unseen.insert(socket.cookie);
-            return self.tell_found(&socket::BIND, key, thread, |record| socket.set_server(record));
+            let server = self.server(socket, key, true);
+            return self.tell_found(&socket::BIND, key, thread, server);
         }
         if socket.datagram && (socket.local.1 != 0 || socket.connected()) {
             self.kernel.remember_socket(socket.cookie, key);
@@ -230,7 +235,8 @@ impl Pipeline<'_> {
             });
         }
         if socket.local.1 != 0 && socket.state == UNCONNECTED {
-            return self.tell_found(&socket::BIND, key, thread, |record| socket.set_server(record));
+            let server = self.server(socket, key, true);
+            return self.tell_found(&socket::BIND, key, thread, server);
         }
         Ok(())
     }
@@ -269,6 +275,7 @@ impl Pipeline<'_> {
         let took = now.saturating_sub(began);
         self.looks.after = now.saturating_add(LOOK.max(took.saturating_mul(SHARE)));
         self.looks.due = now.saturating_add(SELDOM.max(took.saturating_mul(SELDOM_SHARE)));
+        self.reaches.settle(&rows);
         self.tell_unseen(&rows, now)?;
         let ports: HashMap<u64, &Socket> = rows.iter().map(|(.., socket)| (socket.cookie, socket)).collect();
         for (stamp, mut socket) in std::mem::take(&mut self.looks.unresolved) {
@@ -276,7 +283,8 @@ impl Pipeline<'_> {
                 socket.local = found.local;
                 self.sockets.listens(&socket, stamp.key);
             }
-            self.tell_socket(&socket::LISTEN, stamp, |record| socket.set_server(record))?;
+            let server = self.server(&socket, stamp.key, true);
+            self.tell_socket(&socket::LISTEN, stamp, server)?;
         }
         for (key, thread, socket) in &rows {
             if silent.contains(&socket.cookie)
@@ -307,8 +315,9 @@ impl Pipeline<'_> {
             }
             self.counts.found(socket::BIND.name);
             let stamp = Stamp { time, key: *key, thread: *thread };
+            let server = self.server(socket, stamp.key, true);
             self.tell_socket(&socket::BIND, stamp, |record| {
-                socket.set_server(record);
+                server(record);
                 record.set(Field::SensorMethod, "sweep");
             })?;
         }
@@ -319,13 +328,14 @@ impl Pipeline<'_> {
     /// What still waits is told as it is.
     pub(super) fn end_sockets(&mut self) -> Result<(), PipelineError> {
         for (stamp, socket) in std::mem::take(&mut self.looks.unresolved) {
-            self.tell_socket(&socket::LISTEN, stamp, |record| socket.set_server(record))?;
+            let server = self.server(&socket, stamp.key, true);
+            self.tell_socket(&socket::LISTEN, stamp, server)?;
         }
         Ok(())
     }
 
     /// All sockets that are open, each once, with whose it is.
-    fn open_sockets(&mut self) -> Result<Vec<(Key, u32, Socket)>, PipelineError> {
+    pub(super) fn open_sockets(&mut self) -> Result<Vec<(Key, u32, Socket)>, PipelineError> {
         let mut bytes = std::mem::take(&mut self.rows);
         let result = self.kernel.look_at_sockets(&mut bytes);
         let mut broken = 0;

@@ -48,13 +48,14 @@ impl Pipeline<'_> {
     }
 
     pub(super) fn tell_coverage(&mut self, time: u64) -> Result<(), PipelineError> {
-        let rows = self.kernel.coverage().iter().map(|row| event::coverage::Row {
-            action: row.action,
-            hook: row.hook,
-            state: row.state.word(),
-            reason: &row.reason,
-            remedy: row.remedy,
-        });
+        let rows =
+            self.kernel.coverage().iter().chain([self.reaches.coverage()]).map(|row| event::coverage::Row {
+                action: row.action,
+                hook: row.hook,
+                state: row.state.word(),
+                reason: &row.reason,
+                remedy: row.remedy,
+            });
         let record = event::coverage::record(rows);
         self.deliver(event::coverage::ACTION.name, time, record)
     }

@@ -57,7 +57,7 @@ impl Pipeline<'_> {
         let totals = self.used()?;
         let now = self.host.boot_now();
         for mut total in totals {
-            total.used.net = self.moved(total.key);
+            total.used.net = self.net_of(total.key);
             if let Some(actor) = total.actor {
                 self.table.refresh(total.key, actor);
             }
