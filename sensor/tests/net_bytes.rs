@@ -55,6 +55,7 @@ impl Accounts {
             urgent_ring_bytes: 64 * 1024,
             names: Names::default(),
             log: false,
+            actions: None,
         };
         let kernel = {
             let _inside = runtime.enter();

@@ -14,7 +14,7 @@ use crate::{
 /// Wide enough for every column but the past, which a report doesn't have.
 const WIDTH: usize = 200;
 /// The field of each metric.
-const FIELDS: [(Metric, Field); 9] = [
+const FIELDS: [(Metric, Field); 11] = [
     (Metric::Cpu, Field::SensorUsageCpuNs),
     (Metric::Rss, Field::SensorUsageRssBytes),
     (Metric::DiskRead, Field::SensorUsageDiskReadBytes),
@@ -24,19 +24,24 @@ const FIELDS: [(Metric, Field); 9] = [
     (Metric::NetRx, Field::SensorUsageNetRxBytes),
     (Metric::NetTx, Field::SensorUsageNetTxBytes),
     (Metric::Connections, Field::SensorUsageConnections),
+    (Metric::RxPackets, Field::SensorUsageNetRxPackets),
+    (Metric::TxPackets, Field::SensorUsageNetTxPackets),
 ];
 
 /// The rows of an interval, the busiest first and the rest last.
 pub fn rows(interval: &Interval, by: By) -> Vec<Row> {
     let mut rows = grouped(interval, by);
+    let get = |row: &Row, metric| row.usage.get(metric);
     let most = |row: &Row| match by {
-        By::Remote => row.usage.get(Metric::Connections),
-        _ => row.usage.get(Metric::Cpu),
+        By::Remote => {
+            let moved = get(row, Metric::NetRx).zip(get(row, Metric::NetTx));
+            (moved.map(|(rx, tx)| rx.saturating_add(tx)), get(row, Metric::Connections))
+        }
+        _ => (get(row, Metric::Cpu), None),
     };
     rows.sort_by(|a, b| most(b).cmp(&most(a)).then_with(|| a.subject.cmp(&b.subject)));
-    if by != By::Remote {
-        rows.push(Row { usage: interval.rest, ..Row::of(Subject::Rest) });
-    }
+    let rest = interval.rest_by(by).map(|usage| Row { usage, ..Row::of(Subject::Rest) });
+    rows.extend(rest);
     rows
 }
 

@@ -1,11 +1,19 @@
 //! Intervals from the kernel's counters in the folder of each process.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
-use super::row::{Interval, Metric, Row, Source, Subject, Usage};
+use super::{
+    holders::{Shares, usage as of_network},
+    programs::{News, Programs},
+    row::{Interval, Metric, Row, Source, Subject, Usage},
+};
 use crate::{
     action::{Failure, Status},
     enrich::container,
+    event::{Key, traffic::Amount},
     host::Host,
     procfs::accounts::{Account, Accounts, Io, Look, System},
 };
@@ -23,6 +31,7 @@ pub struct Counters {
     at: u64,
     system: System,
     before: HashMap<(u32, u64), Account>,
+    programs: Result<Programs, String>,
 }
 
 impl Counters {
@@ -36,6 +45,7 @@ impl Counters {
             at: host.boot_now(),
             system: System::default(),
             before: HashMap::new(),
+            programs: Programs::open(host),
         };
         let look = counters.look()?;
         counters.system = look.system;
@@ -85,6 +95,11 @@ impl Counters {
 impl Source for Counters {
     fn interval(&mut self) -> Result<Interval, Failure> {
         let (now, look) = (self.host.boot_now(), self.look()?);
+        let News { shares, told: untold } = match &mut self.programs {
+            Ok(programs) => programs.news(),
+            Err(why) => News { told: vec![why.clone()], ..News::default() },
+        };
+        let shares = shares.as_ref();
         let seen: HashSet<_> = look.processes.iter().map(|account| (account.pid, account.start)).collect();
         let gone: Vec<&Account> =
             self.before.iter().filter(|(key, _)| !seen.contains(*key)).map(|(_, account)| account).collect();
@@ -97,24 +112,34 @@ impl Source for Counters {
         let mut interval = Interval {
             elapsed: now.saturating_sub(self.at).max(1),
             told: told(&look),
-            remotes: remotes(&look),
+            remotes: remotes(&look, shares),
             ..Interval::default()
         };
+        interval.told.extend(untold);
         let mut sum = Usage::default();
         for account in &look.processes {
             let mut row = row(account);
             row.processes = 1;
             row.usage = self.usage(account, &inherited);
-            sum.add(&row.usage);
             interval.processes.push(row);
         }
         interval.processes.extend(gone.into_iter().map(|account| self.gone(account)));
         interval.system = system(&self.system, &look.system);
+        if let Some(shares) = shares {
+            interval.remote_rest = Some(moved(&mut interval, shares));
+        }
+        interval.processes.iter().for_each(|row| sum.add(&row.usage));
         interval.rest = interval.system.without(&sum);
         // One socket can be held by several processes, so these are counted by themselves.
         interval.rest.set(Metric::Connections, Some(look.connections.unheld()));
         (self.at, self.system, self.before) = (now, look.system, keyed(look.processes));
         Ok(interval)
+    }
+
+    fn tend(&mut self) {
+        if let Ok(programs) = &mut self.programs {
+            programs.tend();
+        }
     }
 }
 
@@ -133,14 +158,43 @@ fn row(account: &Account) -> Row {
     }
 }
 
-fn remotes(look: &Look) -> Vec<Row> {
-    let counts = look.connections.by_remote().into_iter();
-    let row = |(address, count)| {
-        let mut row = Row::of(Subject::Remote(address));
-        row.usage.set(Metric::Connections, Some(count));
+/// A process as /proc names it: by when it began, in steps.
+fn subject(key: Key) -> Subject {
+    Subject::Process(key.pid, key.start - key.start % STEP)
+}
+
+fn remotes(look: &Look, shares: Option<&Shares>) -> Vec<Row> {
+    let counts = look.connections.by_remote();
+    let moved = shares.map(|shares| &shares.remotes);
+    let addresses: HashSet<_> = counts.keys().chain(moved.into_iter().flat_map(HashMap::keys)).collect();
+    let row = |address: &IpAddr| {
+        let mut row = Row::of(Subject::Remote(*address));
+        if let Some(moved) = moved {
+            row.usage = of_network(moved.get(address).copied().unwrap_or_default());
+        }
+        row.usage.set(Metric::Connections, Some(counts.get(address).copied().unwrap_or(0)));
         row
     };
-    counts.map(row).collect()
+    addresses.into_iter().map(row).collect()
+}
+
+/// Gives each process what it sent and received; what is given to no address.
+fn moved(interval: &mut Interval, shares: &Shares) -> Usage {
+    let mut processes: HashMap<Subject, Amount> = HashMap::new();
+    for (key, amount) in &shares.processes {
+        let sum = processes.entry(subject(*key)).or_default();
+        *sum = sum.plus(*amount);
+    }
+    for row in &mut interval.processes {
+        match processes.get(&row.subject) {
+            Some(amount) => row.usage.add(&of_network(*amount)),
+            None if row.ended => {}
+            None => row.usage.add(&of_network(Amount::default())),
+        }
+    }
+    interval.system.add(&of_network(shares.all));
+    let given = shares.remotes.values().fold(Amount::default(), |sum, amount| sum.plus(*amount));
+    of_network(shares.all.since(given))
 }
 
 fn system(before: &System, now: &System) -> Usage {
@@ -215,6 +269,8 @@ mod tests {
 
     #[test]
     fn a_working_process_is_seen_to_work() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _inside = runtime.enter();
         let host = Host::real().unwrap();
         let mut source = Counters::open(&host).unwrap();
         let start = std::time::Instant::now();
@@ -226,6 +282,6 @@ mod tests {
         let own = interval.processes.iter().find(own).unwrap();
         assert!(own.usage.get(Metric::Cpu).unwrap() > 0, "{own:?}");
         assert!(interval.elapsed >= 150_000_000);
-        assert_eq!(own.usage.get(Metric::NetRx), None);
+        assert_eq!(own.usage.get(Metric::NetRx).is_some(), interval.remote_rest.is_some());
     }
 }
