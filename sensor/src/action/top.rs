@@ -21,11 +21,12 @@ use self::{
     window::Window,
 };
 use super::{Failure, Format, Status};
-use crate::{enrich, field::Field, format, host::Host, pipeline};
+use crate::{enrich, field::Field, format, host::Host, pipeline, process::Table};
 
 mod backend;
 mod holders;
 mod keys;
+mod lives;
 mod programs;
 mod report;
 mod row;
@@ -170,7 +171,8 @@ impl State {
             format::named(format.name()).ok_or_else(|| Failure::new(Status::Usage, "no such format"))?;
         let mut common = pipeline::common(&self.host);
         common.set(Field::Timestamp, self.host.boot().at(self.host.boot_now()));
-        Ok(report::json(interval, self.by, &self.names, &common, json))
+        let ids = Table::new(self.host.boot_id.clone());
+        Ok(report::json(interval, self.by, &self.names, (&common, &ids), json))
     }
 
     /// On the screen, until it is left or goes away.

@@ -1,9 +1,19 @@
-//! What programs in the kernel tell beside the counters of /proc: who sends and receives how much.
+//! What programs in the kernel tell beside the counters of /proc: who sends and receives how much, and who
+//! used how much up to its end.
 
-use super::holders::{Holders, Shares};
+use super::{
+    holders::{Holders, Shares},
+    lives::{Ended, Lives, Who},
+};
 use crate::{
     config::Names,
-    event::{self, Event, Fact, socket, traffic::Rest, usage},
+    event::{
+        self, Actor, Event, Fact, Key, exec,
+        exit::{self, Exit},
+        fork, socket,
+        traffic::Rest,
+        usage::{self, Reading, Total, Used},
+    },
     host::Host,
     kernel::{Batch, Counters, Kernel, KernelError, Options, State},
     procfs::Reader,
@@ -16,14 +26,29 @@ const OPTIONS: Options = Options {
     urgent_ring_bytes: 256 * 1024,
     names: Names::Fanotify,
     log: false,
-    actions: Some(&[usage::ACTION.name, socket::CONNECT.name, socket::ACCEPT.name, socket::CLOSE.name]),
+    actions: Some(&[
+        exit::ACTION.name,
+        exec::ACTION.name,
+        fork::ACTION.name,
+        usage::ACTION.name,
+        socket::BIND.name,
+        socket::LISTEN.name,
+        socket::CONNECT.name,
+        socket::ACCEPT.name,
+        socket::CLOSE.name,
+    ]),
 };
+
+/// The hook that tells what threads used.
+const USAGE: &str = "iter/task usage";
 
 /// The programs at work, and what is remembered of what they told.
 pub struct Programs {
     kernel: Kernel,
     host: Host,
     holders: Holders,
+    /// None where the kernel doesn't tell what threads used.
+    lives: Option<Lives>,
     batch: Batch,
     rows: Vec<u8>,
     rest: Rest,
@@ -35,6 +60,10 @@ pub struct Programs {
 /// What they told of one interval.
 #[derive(Debug, Default)]
 pub struct News {
+    /// What each process that lives used, by the kernel's own counters; none where it doesn't tell.
+    pub lives: Option<Vec<(Key, Used)>>,
+    /// Who ended.
+    pub ended: Vec<Ended>,
     /// Bytes of the network; none where nothing counts them.
     pub shares: Option<Shares>,
     /// What isn't known, and why.
@@ -55,12 +84,17 @@ impl Programs {
             kernel,
             host: host.clone(),
             holders: Holders::default(),
+            lives: None,
             batch: Batch::default(),
             rows: Vec::new(),
             rest: Rest::default(),
             counters: Counters::default(),
             malformed: 0,
         };
+        if programs.kernel.coverage().iter().any(|row| row.hook == USAGE && row.state == State::Seen) {
+            let (now, totals) = (host.boot_now(), programs.totals());
+            programs.lives = Some(Lives::new(now, &totals.map_err(|error| unknown(&error))?));
+        }
         // What was before doesn't count; whose sockets are is to be known from the start.
         programs.look().and_then(|()| programs.kernel.traffic()).map_err(|error| unknown(&error))?;
         Ok(programs)
@@ -82,21 +116,68 @@ impl Programs {
     }
 
     fn take(&mut self, record: &[u8]) {
-        let Ok(Event { stamp, fact, .. }) = event::decode(record) else {
+        let Ok(Event { stamp, actor, fact }) = event::decode(record) else {
             self.malformed += 1;
             return;
         };
         match fact {
-            Fact::SocketConnect(socket) | Fact::SocketAccept(socket) | Fact::SocketClose(socket) => {
+            Fact::SocketBind(socket)
+            | Fact::SocketListen(socket)
+            | Fact::SocketConnect(socket)
+            | Fact::SocketAccept(socket)
+            | Fact::SocketClose(socket) => {
                 self.holders.acts(socket.cookie, stamp.key, stamp.time);
             }
+            Fact::Fork(fork) => {
+                self.lives.iter_mut().for_each(|lives| lives.fork(stamp.key, fork.creator, &actor));
+            }
+            Fact::Exec(exec) => {
+                self.lives.iter_mut().for_each(|lives| lives.exec(stamp.key, &actor, &exec));
+            }
+            Fact::Exit(exit) => self.exit(stamp.key, &actor, &exit),
             _ => {}
         }
     }
 
-    /// What was told since the last time.
-    pub fn news(&mut self) -> News {
+    fn exit(&mut self, key: Key, actor: &Actor, exit: &Exit) {
+        let Some(lives) = &mut self.lives else { return };
+        let threads = if exit.threads { self.kernel.take_ended_threads(key) } else { Vec::new() };
+        let last = Used { cpu_ns: exit.cpu_ns, io: exit.io, net: None };
+        let life = threads.into_iter().fold(last, |sum, io| sum.and(&Used::of_io(io)));
+        lives.exit(key, actor, &life);
+    }
+
+    /// What each process that lives used since it began.
+    fn totals(&mut self) -> Result<Vec<Total>, KernelError> {
+        // Before the threads: one that ends meanwhile is in neither, and all of it in the next reading.
+        let ended = self.kernel.ended_threads();
+        self.kernel.usage(&mut self.rows)?;
+        let mut reading = Reading::default();
+        for row in event::decode_rows(&self.rows) {
+            match row {
+                Ok(Event { stamp, actor, fact: Fact::Usage(usage) }) => reading.add(stamp.key, actor, &usage),
+                _ => self.malformed += 1,
+            }
+        }
+        for (key, io) in ended {
+            reading.add_ended(key, &Used::of_io(io));
+        }
+        Ok(reading.totals())
+    }
+
+    /// Who this is, if only its birth or what it executed told so.
+    pub fn recent(&self, key: Key) -> Option<&Who> {
+        self.lives.as_ref()?.recent(key)
+    }
+
+    /// What was told since the last time; `shown`: whom /proc has shown just now.
+    pub fn news(&mut self, shown: impl Fn(Key) -> bool) -> News {
         let mut told = self.uncovered();
+        let totals = self.lives.is_some().then(|| self.totals()).transpose().unwrap_or_else(|error| {
+            told.push(unknown(&error));
+            None
+        });
+        let lives = self.lives.as_mut().zip(totals).map(|(lives, totals)| lives.read(&totals));
         let shares = match self.shares(&mut told) {
             Ok(shares) => Some(shares),
             Err(error) => {
@@ -104,8 +185,16 @@ impl Programs {
                 None
             }
         };
+        // Who lived at neither reading is in the rings by now.
+        self.tend();
+        let ended = self.lives.as_mut().map(|lives| lives.ended(shown)).unwrap_or_default();
+        if self.lives.as_mut().is_some_and(|lives| std::mem::take(&mut lives.truncated)) {
+            told.push(
+                "more processes were born or ended than are kept; what they used is in (rest)".to_owned(),
+            );
+        }
         self.losses(&mut told);
-        News { shares: shares.filter(|_| self.counts()), told }
+        News { lives, ended, shares: shares.filter(|_| self.counts()), told }
     }
 
     /// Whether packets are counted at all.

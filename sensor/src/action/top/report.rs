@@ -8,6 +8,7 @@ use super::{
 use crate::{
     field::Field,
     format::Format,
+    process::Table,
     record::{Record, Text, Value},
 };
 
@@ -66,21 +67,30 @@ pub fn text(interval: &Interval, by: By, names: &Names) -> String {
 }
 
 /// As one object a row, with what every record of the host has.
-pub fn json(interval: &Interval, by: By, names: &Names, common: &Record, format: &dyn Format) -> Vec<u8> {
+pub fn json(
+    interval: &Interval,
+    by: By,
+    names: &Names,
+    (common, ids): (&Record, &Table),
+    format: &dyn Format,
+) -> Vec<u8> {
     let mut out = Vec::new();
     for row in rows(interval, by) {
-        format.write(&record(&row, interval.elapsed, names, common), &mut out);
+        format.write(&record(&row, interval.elapsed, names, (common, ids)), &mut out);
     }
     out
 }
 
-fn record(row: &Row, elapsed: u64, names: &Names, common: &Record) -> Record {
+fn record(row: &Row, elapsed: u64, names: &Names, (common, ids): (&Record, &Table)) -> Record {
     let mut record = Record::new();
     record.extend_from(common);
     record.set(Field::EventKind, "metric");
     record.set(Field::SensorIntervalMs, elapsed / 1_000_000);
     if let Subject::Process(pid, _) = row.subject {
         record.set(Field::ProcessPid, pid);
+    }
+    if let Some(key) = row.key {
+        record.set(Field::ProcessEntityId, ids.entity(key));
     }
     if let Some(name) = &row.name {
         record.set(Field::ProcessName, name.clone());
@@ -159,7 +169,13 @@ mod tests {
     #[test]
     fn json_tells_only_what_is_known() {
         let format = format::named("ecs").unwrap();
-        let out = json(&interval(), By::Process, &Names::new(), &Record::new(), format);
+        let out = json(
+            &interval(),
+            By::Process,
+            &Names::new(),
+            (&Record::new(), &Table::new(String::new())),
+            format,
+        );
         let rows: Vec<serde_json::Value> = out
             .split(|byte| *byte == b'\n')
             .filter(|line| !line.is_empty())

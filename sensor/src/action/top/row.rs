@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use clap::ValueEnum;
 
-use crate::{action::Failure, record::Text};
+use crate::{action::Failure, event::Key, record::Text};
 
 /// What rows are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -172,6 +172,8 @@ pub enum Subject {
 pub struct Row {
     /// Whose.
     pub subject: Subject,
+    /// A process by its exact start, where that is known.
+    pub key: Option<Key>,
     /// The name of a process.
     pub name: Option<Text>,
     /// The executable of a process.
@@ -195,6 +197,7 @@ impl Row {
     pub fn of(subject: Subject) -> Self {
         Self {
             subject,
+            key: None,
             name: None,
             executable: None,
             uid: None,
