@@ -730,6 +730,24 @@ fn short_lives_have_rows() {
 }
 
 #[test]
+fn a_shared_socket_is_its_oldest_holders() {
+    if skip() {
+        return;
+    }
+    let receiver = UdpSocket::bind("127.0.0.13:0").unwrap();
+    let port = receiver.local_addr().unwrap().port().to_string();
+    let child = words!["wait", "put", "a", "72", "20", "say", "put", "wait"];
+    let steps = words!["udp", "a", "4", "connect", "a", "127.0.0.13", port];
+    let mut parent = Running::of(net(), program::join([steps, program::nest("fork", child)]));
+    let child: u32 = parent.line().replace("pid ", "").parse().unwrap();
+    let mut reports = Reports::by("process");
+    parent.go();
+    parent.until("put");
+    let [all, of_child] = reports.sum([&pid(parent.pid()), &pid(child)], |[all, _]| all[1] >= 2000);
+    assert_eq!((all, of_child), ([0, 2000, 0, 20], [0; 4]));
+}
+
+#[test]
 fn what_those_that_ended_used_is_exact() {
     if skip() {
         return;

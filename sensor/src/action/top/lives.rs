@@ -82,7 +82,7 @@ impl Lives {
         let who = Who {
             name: Some(Text::copy_from(name.get(..NAME).unwrap_or(name))),
             executable: Some(path.clone()),
-            cgroup: (exec.cgroup.len() != 0).then(|| exec.cgroup.clone()),
+            cgroup: (!exec.cgroup.is_empty()).then(|| exec.cgroup.clone()),
             ..Who::default()
         };
         self.knows(key, acting(who, actor));
