@@ -1,4 +1,5 @@
 //! `sensor top`: a screen on a real pseudo-terminal, and reports for scripts.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test: what isn't there fails it")]
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
@@ -352,7 +353,8 @@ fn intervals_add_up_to_what_was_done() {
     let used = std::fs::read_to_string(format!("/proc/{}/stat", running.pid())).unwrap();
     let ticks: Vec<u64> = used.split(' ').filter_map(|word| word.parse().ok()).collect();
     // The negative one and the two that are no numbers are left out.
-    assert!(cpu <= (ticks[10] + ticks[11]) * 10_000_000 + 10_000_000, "{cpu} {used}");
+    // The kernel cuts each of the two to steps of 10 ms.
+    assert!(cpu <= (ticks[10] + ticks[11] + 2) * 10_000_000, "{cpu} {used}");
     running.end();
     drop(out);
     let status = program::wait(&mut sensor, Duration::from_secs(20));
