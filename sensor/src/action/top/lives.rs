@@ -71,7 +71,7 @@ impl Lives {
             Some((who, _)) => who.clone(),
             None => Who { creator: Some(creator), ..Who::default() },
         };
-        self.knows(key, acting(like, actor));
+        self.learn(key, acting(like, actor));
     }
 
     /// A process executes something else.
@@ -85,10 +85,10 @@ impl Lives {
             cgroup: (!exec.cgroup.is_empty()).then(|| exec.cgroup.clone()),
             ..Who::default()
         };
-        self.knows(key, acting(who, actor));
+        self.learn(key, acting(who, actor));
     }
 
-    fn knows(&mut self, key: Key, who: Who) {
+    fn learn(&mut self, key: Key, who: Who) {
         if self.recent.len() < MOST_RECENT || self.recent.contains_key(&key) {
             self.recent.insert(key, (who, self.round));
         } else {
@@ -136,6 +136,11 @@ impl Lives {
         self.used.retain(|_, (_, seen)| fresh(*seen));
         self.recent.retain(|key, (_, seen)| fresh(*seen) && !shown(*key));
         std::mem::take(&mut self.ended)
+    }
+
+    /// Whether its end is still to come, as far as is known.
+    pub fn knows(&self, key: Key) -> bool {
+        self.used.contains_key(&key) || self.recent.contains_key(&key)
     }
 
     /// Who this is, if /proc hasn't shown it since it was born or executed something.

@@ -39,6 +39,8 @@ const OPTIONS: Options = Options {
     ]),
 };
 
+/// When the end of one that began so long ago and isn't known was lost, nanoseconds.
+const EXIT_LOST: u64 = 10_000_000_000;
 /// The hook that tells what threads used.
 const USAGE: &str = "iter/task usage";
 
@@ -159,8 +161,13 @@ impl Programs {
                 _ => self.malformed += 1,
             }
         }
+        let long_ago = self.host.boot_now().saturating_sub(EXIT_LOST);
         for (key, io) in ended {
-            reading.add_ended(key, &Used::of_io(io));
+            let lives = reading.add_ended(key, &Used::of_io(io));
+            let known = self.lives.as_ref().is_none_or(|lives| lives.knows(key));
+            if !lives && !known && key.start < long_ago {
+                self.kernel.take_ended_threads(key);
+            }
         }
         Ok(reading.totals())
     }

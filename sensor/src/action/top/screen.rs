@@ -40,7 +40,8 @@ const HELP: &[&str] = &[
     "arrows, j, k   down and up; also PgUp, PgDn, Home, End",
     "",
     "Rates are of one second, CPU% of one processor. `-`: not known. E: has ended within the",
-    "last minute; what it used last stays. (rest): what the host used and nobody can be given.",
+    "last minute; what it used last stays. NET: IP bytes, of a shared socket those of its oldest",
+    "holder; only for root. (rest): what the host used and nobody can be given.",
     "",
     "any key        back",
 ];
