@@ -24,11 +24,16 @@ pub struct Shares {
     pub all: Amount,
 }
 
+/// And one that no look has shown: most of them have ended already.
+const ACTED: u64 = 10_000_000_000;
+
 #[derive(Clone, Copy, Debug)]
 struct Holder {
     key: Key,
     /// When it was last seen to be held, nanoseconds since boot.
     seen: u64,
+    /// How long it is remembered from then on, nanoseconds.
+    keep: u64,
 }
 
 /// Who holds which socket, by cookie.
@@ -42,7 +47,10 @@ pub struct Holders {
 impl Holders {
     /// A look at all open files shows a socket with its one owner.
     pub fn holds(&mut self, cookie: u64, key: Key, now: u64) {
-        let holder = Holder { key, seen: now };
+        self.remember(cookie, Holder { key, seen: now, keep: ORPHANED });
+    }
+
+    fn remember(&mut self, cookie: u64, holder: Holder) {
         if self.of.len() < MOST || self.of.contains_key(&cookie) {
             self.of.insert(cookie, holder);
         } else {
@@ -53,7 +61,7 @@ impl Holders {
     /// Somebody did something with a socket: it is theirs as long as nobody knows better.
     pub fn acts(&mut self, cookie: u64, key: Key, now: u64) {
         if key.pid != 0 && !self.of.contains_key(&cookie) {
-            self.holds(cookie, key, now);
+            self.remember(cookie, Holder { key, seen: now, keep: ACTED });
         }
     }
 
@@ -74,7 +82,7 @@ impl Holders {
                 self.of.remove(&socket.cookie);
             }
         }
-        self.of.retain(|_, holder| now.saturating_sub(holder.seen) < ORPHANED);
+        self.of.retain(|_, holder| now.saturating_sub(holder.seen) < holder.keep);
         shares
     }
 }
@@ -146,6 +154,9 @@ mod tests {
         }
         assert_eq!(tx(&holders.share(&[last], Amount::default(), 1), ONE), 0);
         holders.holds(1, ONE, 0);
+        holders.acts(2, ONE, 0);
+        holders.share(&[], Amount::default(), ACTED);
+        assert_eq!(holders.of.keys().collect::<Vec<_>>(), [&1]);
         holders.share(&[], Amount::default(), ORPHANED);
         assert!(holders.of.is_empty());
     }
