@@ -54,6 +54,8 @@ pub struct Options {
     pub names: config::Names,
     /// Whether the programs write log lines.
     pub log: bool,
+    /// Only the hooks that serve one of these, and no marks; else all.
+    pub actions: Option<&'static [&'static str]>,
 }
 
 /// What stands between the sensor and the kernel.
@@ -106,9 +108,14 @@ impl Kernel {
     /// # Errors
     /// When it takes not even the hooks without which nothing is worth seeing.
     pub fn start(options: &Options) -> Result<Self, KernelError> {
-        let (names, row) = names(options.names);
-        let facts = Facts::gather(names.is_none())?;
-        let mut ebpf = load::object(&facts, options, names.is_none())?;
+        let (names, row) = match options.actions {
+            None => names(options.names),
+            Some(_) => (None, None),
+        };
+        // Where nobody else sees names go.
+        let calls = names.is_none() && options.actions.is_none();
+        let facts = Facts::gather(calls)?;
+        let mut ebpf = load::object(&facts, options, calls)?;
         let urgent = ring(&mut ebpf, "URGENT")?;
         let bulk = ring(&mut ebpf, "BULK")?;
         let sockets = Sockets::new(&mut ebpf)?;
@@ -120,8 +127,8 @@ impl Kernel {
             ),
             false => None,
         };
-        let mut coverage = load::attach(&mut ebpf, &facts, names.is_none())?;
-        coverage.push(row);
+        let mut coverage = load::attach(&mut ebpf, &facts, options, calls)?;
+        coverage.extend(row);
         coverage.extend(facts.missing.iter().map(|row| {
             Coverage::row(
                 "exec",
@@ -131,7 +138,7 @@ impl Kernel {
                 "",
             )
         }));
-        let marks = marks(&mut coverage);
+        let marks = if options.actions.is_none() { marks(&mut coverage) } else { None };
         Ok(Self { ebpf, urgent, bulk, sockets, marks, names, mounts: None, quiet, coverage, log })
     }
 
@@ -452,16 +459,17 @@ fn marks(coverage: &mut Vec<Coverage>) -> Option<Marks> {
 }
 
 /// The marks that tell names, or why the hooks of the calls are needed.
-fn names(by: config::Names) -> (Option<Names>, Coverage) {
+fn names(by: config::Names) -> (Option<Names>, Option<Coverage>) {
     let row = |state, reason| Coverage::row("exe_deleted", NAMES, state, reason, "");
     let refused = match by {
         config::Names::Tracepoints => "the configuration says so".to_owned(),
         config::Names::Fanotify => match Names::new() {
-            Ok(names) => return (Some(names), row(State::Seen, String::new())),
+            Ok(names) => return (Some(names), Some(row(State::Seen, String::new()))),
             Err(error) => format!("the kernel takes no such mark on the file system of /: {error}"),
         },
     };
-    (None, row(State::Absent, format!("tracepoints of the calls see names go instead: {refused}")))
+    let reason = format!("tracepoints of the calls see names go instead: {refused}");
+    (None, Some(row(State::Absent, reason)))
 }
 
 fn quiet(ebpf: &mut Ebpf) -> Result<Array<MapData, u32>, KernelError> {

@@ -175,6 +175,23 @@ static void steps(int n, char **w) {
       for (int left = atoi(w[i + 4]); left > 0; left--)
         if (sendto(*fd, block, atoi(w[i + 3]), 0, &addr.any, len) < 0) said(-1);
       i += 5;
+    } else if (IS("put")) { // put SLOT SIZE COUNT: that many blocks of that size
+      static char block[65536];
+      for (int left = atoi(w[i + 2]); left > 0; left--)
+        if (write(*fd, block, atoi(w[i + 1])) < 0) said(-1);
+      i += 3;
+    } else if (IS("move")) { // move FROM TO SIZE COUNT: each block is got before the next is put
+      static char block[65536];
+      int to = fds[(unsigned char)w[i + 1][0] & 127], size = atoi(w[i + 2]);
+      for (int left = atoi(w[i + 3]); left > 0; left--) {
+        if (write(*fd, block, size) != size) said(-1);
+        for (long got = 0, more; got < size; got += more)
+          if ((more = read(to, block, sizeof block)) <= 0) { said(more - 1); break; }
+      }
+      i += 4;
+    } else if (IS("drip")) { // drip SLOT SIZE: a block each 5 ms, without end
+      static char block[65536];
+      for (;; usleep(5000)) send(*fd, block, atoi(w[i + 1]), MSG_NOSIGNAL);
     } else if (IS("close")) {
       said(close(*fd)), i++;
     } else if (IS("reset")) {

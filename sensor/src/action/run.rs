@@ -84,6 +84,7 @@ async fn stream(config: &Config, format: &dyn format::Format, log: bool) -> Resu
         urgent_ring_bytes: config.kernel.urgent_ring_bytes.get(),
         names: config.kernel.names,
         log,
+        actions: None,
     };
     let kernel = Kernel::start(&options).map_err(|error| Failure::new(Status::NotPermitted, error))?;
     let mut pipeline = Pipeline::new(&host, kernel, format, output).with_usage(config.usage.interval_s.get());

@@ -21,10 +21,13 @@ use self::{
     window::Window,
 };
 use super::{Failure, Format, Status};
-use crate::{enrich, field::Field, format, host::Host, pipeline};
+use crate::{enrich, field::Field, format, host::Host, pipeline, process::Table};
 
 mod backend;
+mod holders;
 mod keys;
+mod lives;
+mod programs;
 mod report;
 mod row;
 mod screen;
@@ -52,6 +55,8 @@ pub struct Top {
 
 /// How long the first interval on a screen is at most.
 const FIRST: Duration = Duration::from_millis(250);
+/// How often within an interval the source is asked to take what can't wait.
+const TEND: Duration = Duration::from_millis(100);
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
@@ -68,6 +73,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
 pub fn act(args: &Top) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::new(Status::Failed, error);
     let host = Host::real().map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let inside = runtime.enter();
     let mut top = State {
         by: args.by,
         length: args.interval,
@@ -75,7 +82,7 @@ pub fn act(args: &Top) -> Result<(), Failure> {
         source: Box::new(Counters::open(&host)?),
         host,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    drop(inside);
     let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     let screen = io::stdin().is_terminal() && io::stdout().is_terminal() && !dumb;
     let usual = if io::stdout().is_terminal() { Format::Text } else { Format::Json };
@@ -131,10 +138,14 @@ impl State {
     async fn print(&mut self, format: Format, once: bool) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::new(Status::Failed, error);
         let (mut ends, mut ticks) = (Ends::new().map_err(failed)?, self.ticks());
-        let mut told = Vec::new();
+        let (mut told, mut tend) = (Vec::new(), tokio::time::interval(TEND));
         loop {
             tokio::select! {
                 () = ends.any() => return Ok(()),
+                _ = tend.tick() => {
+                    self.source.tend();
+                    continue;
+                }
                 _ = ticks.tick() => {}
             }
             let interval = self.source.interval()?;
@@ -160,7 +171,8 @@ impl State {
             format::named(format.name()).ok_or_else(|| Failure::new(Status::Usage, "no such format"))?;
         let mut common = pipeline::common(&self.host);
         common.set(Field::Timestamp, self.host.boot().at(self.host.boot_now()));
-        Ok(report::json(interval, self.by, &self.names, &common, json))
+        let ids = Table::new(self.host.boot_id.clone());
+        Ok(report::json(interval, self.by, &self.names, (&common, &ids), json))
     }
 
     /// On the screen, until it is left or goes away.
@@ -178,9 +190,11 @@ impl State {
         let mut still: Option<[Window; By::ALL.len()]> = None;
         // Nobody wants to look at nothing for a long interval.
         ticks.reset_after(self.length.min(FIRST));
+        let (mut tend, mut changed) = (tokio::time::interval(TEND), true);
         loop {
             let shown = still.as_ref().unwrap_or(&windows).iter().find(|window| window.by() == self.by);
             if let Some(window) = shown
+                && std::mem::replace(&mut changed, true)
                 && !left(screen.draw(window, &mut view, &self.names))?
             {
                 return Ok(());
@@ -188,6 +202,10 @@ impl State {
             tokio::select! {
                 () = ends.any() => return Ok(()),
                 _ = resized.recv() => if !left(screen.resize())? { return Ok(()) },
+                _ = tend.tick() => {
+                    self.source.tend();
+                    changed = false;
+                }
                 _ = ticks.tick() => {
                     let interval = self.source.interval()?;
                     windows.iter_mut().for_each(|window| window.take(&interval));

@@ -40,11 +40,19 @@ pub(super) fn object(facts: &Facts, options: &Options, calls: bool) -> Result<Eb
 /// Attaches every hook that this kernel takes, and says what became of each.
 ///
 /// `calls`: also those of the calls that take names.
-pub(super) fn attach(ebpf: &mut Ebpf, facts: &Facts, calls: bool) -> Result<Vec<Coverage>, KernelError> {
+pub(super) fn attach(
+    ebpf: &mut Ebpf,
+    facts: &Facts,
+    options: &Options,
+    calls: bool,
+) -> Result<Vec<Coverage>, KernelError> {
     let btf = Btf::from_sys_fs()
         .map_err(|source| KernelError::Load { what: "the kernel's types", source: Box::new(source) })?;
     let mut coverage = Vec::new();
-    for hook in HOOKS.iter().chain(CALLS.iter().filter(|_| calls)) {
+    let wanted = |hook: &&Hook| {
+        options.actions.is_none_or(|wanted| hook.actions.iter().any(|action| wanted.contains(action)))
+    };
+    for hook in HOOKS.iter().chain(CALLS.iter().filter(|_| calls)).filter(wanted) {
         let (state, reason, remedy) = match refusal(hook, facts) {
             Some(outcome) => outcome,
             None => attach_hook(ebpf, &btf, facts, hook)?,

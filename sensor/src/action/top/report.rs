@@ -8,13 +8,14 @@ use super::{
 use crate::{
     field::Field,
     format::Format,
+    process::Table,
     record::{Record, Text, Value},
 };
 
 /// Wide enough for every column but the past, which a report doesn't have.
 const WIDTH: usize = 200;
 /// The field of each metric.
-const FIELDS: [(Metric, Field); 9] = [
+const FIELDS: [(Metric, Field); 11] = [
     (Metric::Cpu, Field::SensorUsageCpuNs),
     (Metric::Rss, Field::SensorUsageRssBytes),
     (Metric::DiskRead, Field::SensorUsageDiskReadBytes),
@@ -24,19 +25,24 @@ const FIELDS: [(Metric, Field); 9] = [
     (Metric::NetRx, Field::SensorUsageNetRxBytes),
     (Metric::NetTx, Field::SensorUsageNetTxBytes),
     (Metric::Connections, Field::SensorUsageConnections),
+    (Metric::RxPackets, Field::SensorUsageNetRxPackets),
+    (Metric::TxPackets, Field::SensorUsageNetTxPackets),
 ];
 
 /// The rows of an interval, the busiest first and the rest last.
 pub fn rows(interval: &Interval, by: By) -> Vec<Row> {
     let mut rows = grouped(interval, by);
+    let get = |row: &Row, metric| row.usage.get(metric);
     let most = |row: &Row| match by {
-        By::Remote => row.usage.get(Metric::Connections),
-        _ => row.usage.get(Metric::Cpu),
+        By::Remote => {
+            let moved = get(row, Metric::NetRx).zip(get(row, Metric::NetTx));
+            (moved.map(|(rx, tx)| rx.saturating_add(tx)), get(row, Metric::Connections))
+        }
+        _ => (get(row, Metric::Cpu), None),
     };
     rows.sort_by(|a, b| most(b).cmp(&most(a)).then_with(|| a.subject.cmp(&b.subject)));
-    if by != By::Remote {
-        rows.push(Row { usage: interval.rest, ..Row::of(Subject::Rest) });
-    }
+    let rest = interval.rest_by(by).map(|usage| Row { usage, ..Row::of(Subject::Rest) });
+    rows.extend(rest);
     rows
 }
 
@@ -61,21 +67,30 @@ pub fn text(interval: &Interval, by: By, names: &Names) -> String {
 }
 
 /// As one object a row, with what every record of the host has.
-pub fn json(interval: &Interval, by: By, names: &Names, common: &Record, format: &dyn Format) -> Vec<u8> {
+pub fn json(
+    interval: &Interval,
+    by: By,
+    names: &Names,
+    (common, ids): (&Record, &Table),
+    format: &dyn Format,
+) -> Vec<u8> {
     let mut out = Vec::new();
     for row in rows(interval, by) {
-        format.write(&record(&row, interval.elapsed, names, common), &mut out);
+        format.write(&record(&row, interval.elapsed, names, (common, ids)), &mut out);
     }
     out
 }
 
-fn record(row: &Row, elapsed: u64, names: &Names, common: &Record) -> Record {
+fn record(row: &Row, elapsed: u64, names: &Names, (common, ids): (&Record, &Table)) -> Record {
     let mut record = Record::new();
     record.extend_from(common);
     record.set(Field::EventKind, "metric");
     record.set(Field::SensorIntervalMs, elapsed / 1_000_000);
     if let Subject::Process(pid, _) = row.subject {
         record.set(Field::ProcessPid, pid);
+    }
+    if let Some(key) = row.key {
+        record.set(Field::ProcessEntityId, ids.entity(key));
     }
     if let Some(name) = &row.name {
         record.set(Field::ProcessName, name.clone());
@@ -154,7 +169,13 @@ mod tests {
     #[test]
     fn json_tells_only_what_is_known() {
         let format = format::named("ecs").unwrap();
-        let out = json(&interval(), By::Process, &Names::new(), &Record::new(), format);
+        let out = json(
+            &interval(),
+            By::Process,
+            &Names::new(),
+            (&Record::new(), &Table::new(String::new())),
+            format,
+        );
         let rows: Vec<serde_json::Value> = out
             .split(|byte| *byte == b'\n')
             .filter(|line| !line.is_empty())

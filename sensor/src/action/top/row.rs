@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use clap::ValueEnum;
 
-use crate::{action::Failure, record::Text};
+use crate::{action::Failure, event::Key, record::Text};
 
 /// What rows are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -55,17 +55,35 @@ pub enum Metric {
     FileRead,
     /// Bytes given to write calls.
     FileWrite,
-    /// Bytes received.
+    /// IP bytes received.
     NetRx,
-    /// Bytes sent.
+    /// IP bytes sent.
     NetTx,
     /// Connections at the end of the interval.
     Connections,
+    /// Packets received.
+    RxPackets,
+    /// Packets sent.
+    TxPackets,
 }
 
 impl Metric {
-    /// All, in the order of columns.
-    pub const ALL: [Self; 9] = [
+    /// All.
+    pub const ALL: [Self; 11] = [
+        Self::Cpu,
+        Self::Rss,
+        Self::DiskRead,
+        Self::DiskWrite,
+        Self::FileRead,
+        Self::FileWrite,
+        Self::NetRx,
+        Self::NetTx,
+        Self::Connections,
+        Self::RxPackets,
+        Self::TxPackets,
+    ];
+    /// Those with a column, in that order.
+    pub const SHOWN: [Self; 9] = [
         Self::Cpu,
         Self::Rss,
         Self::DiskRead,
@@ -112,6 +130,18 @@ impl Usage {
         }
     }
 
+    /// Only what was used; without what is of the end of an interval.
+    pub fn used(mut self) -> Self {
+        self.set(Metric::Rss, None);
+        self.set(Metric::Connections, None);
+        self
+    }
+
+    /// Whether nothing is known.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Takes off what is known of another, from what is known here.
     pub fn without(mut self, other: &Self) -> Self {
         for metric in Metric::ALL {
@@ -142,6 +172,8 @@ pub enum Subject {
 pub struct Row {
     /// Whose.
     pub subject: Subject,
+    /// A process by its exact start, where that is known.
+    pub key: Option<Key>,
     /// The name of a process.
     pub name: Option<Text>,
     /// The executable of a process.
@@ -156,7 +188,7 @@ pub struct Row {
     pub processes: u64,
     /// What was used.
     pub usage: Usage,
-    /// It was there before the interval and is no more.
+    /// It ended within the interval.
     pub ended: bool,
 }
 
@@ -165,6 +197,7 @@ impl Row {
     pub fn of(subject: Subject) -> Self {
         Self {
             subject,
+            key: None,
             name: None,
             executable: None,
             uid: None,
@@ -190,8 +223,20 @@ pub struct Interval {
     pub system: Usage,
     /// What could be given to no process.
     pub rest: Usage,
+    /// What could be given to no address; nothing where nobody knows how much that would be.
+    pub remote_rest: Option<Usage>,
     /// What isn't known, and why.
     pub told: Vec<String>,
+}
+
+impl Interval {
+    /// What could be given to no row.
+    pub fn rest_by(&self, by: By) -> Option<Usage> {
+        match by {
+            By::Remote => self.remote_rest,
+            _ => Some(self.rest),
+        }
+    }
 }
 
 /// Where intervals come from.
@@ -201,4 +246,7 @@ pub trait Source {
     /// # Errors
     /// When nothing at all can be told.
     fn interval(&mut self) -> Result<Interval, Failure>;
+
+    /// Called many times within an interval: takes what can't wait for its end.
+    fn tend(&mut self) {}
 }

@@ -26,8 +26,10 @@ use super::{
 
 /// Lines above and below the rows: two of the host, the heads, the rest, and the last one.
 const FRAME: usize = 5;
-/// Cells of a past of the whole host.
-const TREND_WIDTH: usize = 20;
+/// Cells of each past of the whole host, where there is little room and where there is more.
+const TREND_WIDTHS: [usize; 2] = [8, 20];
+/// And where more begins.
+const WIDE: usize = 120;
 const HELP: &[&str] = &[
     "q, Ctrl-C      quit",
     "s or >, <      order by the next, the previous column",
@@ -38,7 +40,8 @@ const HELP: &[&str] = &[
     "arrows, j, k   down and up; also PgUp, PgDn, Home, End",
     "",
     "Rates are of one second, CPU% of one processor. `-`: not known. E: has ended within the",
-    "last minute; what it used last stays. (rest): what the host used and nobody can be given.",
+    "last minute; what it used last stays. NET: IP bytes, of a shared socket those of its oldest",
+    "holder; only for root. (rest): what the host used and nobody can be given.",
     "",
     "any key        back",
 ];
@@ -136,7 +139,7 @@ fn lines(
     };
     let table = Table { columns: columns(window.by(), width, true), width, names, trend, looks };
     let mut lines = vec![Line::raw(fit(&title(window, view, rows.len()), width))];
-    lines.push(Line::raw(fit(&host(window, rows.len(), looks), width)));
+    lines.push(Line::raw(fit(&host(window, rows.len(), width, looks), width)));
     lines.push(table.head(window, view));
     lines.extend(rows.iter().skip(view.above).take(page).map(|entry| table.line(entry)));
     lines.resize(FRAME - 2 + page, Line::raw(""));
@@ -157,7 +160,7 @@ fn title(window: &Window, view: &View, rows: usize) -> String {
     format!("sensor top  by {}  order {order}{reverse}  row {first} of {rows}{paused}", window.by().word())
 }
 
-fn host(window: &Window, rows: usize, looks: Looks) -> String {
+fn host(window: &Window, rows: usize, width: usize, looks: Looks) -> String {
     let Some(system) = &window.system else { return format!("{rows} rows") };
     let shown = |metric| {
         system
@@ -166,14 +169,19 @@ fn host(window: &Window, rows: usize, looks: Looks) -> String {
             .get(metric)
             .map_or_else(|| "-".to_owned(), |value| number(metric, value, system.elapsed))
     };
-    let past = |trend| sparkline(system, trend, TREND_WIDTH, looks.utf8);
+    let [narrow, wide] = TREND_WIDTHS;
+    let cells = if width < WIDE { narrow } else { wide };
+    let past = |trend| sparkline(system, trend, cells, looks.utf8);
     format!(
-        "host CPU {}% |{}| disk {} read {} written |{}|",
+        "host CPU {}% |{}| disk R {} W {} |{}| net RX {} TX {} |{}|",
         shown(Metric::Cpu),
         past(Trend::Cpu),
         shown(Metric::DiskRead),
         shown(Metric::DiskWrite),
-        past(Trend::Disk)
+        past(Trend::Disk),
+        shown(Metric::NetRx),
+        shown(Metric::NetTx),
+        past(Trend::Net)
     )
 }
 

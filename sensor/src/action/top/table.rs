@@ -72,6 +72,8 @@ impl Column {
             Self::Metric(Metric::NetRx) => "NET-RX",
             Self::Metric(Metric::NetTx) => "NET-TX",
             Self::Metric(Metric::Connections) => "CONN",
+            Self::Metric(Metric::RxPackets) => "PKT-RX",
+            Self::Metric(Metric::TxPackets) => "PKT-TX",
             Self::Trend => "LAST MINUTE",
             Self::Name => match by {
                 By::Process => "NAME",
@@ -115,7 +117,10 @@ pub fn columns(by: By, width: usize, trend: bool) -> Vec<Column> {
         By::Remote => vec![Column::State],
     };
     columns.extend(
-        Metric::ALL.into_iter().filter(|metric| by != By::Remote || of_remotes(*metric)).map(Column::Metric),
+        Metric::SHOWN
+            .into_iter()
+            .filter(|metric| by != By::Remote || of_remotes(*metric))
+            .map(Column::Metric),
     );
     if trend {
         columns.push(Column::Trend);
@@ -130,7 +135,7 @@ pub fn columns(by: By, width: usize, trend: bool) -> Vec<Column> {
     columns
 }
 
-/// Only of connections is it known where they lead.
+/// Only of these is it known where they lead.
 fn of_remotes(metric: Metric) -> bool {
     matches!(metric, Metric::NetRx | Metric::NetTx | Metric::Connections)
 }
@@ -310,7 +315,7 @@ mod tests {
             }
         }
         let usual = columns(By::Process, 80, true);
-        for metric in Metric::ALL {
+        for metric in Metric::SHOWN {
             let files = matches!(metric, Metric::FileRead | Metric::FileWrite);
             assert_ne!(usual.contains(&Column::Metric(metric)), files, "{metric:?}");
         }

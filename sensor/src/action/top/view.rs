@@ -167,11 +167,11 @@ impl View {
     }
 }
 
-const ORDERS: [Order; Metric::ALL.len() + 1] = {
-    let mut orders = [Order::Name; Metric::ALL.len() + 1];
+const ORDERS: [Order; Metric::SHOWN.len() + 1] = {
+    let mut orders = [Order::Name; Metric::SHOWN.len() + 1];
     let mut at = 0;
-    while at < Metric::ALL.len() {
-        orders[at] = Order::Metric(Metric::ALL[at]);
+    while at < Metric::SHOWN.len() {
+        orders[at] = Order::Metric(Metric::SHOWN[at]);
         at += 1;
     }
     orders

@@ -29,7 +29,7 @@ impl Trend {
     pub fn of(metric: Metric) -> Self {
         match metric {
             Metric::DiskRead | Metric::DiskWrite => Self::Disk,
-            Metric::NetRx | Metric::NetTx => Self::Net,
+            Metric::NetRx | Metric::NetTx | Metric::RxPackets | Metric::TxPackets => Self::Net,
             Metric::Connections => Self::Connections,
             Metric::Cpu | Metric::Rss | Metric::FileRead | Metric::FileWrite => Self::Cpu,
         }
@@ -133,18 +133,22 @@ impl Window {
         self.forget();
         let whole = |usage| Row { usage, ..Row::of(Subject::Rest) };
         self.system = Some(self.next(self.system.clone(), whole(interval.system), elapsed));
-        // Connections have no other end that could be left over.
-        let rest = self.next(self.rest.clone(), whole(interval.rest), elapsed);
-        self.rest = (self.by != By::Remote).then_some(rest);
+        let rest = interval.rest_by(self.by);
+        self.rest = rest.map(|usage| self.next(self.rest.clone(), whole(usage), elapsed));
     }
 
     fn next(&self, before: Option<Entry>, mut row: Row, elapsed: u64) -> Entry {
         let ended = row.ended;
-        let point = if ended { Point::default() } else { point(&row.usage, elapsed) };
+        let point = point(&row.usage, elapsed);
         let mut entry = match before {
-            // The last that was known of it says more than nothing.
+            // What it did in its last whole interval and since.
             Some(mut before) if ended => {
                 before.row.ended = true;
+                let since = row.usage.used();
+                if !since.is_unknown() {
+                    before.row.usage.add(&since);
+                    before.elapsed = before.elapsed.saturating_add(elapsed);
+                }
                 before
             }
             Some(mut before) => {
@@ -203,14 +207,18 @@ pub fn grouped(interval: &Interval, by: By) -> Vec<Row> {
         By::Container => |row| Subject::Container(row.container.clone()),
     };
     let mut groups: HashMap<Subject, Row> = HashMap::new();
-    for row in interval.processes.iter().filter(|row| !row.ended) {
+    for row in &interval.processes {
+        let usage = if row.ended { row.usage.used() } else { row.usage };
+        if row.ended && usage.is_unknown() {
+            continue;
+        }
         let key = subject(row);
         let group = groups.entry(key.clone()).or_insert_with(|| Row::of(key));
         match by {
             By::User => (group.uid, group.login) = (row.uid, row.login),
             _ => group.container.clone_from(&row.container),
         }
-        group.usage.add(&row.usage);
+        group.usage.add(&usage);
         group.processes += row.processes;
     }
     groups.into_values().collect()
@@ -260,6 +268,21 @@ mod tests {
         window.take(&interval(vec![process(2, 0, 0)]));
         assert!(find(&window).is_none());
         assert_eq!(window.entries().count(), 1);
+    }
+
+    #[test]
+    fn what_was_used_before_an_end_counts_with_what_came_before() {
+        let mut window = Window::new(By::Process, 1_000_000_000);
+        window.take(&interval(vec![process(1, 7, 500_000_000)]));
+        let ended = Row { ended: true, processes: 0, ..process(1, 7, 100_000_000) };
+        let rows = grouped(&interval(vec![ended.clone()]), By::User);
+        assert_eq!(rows.len(), 1);
+        assert_eq!((rows[0].usage.get(Metric::Cpu), rows[0].processes), (Some(100_000_000), 0));
+        window.take(&interval(vec![ended]));
+        let entry = window.entries().next().unwrap();
+        assert_eq!((entry.row.usage.get(Metric::Cpu), entry.elapsed), (Some(600_000_000), 2_000_000_000));
+        assert!(entry.row.ended);
+        assert_eq!(entry.past(Trend::Cpu).collect::<Vec<_>>(), [500, 100]);
     }
 
     #[test]
