@@ -237,7 +237,7 @@ impl Network {
             if sum.ended && (last || sum.late != Amount::default()) {
                 late.push((*key, mem::take(&mut sum.late), last));
             }
-            !last || !(sum.ended || !lives(*key))
+            !last || (!sum.ended && lives(*key))
         });
         late
     }

@@ -117,6 +117,17 @@ impl Reader {
         std::fs::metadata(self.root.join("self/ns/pid")).is_ok_and(|space| space.ino() == FIRST_PID_NAMESPACE)
     }
 
+    /// Enters the host's cgroup namespace: the root of cgroups, and the paths of others' cgroups, are then the
+    /// host's, also when a container runtime gave us a namespace of our own. Process 2 is the kernel's own
+    /// (`kthreadd`), which nothing moves.
+    ///
+    /// # Errors
+    /// When it can't be entered.
+    pub fn enter_first_cgroup_namespace(&self) -> std::io::Result<()> {
+        let namespace = std::fs::File::open(self.root.join("2/ns/cgroup"))?;
+        Ok(nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWCGROUP)?)
+    }
+
     /// How often the kernel didn't run a program of ours, as it was under way on that CPU already
     /// (`bpf_prog_show_fdinfo`, `kernel/bpf/syscall.c`); 0 where it doesn't tell.
     #[must_use]

@@ -76,6 +76,10 @@ async fn stream(config: &Config, format: &dyn format::Format, log: bool) -> Resu
              namespace; run it on the host, or its container with --pid=host",
         ));
     }
+    Reader::new(host.proc()).enter_first_cgroup_namespace().map_err(|error| {
+        let what = "entering the host's cgroup namespace, /proc/2/ns/cgroup: needs root (CAP_SYS_ADMIN, CAP_SYS_PTRACE)";
+        Failure::new(Status::NotPermitted, format!("{what}: {error}"))
+    })?;
     let output: Box<dyn output::Output> = Box::new(Stdout::open().map_err(failed)?);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;

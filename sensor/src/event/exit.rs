@@ -11,7 +11,7 @@ pub const ACTION: Action = Action {
     kind: "event",
     category: &["process"],
     types: &["end"],
-    sentence: "A process ends, by whatever way, with all its threads; the totals are those of its life.",
+    sentence: "A process ends, by whatever way, with all its threads; the totals are those of its life. Network bytes that its sockets move after that are told by a later `usage`.",
     hooks: "BTF tracepoint sched_process_exit, of the last thread",
     fields: &[
         Field::ProcessEnd,

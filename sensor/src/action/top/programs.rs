@@ -79,6 +79,11 @@ impl Programs {
         if !Reader::new(host.proc()).in_first_pid_namespace() {
             return Err("network bytes not known: this is not the host's pid namespace".to_owned());
         }
+        Reader::new(host.proc()).enter_first_cgroup_namespace().map_err(|error| {
+            format!(
+                "network bytes not known: entering the host's cgroup namespace, /proc/2/ns/cgroup: {error}"
+            )
+        })?;
         let kernel = Kernel::start(&OPTIONS).map_err(|error| unknown(&error))?;
         let mut programs = Self {
             kernel,
