@@ -100,3 +100,7 @@ pub static OWNERS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(32768, 
 /// as the listener's.
 #[map]
 pub static UNTAKEN: HashMap<u64, Socket> = HashMap::with_max_entries(16384, 0);
+
+/// Whether `socket_state` is under way on this processor, and how many changes another program told meanwhile.
+#[map]
+pub static NESTED: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);

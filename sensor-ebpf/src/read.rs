@@ -20,7 +20,7 @@ use sensor_common::{
 };
 use zerocopy::FromBytes;
 
-use crate::map::{BIG, Big, COUNT, QUIET, SMALL, Small};
+use crate::map::{BIG, Big, COUNT, NESTED, QUIET, SMALL, Small};
 
 pub mod socket;
 pub mod text;
@@ -340,6 +340,38 @@ pub fn count(index: u32) {
     if let Some(counter) = slot(&COUNT, index) {
         *counter = counter.wrapping_add(1);
     }
+}
+
+/// Notes that the program that tells states is under way on this processor.
+#[inline(always)]
+pub fn enter() {
+    under_way(1);
+}
+
+/// Notes that it is done.
+#[inline(always)]
+pub fn leave() {
+    under_way(0);
+}
+
+#[inline(always)]
+fn under_way(word: u64) {
+    if let Some([flag, _]) = slot(&NESTED, 0) {
+        // SAFETY: a map value of this CPU. Volatile, as an interrupt reads it.
+        unsafe { ptr::write_volatile(flag, word) };
+    }
+}
+
+/// Whether that program is under way on this processor, so that another has to tell; counts how often it was.
+#[inline(always)]
+pub fn nested() -> bool {
+    let Some([flag, told]) = slot(&NESTED, 0) else { return false };
+    // SAFETY: a map value of this CPU. Volatile, as the program that this one interrupts writes it.
+    if unsafe { ptr::read_volatile(flag) } == 0 {
+        return false;
+    }
+    *told = told.wrapping_add(1);
+    true
 }
 
 /// Whether the reader sleeps long, which is over for the others with that. Two may both be told so:

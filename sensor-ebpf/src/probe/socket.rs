@@ -21,7 +21,7 @@ use crate::{
     emit::{header, tell},
     map::{OWNERS, UNTAKEN},
     read::{
-        At, Probed, Reach, Record, Typed, ask, sequence, small,
+        At, Probed, Reach, Record, Typed, ask, enter, leave, nested, sequence, small,
         socket::{addressed_sock, cookie, file_iterator, given_address, own_cookie, own_sock, socket_of},
         taken, with,
     },
@@ -39,10 +39,28 @@ const GO_ON: i32 = 1;
 /// A TCP socket goes from one state to another (`inet_sk_set_state`, `net/ipv4/af_inet.c`).
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn socket_state(context: BtfTracePointContext) -> u32 {
-    let sock: At<Typed> = At::argument(&context, 0);
+    enter();
+    changed(&context);
+    leave();
+    0
+}
+
+/// The same, for an interrupt that comes while `socket_state` is under way on this processor: the kernel then
+/// skips that one, and changes of other sockets would be lost.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn socket_state_nested(context: BtfTracePointContext) -> u32 {
+    if nested() {
+        changed(&context);
+    }
+    0
+}
+
+#[inline(always)]
+fn changed(context: &BtfTracePointContext) {
+    let sock: At<Typed> = At::argument(context, 0);
     // MPTCP's own socket changes its state beside that of the TCP socket below it, which is told.
     if sock.get::<u16>(ask!(offsets.sock_protocol)) != IPPROTO_TCP {
-        return 0;
+        return;
     }
     let old = context.arg::<u32>(1) as u16;
     let new = context.arg::<u32>(2) as u16;
@@ -64,7 +82,6 @@ pub fn socket_state(context: BtfTracePointContext) -> u32 {
         Socket::CLOSE => closed(sock, cookie, old),
         _ => {}
     }
-    0
 }
 
 #[inline(always)]

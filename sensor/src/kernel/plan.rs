@@ -23,6 +23,9 @@ pub(super) enum Attach {
     SockAddr,
 }
 
+/// The program that only runs where another was skipped: what that was skipped, it told.
+pub(super) const NESTED: &str = "socket_state_nested";
+
 /// One hook: programs that serve an event together.
 #[derive(Debug)]
 pub(super) struct Hook {
@@ -87,7 +90,7 @@ pub(super) const HOOKS: &[Hook] = &[
     Hook {
         actions: &["socket_listen", "socket_connect", "socket_accept", "socket_close"],
         name: "tp_btf/inet_sock_set_state",
-        programs: &[("socket_state", Typed("inet_sock_set_state"))],
+        programs: &[("socket_state", Typed("inet_sock_set_state")), (NESTED, Typed("inet_sock_set_state"))],
         must: false,
         without: "TCP sockets that listen, connect, accept and close",
     },
