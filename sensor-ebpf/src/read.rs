@@ -293,14 +293,21 @@ pub fn processor() -> u32 {
     unsafe { helper::bpf_get_smp_processor_id() as u32 }
 }
 
+/// Shows an entry that another may take meanwhile; false when it isn't there.
+#[inline(always)]
+pub fn shown<K, V: FromBytes + Copy>(map: &'static HashMap<K, V>, key: &K, show: impl FnOnce(&V)) -> bool {
+    let Some(value) = map.get_ptr(key) else { return false };
+    // SAFETY: a value of the map, which lives while the program runs; should another CPU write it meanwhile,
+    // any bytes are a `V`.
+    show(unsafe { &*value });
+    true
+}
+
 /// Moves an entry out of a map; false when it isn't there or another took it.
 #[inline(always)]
 pub fn taken<K, V: FromBytes + Copy>(map: &'static HashMap<K, V>, key: &K, into: &mut V) -> bool {
-    let Some(value) = map.get_ptr(key) else { return false };
-    // SAFETY: a value of the map, copied at once; should another CPU free it meanwhile, any bytes are a `V`,
-    // and the removal below then fails.
-    *into = unsafe { *value };
-    map.remove(key).is_ok()
+    // Should another take it meanwhile, the removal fails.
+    shown(map, key, |value| *into = *value) && map.remove(key).is_ok()
 }
 
 /// Shows a map's value, when the key is there.

@@ -21,6 +21,7 @@ use crate::{
     event::{Key, Running, touch::Touches},
 };
 
+mod attempts;
 pub mod btf;
 mod counters;
 mod coverage;
@@ -30,6 +31,7 @@ mod marks;
 mod names;
 mod plan;
 mod ring;
+pub mod route;
 
 pub use counters::Counters;
 pub use coverage::{Coverage, State};

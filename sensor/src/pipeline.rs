@@ -27,6 +27,7 @@ use crate::{
     verdict::Verdicts,
 };
 
+mod connect;
 mod socket;
 mod take;
 mod tell;
@@ -76,6 +77,7 @@ pub struct Pipeline<'a> {
     verdicts: Verdicts,
     sockets: Sockets,
     looks: socket::Looks,
+    connects: connect::Connects,
     counts: Counts,
     /// Events that the output has and has not written, oldest first.
     waiting: VecDeque<&'static str>,
@@ -117,6 +119,7 @@ impl<'a> Pipeline<'a> {
             verdicts: Verdicts::default(),
             sockets: Sockets::default(),
             looks: socket::Looks::default(),
+            connects: connect::Connects::default(),
             counts: Counts::default(),
             waiting: VecDeque::new(),
             counters: Counters::default(),
@@ -255,6 +258,7 @@ impl<'a> Pipeline<'a> {
         self.settle(self.host.boot_now())?;
         self.usage(began)?;
         self.look_at_sockets(due)?;
+        self.settle_connects(due, false)?;
         if due {
             self.swept = began;
             self.enricher.refresh(self.host.boot());
@@ -273,6 +277,7 @@ impl<'a> Pipeline<'a> {
     fn end(&mut self, batch: &mut Batch) -> Result<(), PipelineError> {
         self.count_skipped();
         self.read_usage()?;
+        self.settle_connects(true, true)?;
         self.kernel.stop();
         loop {
             self.kernel.drain(batch);
@@ -333,6 +338,7 @@ impl<'a> Pipeline<'a> {
         let mut sums: Vec<_> = own
             .map(|(kind, name)| {
                 let seen = self.counters.seen(*kind)
+                    + self.counters.seen_besides(*kind)
                     + self.counts.found_of(name)
                     + self.counts.lost_for(name, SKIPPED);
                 (*name, seen, self.counts.delivered_of(name), self.counts.lost_of(name))

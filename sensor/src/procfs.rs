@@ -133,6 +133,13 @@ impl Reader {
         u32::try_from(status.tgid).ok()
     }
 
+    /// The network namespace of a process, if it is the one of this inode number.
+    #[must_use]
+    pub fn network_namespace(&self, pid: u32, inode: u32) -> Option<std::fs::File> {
+        let space = std::fs::File::open(self.root.join(pid.to_string()).join("ns/net")).ok()?;
+        (space.metadata().ok()?.ino() == u64::from(inode)).then_some(space)
+    }
+
     /// Where file systems are mounted on which something can be executed, as a process sees them, by
     /// paths that lead there for us.
     ///

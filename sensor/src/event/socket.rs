@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use sensor_common::wire::{self, socket::Socket as Wire};
 
+pub mod attempt;
+
 use super::{Action, Tail};
 use crate::{
     field::Field,
@@ -73,7 +75,7 @@ pub const CONNECT: Action = Action {
     category: &["network"],
     types: &["connection", "start"],
     sentence: "A TCP connection is made, or failed to be and why; a UDP socket is given an address to talk to.",
-    hooks: "BTF tracepoint inet_sock_set_state; cgroup connect4 and connect6 for UDP",
+    hooks: "BTF tracepoint inet_sock_set_state; for UDP and for connects that found no route cgroup connect4, connect6 and sock_release, the iterator over open files",
     fields: PEERS,
     process: true,
 };
@@ -146,6 +148,8 @@ pub struct Socket {
     pub failed: bool,
     /// It was a listener.
     pub listened: bool,
+    /// Whether it failed isn't known.
+    pub unsure: bool,
     /// Why it failed or ended, an errno; 0 for none.
     pub error: u16,
     /// Its state, by the kernel's numbers.
@@ -185,6 +189,7 @@ pub(super) fn decode(body: &Wire, _: &Tail<'_>, _: u16) -> Socket {
         protocol: body.protocol,
         failed: body.flags & Wire::FAILED != 0,
         listened: body.flags & Wire::LISTENED != 0,
+        unsure: body.flags & Wire::UNSURE != 0,
         error: body.error,
         state: body.state,
     }
