@@ -18,12 +18,15 @@ use sensor_common::{
     },
 };
 
-use super::socket::{GO_ON, IPPROTO_TCP, SOCK_DGRAM, bytes, caller, describe, local, mapped, mine, theirs};
+use super::socket::{
+    AF_INET, AF_INET6, GO_ON, IPPROTO_TCP, SOCK_DGRAM, SOCK_STREAM, bytes, caller, describe, mapped, mine,
+    theirs,
+};
 use crate::{
     emit::{lost, seen, tell},
     map::{ATTEMPTS, OWNERS},
     read::{
-        At, Reach, Record, Typed, ask, has, now, sequence, shown, small,
+        At, Probed, Reach, Record, Typed, ask, has, now, sequence, shown, small,
         socket::{
             addressed_sock, cookie, file_iterator, given_address, own_cookie, own_sock, refused, socket_of,
         },
@@ -57,41 +60,61 @@ fn connect(context: &SockAddrContext, v6: bool) -> i32 {
         // It is to be told when it is closed.
         let _ = OWNERS.insert(cookie, &begun.owner, 0);
     }
-    ask_for(context, v6, sock, &mut begun.attempt);
-    begun.attempt.socket.cookie = cookie;
-    begun.attempt.socket.error = refused();
-    if begun.attempt.socket.error != 0 {
-        begun.attempt.socket.flags |= Socket::FAILED;
-    } else if ATTEMPTS.insert(cookie, &begun, 0).is_ok() {
-        return GO_ON;
-    } else if datagram {
-        begun.attempt.socket.flags |= Socket::UNSURE;
-        let _ = OWNERS.insert(cookie, &begun.owner, 0);
+    // No more than what can't be seen afterwards: this is on the way of every connect.
+    let (address, port) = given_address(context, v6);
+    let asked = &mut begun.attempt.socket;
+    asked.cookie = cookie;
+    asked.family = if v6 { AF_INET6 } else { AF_INET };
+    asked.local = if v6 { [0; 16] } else { mapped(0) };
+    asked.remote = if v6 { bytes(address) } else { mapped(address[0]) };
+    asked.remote_port = u16::from_be(port);
+    asked.netns = sock.follow(ask!(offsets.sock_net)).get(ask!(offsets.net_inum));
+    if datagram {
+        asked.socket = SOCK_DGRAM;
+        asked.protocol = sock.get(ask!(offsets.sock_protocol));
+        begun.attempt.hash = sock.get(ask!(offsets.sock_hash));
     } else {
-        // Should it fail before it has a state, nobody will know.
-        seen(SOCKET_ATTEMPT);
-        lost(SOCKET_ATTEMPT, MAP_FULL);
-        return GO_ON;
+        asked.socket = SOCK_STREAM;
+        asked.protocol = IPPROTO_TCP;
+    }
+    let error = refused();
+    let mut flags = Socket::FAILED;
+    if error == 0 {
+        if ATTEMPTS.insert(cookie, &begun, 0).is_ok() {
+            return GO_ON;
+        }
+        if !datagram {
+            // Should it fail before it has a state, nobody will know.
+            seen(SOCKET_ATTEMPT);
+            lost(SOCKET_ATTEMPT, MAP_FULL);
+            return GO_ON;
+        }
+        flags = Socket::UNSURE;
+        let _ = OWNERS.insert(cookie, &begun.owner, 0);
     }
     tell::<Attempt>(SOCKET_ATTEMPT, |record| {
         fill(record, &begun);
+        complete(sock, &mut record.body);
+        record.body.socket.error = error;
+        record.body.socket.flags |= flags;
         true
     });
     GO_ON
 }
 
-/// Fills what is asked for: from where and to where, and by which routes.
+/// Fills what the socket itself still says: from where, and by which routes.
 #[inline(always)]
-fn ask_for<R: Reach>(context: &SockAddrContext, v6: bool, sock: At<R>, attempt: &mut Attempt) {
-    describe(sock, 0, &mut attempt.socket);
-    let (address, port) = given_address(context, v6);
-    attempt.socket.remote = if v6 { bytes(address) } else { mapped(address[0]) };
-    attempt.socket.remote_port = u16::from_be(port);
+fn complete<R: Reach>(sock: At<R>, attempt: &mut Attempt) {
+    let Socket { cookie, remote, remote_port, .. } = attempt.socket;
+    describe(sock, cookie, &mut attempt.socket);
+    attempt.socket.remote = remote;
+    attempt.socket.remote_port = remote_port;
     attempt.device = sock.get(ask!(offsets.sock_device));
     attempt.mark = sock.get(ask!(offsets.sock_mark));
     attempt.uid = sock.get(ask!(offsets.sock_uid));
-    attempt.tos = u32::from(sock.get::<u8>(ask!(offsets.sock_tos)));
-    attempt.hash = sock.get(ask!(offsets.sock_hash));
+    // Of `struct inet_sock`, beyond the type that the verifier knows.
+    let inet: At<Probed> = At::any(sock.address());
+    attempt.tos = u32::from(inet.get::<u8>(ask!(offsets.sock_tos)));
 }
 
 /// The last descriptor of a socket is closed; of TCP the state tells its end.
@@ -162,6 +185,7 @@ fn settle<R: Reach>(sock: At<R>, cookie: u64) -> Option<bool> {
 /// Sets what came of a connect that is over, by what its socket is now; gives whether it was made.
 #[inline(always)]
 fn conclude<R: Reach>(sock: At<R>, attempt: &mut Attempt) -> bool {
+    complete(sock, attempt);
     if attempt.socket.socket != SOCK_DGRAM {
         // As soon as TCP has a state, it isn't kept any more.
         attempt.socket.flags |= Socket::FAILED;
@@ -176,7 +200,6 @@ fn conclude<R: Reach>(sock: At<R>, attempt: &mut Attempt) -> bool {
         attempt.socket.flags |= Socket::FAILED;
         return false;
     }
-    local(sock, &mut attempt.socket);
     true
 }
 

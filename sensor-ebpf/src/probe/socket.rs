@@ -31,6 +31,7 @@ use crate::{
 pub(super) const AF_INET: u16 = 2;
 pub(super) const AF_INET6: u16 = 10;
 pub(super) const AF_PACKET: u16 = 17;
+pub(super) const SOCK_STREAM: u16 = 1;
 pub(super) const SOCK_DGRAM: u16 = 2;
 pub(super) const IPPROTO_TCP: u16 = 6;
 /// What a program of a cgroup says to let the call go on.

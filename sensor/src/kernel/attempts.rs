@@ -21,7 +21,9 @@ impl Kernel {
     /// All of them.
     #[must_use]
     pub fn attempts(&self) -> Vec<Begun> {
-        self.begun().map(|map| map.iter().filter_map(Result::ok).map(|(_, begun)| begun).collect()).unwrap_or_default()
+        self.begun()
+            .map(|map| map.iter().filter_map(Result::ok).map(|(_, begun)| begun).collect())
+            .unwrap_or_default()
     }
 
     /// Those whose sockets are open and whose calls are over, with what came of them, as records of kind

@@ -118,8 +118,8 @@ impl Pipeline<'_> {
             let late = stamp.time.saturating_add(LATE) <= began;
             if late || (last && attempt.socket.datagram) {
                 attempt.socket.unsure = attempt.socket.datagram;
+                // Why can't be asked: by which routes isn't known of it.
                 attempt.socket.failed = !attempt.socket.datagram;
-                self.explain(stamp, &mut attempt);
                 self.conclude(stamp, actor, &attempt)?;
             }
         }

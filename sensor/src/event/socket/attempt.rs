@@ -176,7 +176,11 @@ mod tests {
             (Answer::Way(MULTICAST), 101, 0),
             (Answer::Way(1), 0, 0),
         ] {
-            assert_eq!((stream.reason(answer), datagram.reason(answer)), (of_stream, of_datagram), "{answer:?}");
+            assert_eq!(
+                (stream.reason(answer), datagram.reason(answer)),
+                (of_stream, of_datagram),
+                "{answer:?}"
+            );
         }
         let only = |it: Attempt| Attempt { socket: Socket { v6only: true, v6: true, ..it.socket }, ..it };
         assert_eq!(only(stream).plain_reason(), 101);
