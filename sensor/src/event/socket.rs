@@ -74,7 +74,7 @@ pub const CONNECT: Action = Action {
     kind: "event",
     category: &["network"],
     types: &["connection", "start"],
-    sentence: "A TCP connection is made, or failed to be and why; a UDP socket is given an address to talk to.",
+    sentence: "A TCP connection is made, a UDP socket is given an address to talk to, or either failed to be and why.",
     hooks: "BTF tracepoint inet_sock_set_state; for UDP and for connects that found no route cgroup connect4, connect6 and sock_release, the iterator over open files",
     fields: PEERS,
     process: true,
