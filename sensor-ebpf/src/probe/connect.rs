@@ -44,6 +44,11 @@ pub fn socket_connect6(context: SockAddrContext) -> i32 {
     connect(&context, true)
 }
 
+#[expect(
+    clippy::field_reassign_with_default,
+    clippy::needless_borrows_for_generic_args,
+    reason = "a copy more, and it is too large for the stack of a program"
+)]
 #[inline(always)]
 fn connect(context: &SockAddrContext, v6: bool) -> i32 {
     let sock = addressed_sock(context);
