@@ -184,6 +184,13 @@ offsets! {
     sock_err: "sock" ["sk_err"] May, "why a connection failed";
     addressed_sk: "bpf_sock_addr_kern" ["sk"] May, "UDP sockets that connect";
     socket_sk: "socket" ["sk"] May, "sockets that were there before";
+    sock_owned: "sock" ["sk_lock.owned"] May, "connects that failed and whose sockets stay open, soon";
+    sock_device: "sock" ["__sk_common.skc_bound_dev_if"] May, "why a connect found no route";
+    sock_mark: "sock" ["sk_mark"] May, "why a connect found no route";
+    sock_uid: "sock" ["sk_uid"] May, "why a connect found no route";
+    sock_tos: "inet_sock" ["tos"] May, "why a connect found no route";
+    sock_hash: "sock" ["sk_txhash"] May, "whether a UDP socket was connected";
+    cgroup_retval: "bpf_cg_run_ctx" ["retval"] May, "connects that another program of a cgroup refused";
 }
 
 /// What the programs are told.

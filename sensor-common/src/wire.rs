@@ -16,6 +16,7 @@ pub mod usage;
 
 // One body, a kind for each thing that happens: each has an account of its own.
 pub use socket as socket_accept;
+pub use socket as socket_attempt;
 pub use socket as socket_bind;
 pub use socket as socket_close;
 pub use socket as socket_connect;
@@ -39,6 +40,7 @@ macro_rules! kinds {
             10 SOCKET_ACCEPT socket_accept SocketAccept;
             11 SOCKET_CLOSE socket_close SocketClose;
             12 SOCKET_LOOK socket_look SocketLook;
+            13 SOCKET_ATTEMPT socket_attempt SocketAttempt;
         }
     };
 }
@@ -115,6 +117,13 @@ pub struct Actor {
 }
 
 impl Actor {
+    /// Inode number of the network namespace.
+    #[must_use]
+    pub fn network_namespace(&self) -> u32 {
+        let [_, _, _, network, ..] = self.namespaces;
+        network
+    }
+
     /// Inode number of the mount namespace.
     #[must_use]
     pub fn mount_namespace(&self) -> u32 {

@@ -11,7 +11,7 @@ use sensor_common::{
         Actor, Header, KINDS, MAX_RECORD, TEXT,
         exec::Exec,
         exit::{Ended, Io},
-        socket::{Owner, Socket},
+        socket::{Begun, Owner, Socket},
         traffic::{Traffic, Unaccounted},
     },
 };
@@ -113,3 +113,11 @@ pub static UNACCOUNTED: Array<Unaccounted> = Array::with_max_entries(1, 0);
 /// Counters of sockets that changed, when they are asked for, and of those that ended.
 #[map]
 pub static TRAFFIC: RingBuf = RingBuf::with_byte_size(16 * 1024 * 1024, 0);
+
+/// Whether `socket_state` is under way on this processor, and how many changes another program told meanwhile.
+#[map]
+pub static NESTED: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Connects that were begun and of which it isn't known yet what came. It is small, as user space goes over it.
+#[map]
+pub static ATTEMPTS: HashMap<u64, Begun> = HashMap::with_max_entries(8192, 0);

@@ -1,5 +1,6 @@
 //! The hooks, one room a kind.
 
+mod connect;
 mod exec;
 mod exit;
 mod fork;

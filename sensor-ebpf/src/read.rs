@@ -20,7 +20,7 @@ use sensor_common::{
 };
 use zerocopy::FromBytes;
 
-use crate::map::{BIG, Big, COUNT, QUIET, SMALL, Small};
+use crate::map::{BIG, Big, COUNT, NESTED, QUIET, SMALL, Small};
 
 pub mod socket;
 pub mod text;
@@ -293,14 +293,21 @@ pub fn processor() -> u32 {
     unsafe { helper::bpf_get_smp_processor_id() as u32 }
 }
 
+/// Shows an entry that another may take meanwhile; false when it isn't there.
+#[inline(always)]
+pub fn shown<K, V: FromBytes + Copy>(map: &'static HashMap<K, V>, key: &K, show: impl FnOnce(&V)) -> bool {
+    let Some(value) = map.get_ptr(key) else { return false };
+    // SAFETY: a value of the map, which lives while the program runs; should another CPU write it meanwhile,
+    // any bytes are a `V`.
+    show(unsafe { &*value });
+    true
+}
+
 /// Moves an entry out of a map; false when it isn't there or another took it.
 #[inline(always)]
 pub fn taken<K, V: FromBytes + Copy>(map: &'static HashMap<K, V>, key: &K, into: &mut V) -> bool {
-    let Some(value) = map.get_ptr(key) else { return false };
-    // SAFETY: a value of the map, copied at once; should another CPU free it meanwhile, any bytes are a `V`,
-    // and the removal below then fails.
-    *into = unsafe { *value };
-    map.remove(key).is_ok()
+    // Should another take it meanwhile, the removal fails.
+    shown(map, key, |value| *into = *value) && map.remove(key).is_ok()
 }
 
 /// Shows a map's value, when the key is there.
@@ -340,6 +347,38 @@ pub fn count(index: u32) {
     if let Some(counter) = slot(&COUNT, index) {
         *counter = counter.wrapping_add(1);
     }
+}
+
+/// Notes that the program that tells states is under way on this processor.
+#[inline(always)]
+pub fn enter() {
+    under_way(1);
+}
+
+/// Notes that it is done.
+#[inline(always)]
+pub fn leave() {
+    under_way(0);
+}
+
+#[inline(always)]
+fn under_way(word: u64) {
+    if let Some([flag, _]) = slot(&NESTED, 0) {
+        // SAFETY: a map value of this CPU. Volatile, as an interrupt reads it.
+        unsafe { ptr::write_volatile(flag, word) };
+    }
+}
+
+/// Whether that program is under way on this processor, so that another has to tell; counts how often it was.
+#[inline(always)]
+pub fn nested() -> bool {
+    let Some([flag, told]) = slot(&NESTED, 0) else { return false };
+    // SAFETY: a map value of this CPU. Volatile, as the program that this one interrupts writes it.
+    if unsafe { ptr::read_volatile(flag) } == 0 {
+        return false;
+    }
+    *told = told.wrapping_add(1);
+    true
 }
 
 /// Whether the reader sleeps long, which is over for the others with that. Two may both be told so:

@@ -37,6 +37,7 @@ pub use socket as socket_close;
 pub use socket as socket_connect;
 pub use socket as socket_listen;
 pub use socket as socket_look;
+pub use socket::attempt as socket_attempt;
 
 /// When something was seen, and which process it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,6 +282,7 @@ pub fn action(kind: &'static str) -> &'static str {
     match ACTIONS.iter().find(|action| action.name == kind) {
         Some(action) => action.name,
         None if kind == "socket_look" => socket::LISTEN.name,
+        None if kind == "socket_attempt" => socket::CONNECT.name,
         None => exe_deleted::ACTION.name,
     }
 }
@@ -355,6 +357,7 @@ pub(crate) mod tests {
             wire::IMAGE => wire_record(kind, &wire::image::Image::default(), &[]),
             wire::USAGE => wire_record(kind, &wire::usage::Usage::default(), &[]),
             wire::SOCKET_BIND..=wire::SOCKET_LOOK => wire_record(kind, &wire::socket::Socket::default(), &[]),
+            wire::SOCKET_ATTEMPT => wire_record(kind, &wire::socket::Attempt::default(), &[]),
             _ => panic!("kind {kind} has no example: add one"),
         }
     }

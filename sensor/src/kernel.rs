@@ -21,6 +21,7 @@ use crate::{
     event::{Key, Running, touch::Touches},
 };
 
+mod attempts;
 pub mod btf;
 mod call;
 mod counters;
@@ -411,9 +412,15 @@ impl Kernel {
     }
 
     /// The attached programs that tell of an event, with their descriptors: `/proc/self/fdinfo` says how often
-    /// the kernel skipped one because it was under way already.
-    pub fn programs(&self) -> impl Iterator<Item = (&'static str, RawFd)> {
+    /// the kernel skipped one because it was under way already. And whether another program then tells, so often as `told_nested` says.
+    pub fn programs(&self) -> impl Iterator<Item = (&'static str, RawFd, bool)> {
         load::telling(&self.ebpf)
+    }
+
+    /// How many changes of sockets another program told, as the first was under way.
+    #[must_use]
+    pub fn told_nested(&self) -> u64 {
+        load::told_nested(&self.ebpf)
     }
 
     /// Takes the programs out of the kernel; the rings can still be drained.

@@ -27,6 +27,7 @@ use crate::{
     verdict::Verdicts,
 };
 
+mod connect;
 mod network;
 mod reach;
 mod socket;
@@ -79,6 +80,7 @@ pub struct Pipeline<'a> {
     sockets: Sockets,
     looks: socket::Looks,
     reaches: reach::Reaches,
+    connects: connect::Connects,
     counts: Counts,
     /// Events that the output has and has not written, oldest first.
     waiting: VecDeque<&'static str>,
@@ -123,6 +125,7 @@ impl<'a> Pipeline<'a> {
             sockets: Sockets::default(),
             looks: socket::Looks::default(),
             reaches: reach::Reaches::default(),
+            connects: connect::Connects::default(),
             counts: Counts::default(),
             waiting: VecDeque::new(),
             counters: Counters::default(),
@@ -266,6 +269,7 @@ impl<'a> Pipeline<'a> {
         self.traffic(began)?;
         self.look_at_sockets(due)?;
         self.look_at_addresses()?;
+        self.settle_connects(due, false)?;
         if due {
             self.swept = began;
             self.enricher.refresh(self.host.boot());
@@ -284,6 +288,7 @@ impl<'a> Pipeline<'a> {
     fn end(&mut self, batch: &mut Batch) -> Result<(), PipelineError> {
         self.count_skipped();
         self.read_usage()?;
+        self.settle_connects(true, true)?;
         self.kernel.stop();
         loop {
             self.kernel.drain(batch);
@@ -345,6 +350,7 @@ impl<'a> Pipeline<'a> {
         let mut sums: Vec<_> = own
             .map(|(kind, name)| {
                 let seen = self.counters.seen(*kind)
+                    + self.counters.seen_besides(*kind)
                     + self.counts.found_of(name)
                     + self.counts.lost_for(name, SKIPPED);
                 (*name, seen, self.counts.delivered_of(name), self.counts.lost_of(name))

@@ -29,6 +29,7 @@ use crate::net::live::{Address, Live};
 use message::{Malformed, What};
 
 mod message;
+pub mod route;
 
 /// `RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR`.
 const GROUPS: u32 = 0x1 | 0x10 | 0x100;

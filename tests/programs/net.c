@@ -3,6 +3,8 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
 #include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <linux/io_uring.h>
@@ -82,6 +84,19 @@ static void no_netlink(void) {
   said(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
 }
 
+static long refuse(const char *cgroup) {
+  struct bpf_insn no[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = 0}, {.code = BPF_JMP | BPF_EXIT}};
+  union bpf_attr load = {.prog_type = BPF_PROG_TYPE_CGROUP_SOCK_ADDR, .expected_attach_type = BPF_CGROUP_INET4_CONNECT,
+                         .insns = (uintptr_t)no, .insn_cnt = 2, .license = (uintptr_t)"MIT"};
+  int program = syscall(SYS_bpf, BPF_PROG_LOAD, &load, sizeof load);
+  int group = open(cgroup, O_RDONLY | O_DIRECTORY);
+  union bpf_attr attach = {.target_fd = group, .attach_bpf_fd = program, .attach_type = BPF_CGROUP_INET4_CONNECT,
+                           .attach_flags = BPF_F_ALLOW_MULTI};
+  if (syscall(SYS_bpf, BPF_PROG_ATTACH, &attach, sizeof attach)) return -1;
+  int members = openat(group, "cgroup.procs", O_WRONLY);
+  return write(members, "0", 1);
+}
+
 static void steps(int n, char **w);
 struct words { int n; char **w; };
 static void *in_thread(void *of) {
@@ -116,6 +131,25 @@ static void steps(int n, char **w) {
     } else if (IS("exec")) { // exec WORD…: becomes another program
       said(execv(w[i], w + i));
       exit(98);
+    } else if (IS("nonblock")) {
+      said(fcntl(*fd, F_SETFL, O_NONBLOCK)), i++;
+    } else if (IS("device")) { // device SLOT NAME: bound to that interface
+      said(setsockopt(*fd, SOL_SOCKET, SO_BINDTODEVICE, w[i + 1], strlen(w[i + 1]))), i += 2;
+    } else if (IS("mark")) { // mark SLOT NUMBER
+      said(setsockopt(*fd, SOL_SOCKET, SO_MARK, &(int){atoi(w[i + 1])}, 4)), i += 2;
+    } else if (IS("run")) { // run COMMAND, by the shell
+      if (system(w[i++])) puts("failed to run");
+      fflush(stdout);
+    } else if (IS("refuse")) { // refuse CGROUP: joins it, where no TCP or UDP socket may connect by IPv4
+      said(refuse(w[i++]));
+    } else if (IS("miss")) { // miss ADDRESS PORT COUNT: that many connects of TCP that fail, each closed at once
+      len = address(w[i], w[i + 1], &addr);
+      for (int left = atoi(w[i + 2]); left > 0; left--) {
+        int one = socket(addr.any.sa_family, SOCK_STREAM, 0);
+        if (connect(one, &addr.any, len) == 0) puts("failed to fail");
+        close(one);
+      }
+      i += 3;
     } else if (IS("bind") || IS("ring-bind")) {
       len = address(w[i + 1], w[i + 2], &addr);
       said(IS("bind") ? bind(*fd, &addr.any, len)

@@ -438,7 +438,8 @@ fn udp_is_bound_connected_and_closed() {
         assert_eq!((bind.str("network.transport"), bind.str("server.ip")), ("udp", ip));
         let connect = of(sensor, "socket_connect", pid, "destination.port", server).wait();
         assert_eq!(connect.str("destination.ip"), ip);
-        assert_eq!(connect.str("event.outcome"), "unknown");
+        assert_eq!(connect.str("event.outcome"), "success");
+        assert_eq!((connect.str("source.ip"), connect.num("source.port")), (ip, u64::from(client)));
         let close = of(sensor, "socket_close", pid, "source.port", client).wait();
         assert_eq!((close.str("source.ip"), close.num("destination.port")), (ip, u64::from(server)));
         assert_eq!(close.str("sensor.socket.cookie"), connect.str("sensor.socket.cookie"));

@@ -57,6 +57,8 @@ impl Socket {
     pub const FAILED: u32 = 2;
     /// It listened.
     pub const LISTENED: u32 = 4;
+    /// Whether it failed isn't known.
+    pub const UNSURE: u32 = 8;
 
     /// `TCP_ESTABLISHED` (`include/net/tcp_states.h`); connected UDP sockets have it too.
     pub const ESTABLISHED: u16 = 1;
@@ -74,6 +76,42 @@ impl Socket {
     pub const LAST_ACK: u16 = 9;
     /// `TCP_LISTEN`.
     pub const LISTEN: u16 = 10;
+}
+
+/// A connect that was begun, and what came of it: of datagrams all, of TCP those that failed before there was a
+/// state to see. Its `socket` has the address that was asked for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Attempt {
+    /// The socket.
+    pub socket: Socket,
+    /// Index of the interface that it is bound to, 0 for none.
+    pub device: u32,
+    /// Its mark (`SO_MARK`).
+    pub mark: u32,
+    /// The user whose routes it takes.
+    pub uid: u32,
+    /// Its type of service (`IP_TOS`).
+    pub tos: u32,
+    /// Its hash before (`sk_txhash`): another when a datagram socket was connected.
+    pub hash: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// What came of a connect.
+pub type SocketAttempt = Attempt;
+
+/// A connect that was begun, as the programs remember it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Begun {
+    /// When, as in `Header`.
+    pub time: u64,
+    /// By whom.
+    pub owner: Owner,
+    /// What.
+    pub attempt: Attempt,
 }
 
 /// Who owns a socket, as the programs remember it until there is something to tell.

@@ -19,31 +19,50 @@ use sensor_common::{
 
 use crate::{
     emit::{header, tell},
-    map::{OWNERS, UNTAKEN},
+    map::{ATTEMPTS, OWNERS, UNTAKEN},
     read::{
-        At, Probed, Reach, Record, Typed, ask, sequence, small,
-        socket::{addressed_sock, cookie, file_iterator, given_address, own_cookie, own_sock, socket_of},
+        At, Probed, Reach, Record, Typed, ask, enter, leave, nested, sequence, small,
+        socket::{cookie, file_iterator, own_cookie, own_sock, socket_of},
         taken, with,
     },
     sock::{self, Counters},
     task::Task,
 };
 
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
-const AF_PACKET: u16 = 17;
-const SOCK_DGRAM: u16 = 2;
-const IPPROTO_TCP: u16 = 6;
+pub(super) const AF_INET: u16 = 2;
+pub(super) const AF_INET6: u16 = 10;
+pub(super) const AF_PACKET: u16 = 17;
+pub(super) const SOCK_STREAM: u16 = 1;
+pub(super) const SOCK_DGRAM: u16 = 2;
+pub(super) const IPPROTO_TCP: u16 = 6;
 /// What a program of a cgroup says to let the call go on.
-const GO_ON: i32 = 1;
+pub(super) const GO_ON: i32 = 1;
 
 /// A TCP socket goes from one state to another (`inet_sk_set_state`, `net/ipv4/af_inet.c`).
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn socket_state(context: BtfTracePointContext) -> u32 {
-    let sock: At<Typed> = At::argument(&context, 0);
+    enter();
+    changed(&context);
+    leave();
+    0
+}
+
+/// The same, for an interrupt that comes while `socket_state` is under way on this processor: the kernel then
+/// skips that one, and changes of other sockets would be lost.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn socket_state_nested(context: BtfTracePointContext) -> u32 {
+    if nested() {
+        changed(&context);
+    }
+    0
+}
+
+#[inline(always)]
+fn changed(context: &BtfTracePointContext) {
+    let sock: At<Typed> = At::argument(context, 0);
     // MPTCP's own socket changes its state beside that of the TCP socket below it, which is told.
     if sock.get::<u16>(ask!(offsets.sock_protocol)) != IPPROTO_TCP {
-        return 0;
+        return;
     }
     let old = context.arg::<u32>(1) as u16;
     let new = context.arg::<u32>(2) as u16;
@@ -52,7 +71,10 @@ pub fn socket_state(context: BtfTracePointContext) -> u32 {
         Socket::SYN_SENT | Socket::FIN_WAIT1 | Socket::LAST_ACK => {
             // Only a process that calls connects, shuts down or closes.
             remember(cookie);
-            if new != Socket::SYN_SENT {
+            if new == Socket::SYN_SENT {
+                // The state tells from here on.
+                let _ = ATTEMPTS.remove(cookie);
+            } else {
                 take(cookie, true);
             }
         }
@@ -65,7 +87,6 @@ pub fn socket_state(context: BtfTracePointContext) -> u32 {
         Socket::CLOSE => closed(sock, cookie, old),
         _ => {}
     }
-    0
 }
 
 #[inline(always)]
@@ -177,55 +198,6 @@ fn bound(context: &SockContext) -> i32 {
     GO_ON
 }
 
-/// `connect(2)` of a datagram socket: it succeeds, or says why at once.
-#[cgroup_sock_addr(connect4)]
-pub fn socket_connect4(context: SockAddrContext) -> i32 {
-    connect(&context, false)
-}
-
-#[cgroup_sock_addr(connect6)]
-pub fn socket_connect6(context: SockAddrContext) -> i32 {
-    connect(&context, true)
-}
-
-#[inline(always)]
-fn connect(context: &SockAddrContext, v6: bool) -> i32 {
-    let sock = addressed_sock(context);
-    if sock.get::<u16>(ask!(offsets.sock_type)) != SOCK_DGRAM {
-        return GO_ON;
-    }
-    let cookie = own_cookie(context);
-    remember(cookie);
-    let (address, port) = given_address(context, v6);
-    tell::<Socket>(SOCKET_CONNECT, |record| {
-        describe(sock, cookie, &mut record.body);
-        record.body.remote = if v6 { bytes(address) } else { mapped(address[0]) };
-        record.body.remote_port = u16::from_be(port);
-        mine(record);
-        true
-    });
-    GO_ON
-}
-
-/// The last descriptor of a socket is closed; of TCP the state tells.
-#[cgroup_sock(sock_release)]
-pub fn socket_released(context: SockContext) -> i32 {
-    let sock = own_sock(&context);
-    if sock.get::<u16>(ask!(offsets.sock_type)) != SOCK_DGRAM {
-        return GO_ON;
-    }
-    let cookie = own_cookie(&context);
-    if OWNERS.remove(cookie).is_ok() {
-        tell::<Socket>(SOCKET_CLOSE, |record| {
-            describe(sock, cookie, &mut record.body);
-            record.body.traffic = traffic(sock::Socket::of_context(&context));
-            mine(record);
-            true
-        });
-    }
-    GO_ON
-}
-
 /// Every socket that a process has open, in whatever network namespace: the iterator over open files.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
@@ -251,47 +223,52 @@ pub extern "C" fn socket_look(context: *mut c_void) -> i32 {
 
 /// What is counted beside a socket.
 #[inline(always)]
-fn traffic(socket: sock::Socket) -> [u64; 4] {
+pub(super) fn traffic(socket: sock::Socket) -> [u64; 4] {
     socket.counters().map_or([0; 4], Counters::totals)
+}
+
+/// The running thread's process.
+#[inline(always)]
+pub(super) fn caller() -> Owner {
+    let task = Task::current();
+    Owner {
+        start: task.leader_start(),
+        pid: task.tgid(),
+        tid: task.pid(),
+        ids: task.0.follow(ask!(offsets.task_cred)).array(ask!(offsets.cred_uid)),
+    }
 }
 
 /// Remembers the running thread's process for a socket.
 #[inline(always)]
 fn remember(cookie: u64) {
-    let task = Task::current();
-    let owner = Owner {
-        start: task.leader_start(),
-        pid: task.tgid(),
-        tid: task.pid(),
-        ids: task.0.follow(ask!(offsets.task_cred)).array(ask!(offsets.cred_uid)),
-    };
-    let _ = OWNERS.insert(cookie, owner, 0);
+    let _ = OWNERS.insert(cookie, caller(), 0);
 }
 
 /// Makes a record one of the process that is remembered for a socket, if one is.
 #[inline(always)]
 fn remembered(cookie: u64, record: &mut Record<Socket>) -> bool {
-    with(&OWNERS, &cookie, |owner| {
-        record.header.start = owner.start;
-        record.header.pid = owner.pid;
-        record.header.tid = owner.tid;
-        record.actor.ids = owner.ids;
-    })
+    with(&OWNERS, &cookie, |owner| theirs(record, owner))
+}
+
+/// Makes a record one of this process.
+#[inline(always)]
+pub(super) fn theirs<B>(record: &mut Record<B>, owner: &Owner) {
+    record.header.start = owner.start;
+    record.header.pid = owner.pid;
+    record.header.tid = owner.tid;
+    record.actor.ids = owner.ids;
 }
 
 /// Makes a record one of the running thread's process.
 #[inline(always)]
-fn mine(record: &mut Record<Socket>) {
-    let task = Task::current();
-    record.header.start = task.leader_start();
-    record.header.pid = task.tgid();
-    record.header.tid = task.pid();
-    record.actor.ids = task.0.follow(ask!(offsets.task_cred)).array(ask!(offsets.cred_uid));
+pub(super) fn mine(record: &mut Record<Socket>) {
+    theirs(record, &caller());
 }
 
 /// Fills what the kernel's `struct sock` says.
 #[inline(always)]
-fn describe<R: Reach>(sock: At<R>, cookie: u64, body: &mut Socket) {
+pub(super) fn describe<R: Reach>(sock: At<R>, cookie: u64, body: &mut Socket) {
     let family: u16 = sock.get(ask!(offsets.sock_family));
     body.cookie = cookie;
     body.family = family;
@@ -304,34 +281,42 @@ fn describe<R: Reach>(sock: At<R>, cookie: u64, body: &mut Socket) {
     body.reserved = 0;
     body.traffic = [0; 4];
     if family == AF_INET6 {
-        body.local = bytes(sock.array::<u32, 4>(ask!(offsets.sock_local6)));
         body.remote = bytes(sock.array::<u32, 4>(ask!(offsets.sock_remote6)));
         let byte: u8 = sock.get(ask!(offsets.sock_v6only));
         if byte >> (ask!(v6only_bit) & 7) & 1 != 0 {
             body.flags = Socket::V6ONLY;
         }
     } else {
-        body.local = mapped(sock.get(ask!(offsets.sock_local4)));
         body.remote = mapped(sock.get(ask!(offsets.sock_remote4)));
     }
+    local(sock, body);
+    body.remote_port = u16::from_be(sock.get(ask!(offsets.sock_remote_port)));
+}
+
+/// Fills the socket's own address and port; its family is known.
+#[inline(always)]
+pub(super) fn local<R: Reach>(sock: At<R>, body: &mut Socket) {
+    body.local = match body.family {
+        AF_INET6 => bytes(sock.array::<u32, 4>(ask!(offsets.sock_local6))),
+        _ => mapped(sock.get(ask!(offsets.sock_local4))),
+    };
     body.local_port = sock.get(ask!(offsets.sock_local_port));
     if body.local_port == 0 && ask!(offsets.sock_bound_port) != ABSENT {
         // A socket that closes has given its port back, and still has it noted.
         let noted: At<Probed> = At::any(sock.address());
         body.local_port = u16::from_be(noted.get(ask!(offsets.sock_bound_port)));
     }
-    body.remote_port = u16::from_be(sock.get(ask!(offsets.sock_remote_port)));
 }
 
 /// An address of IPv4 in the form of IPv6 (RFC 4291, 2.5.5.2).
 #[inline(always)]
-fn mapped(address: u32) -> [u8; 16] {
+pub(super) fn mapped(address: u32) -> [u8; 16] {
     bytes([0, 0, u32::from_be(0xffff), address])
 }
 
 /// Words in network order as they lie in memory.
 #[inline(always)]
-fn bytes(words: [u32; 4]) -> [u8; 16] {
+pub(super) fn bytes(words: [u32; 4]) -> [u8; 16] {
     let [a, b, c, d] = words.map(u32::to_ne_bytes);
     [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]]
 }

@@ -8,6 +8,8 @@ use aya_ebpf::{
     programs::{SockAddrContext, SockContext},
 };
 
+use sensor_common::ask::ABSENT;
+
 use super::{At, Probed, Typed, ask};
 
 /// The kernel's cookie of a socket that a typed program was given.
@@ -60,6 +62,17 @@ pub fn given_address(context: &SockAddrContext, v6: bool) -> ([u32; 4], u16) {
         }
         (words, port)
     }
+}
+
+/// What other programs of the cgroup said to this call so far: an errno, 0 when it may go on.
+#[inline(always)]
+pub fn refused() -> u16 {
+    if ask!(offsets.cgroup_retval) == ABSENT {
+        return 0;
+    }
+    // SAFETY: a helper without arguments, that is there when its result has a place.
+    let result = unsafe { helper::bpf_get_retval() };
+    result.wrapping_neg() as u16
 }
 
 /// The iterator's arguments where it goes over open files: its output, the task and the file.

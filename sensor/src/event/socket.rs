@@ -4,6 +4,8 @@ use std::{net::IpAddr, sync::Arc};
 
 use sensor_common::wire::{self, socket::Socket as Wire};
 
+pub mod attempt;
+
 use super::{Action, Tail};
 use crate::{
     field::Field,
@@ -79,8 +81,8 @@ pub const CONNECT: Action = Action {
     kind: "event",
     category: &["network"],
     types: &["connection", "start"],
-    sentence: "A TCP connection is made, or failed to be and why; a UDP socket is given an address to talk to.",
-    hooks: "BTF tracepoint inet_sock_set_state; cgroup connect4 and connect6 for UDP",
+    sentence: "A TCP connection is made, a UDP socket is given an address to talk to, or either failed to be and why.",
+    hooks: "BTF tracepoint inet_sock_set_state; for UDP and for connects that found no route cgroup connect4, connect6 and sock_release, the iterator over open files",
     fields: PEERS,
     process: true,
 };
@@ -157,6 +159,8 @@ pub struct Socket {
     pub failed: bool,
     /// It was a listener.
     pub listened: bool,
+    /// Whether it failed isn't known.
+    pub unsure: bool,
     /// Why it failed or ended, an errno; 0 for none.
     pub error: u16,
     /// Its state, by the kernel's numbers.
@@ -198,6 +202,7 @@ pub(super) fn decode(body: &Wire, _: &Tail<'_>, _: u16) -> Socket {
         protocol: body.protocol,
         failed: body.flags & Wire::FAILED != 0,
         listened: body.flags & Wire::LISTENED != 0,
+        unsure: body.flags & Wire::UNSURE != 0,
         error: body.error,
         state: body.state,
         moved: Amount::of(body.traffic),

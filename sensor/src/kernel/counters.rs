@@ -29,6 +29,14 @@ impl Counters {
         self.at(kind, SEEN)
     }
 
+    /// How many the hooks of other kinds saw that become the event of this one.
+    #[must_use]
+    pub fn seen_besides(&self, kind: u16) -> u64 {
+        let of = |wanted: u16| KINDS.iter().find(|(kind, _)| *kind == wanted).map(|(_, name)| action(name));
+        let others = KINDS.iter().filter(|(other, name)| *other != kind && Some(action(name)) == of(kind));
+        others.map(|(other, _)| self.seen(*other)).sum()
+    }
+
     /// What was lost since an earlier reading: the event that it would have been, reason, how many.
     #[must_use]
     pub fn lost_since(&self, earlier: &Self) -> Vec<(&'static str, &'static str, u64)> {

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
+    maps::PerCpuArray,
     programs::{
         BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, CgroupSockAddr, Iter, Program, ProgramError,
         RawTracePoint, TracePoint,
@@ -14,7 +15,7 @@ use zerocopy::IntoBytes;
 use super::{
     Coverage, KernelError, Options, State,
     facts::Facts,
-    plan::{Attach, CALLS, HOOKS, Hook, Outcome, refusal},
+    plan::{Attach, CALLS, HOOKS, Hook, NESTED, Outcome, refusal},
 };
 
 /// The programs, built from `sensor-ebpf`.
@@ -134,14 +135,16 @@ fn once(result: Result<(), ProgramError>) -> Result<(), ProgramError> {
 }
 
 /// The programs that are in the kernel and tell of an event, by themselves and not when asked.
-pub(super) fn telling(ebpf: &Ebpf) -> impl Iterator<Item = (&'static str, RawFd)> {
+///
+/// Gives also whether another program tells what the kernel skips: see `told_nested`.
+pub(super) fn telling(ebpf: &Ebpf) -> impl Iterator<Item = (&'static str, RawFd, bool)> {
     HOOKS
         .iter()
         .chain(CALLS)
         .flat_map(|hook| hook.programs.iter().map(move |program| (hook, program)))
         .filter_map(|(hook, (name, attach))| {
             let fd = ebpf.program(name)?.fd().ok()?;
-            if matches!(attach, Attach::Tasks | Attach::Files | Attach::Sockets) {
+            if matches!(attach, Attach::Tasks | Attach::Files | Attach::Sockets) || *name == NESTED {
                 return None;
             }
             // Of a program that tells several events it can't be known which one it would have been.
@@ -150,8 +153,16 @@ pub(super) fn telling(ebpf: &Ebpf) -> impl Iterator<Item = (&'static str, RawFd)
                 [only] => Some(only),
                 _ => None,
             });
-            Some((action.map_or("unknown", |action| *action), fd.as_fd().as_raw_fd()))
+            let action = action.map_or("unknown", |action| *action);
+            Some((action, fd.as_fd().as_raw_fd(), *name == "socket_state"))
         })
+}
+
+/// How many changes of sockets were told by another program, as the first was under way.
+pub(super) fn told_nested(ebpf: &Ebpf) -> u64 {
+    let map = ebpf.map("NESTED").map(PerCpuArray::<_, [u64; 2]>::try_from);
+    let Some(Ok(map)) = map else { return 0 };
+    map.get(&0, 0).map_or(0, |values| values.iter().map(|[_, told]| told).sum())
 }
 
 /// Takes every program out of the kernel; what is in the rings stays.

@@ -28,6 +28,9 @@ pub(super) enum Attach {
     Packets(CgroupSkbAttachType),
 }
 
+/// The program that only runs where another was skipped: what that was skipped, it told.
+pub(super) const NESTED: &str = "socket_state_nested";
+
 /// One hook: programs that serve an event together.
 #[derive(Debug)]
 pub(super) struct Hook {
@@ -80,11 +83,11 @@ pub(super) const HOOKS: &[Hook] = &[
         without: "the images of what runs already, and names lost by a way that no hook sees",
     },
     Hook {
-        actions: &["socket_close"],
+        actions: &["socket_close", "socket_connect"],
         name: "cgroup/sock_release",
         programs: &[("socket_released", Sock)],
         must: false,
-        without: "ends of UDP sockets",
+        without: "ends of UDP sockets, and at once what came of connects that found no route",
     },
     Hook {
         actions: &["socket_accept"],
@@ -96,7 +99,7 @@ pub(super) const HOOKS: &[Hook] = &[
     Hook {
         actions: &["socket_listen", "socket_connect", "socket_accept", "socket_close"],
         name: "tp_btf/inet_sock_set_state",
-        programs: &[("socket_state", Typed("inet_sock_set_state"))],
+        programs: &[("socket_state", Typed("inet_sock_set_state")), (NESTED, Typed("inet_sock_set_state"))],
         must: false,
         without: "TCP sockets that listen, connect, accept and close",
     },
@@ -105,7 +108,14 @@ pub(super) const HOOKS: &[Hook] = &[
         name: "cgroup/connect",
         programs: &[("socket_connect4", SockAddr), ("socket_connect6", SockAddr)],
         must: false,
-        without: "UDP sockets that connect",
+        without: "UDP sockets that connect, and connects of TCP that find no route",
+    },
+    Hook {
+        actions: &["socket_connect"],
+        name: "iter/task_file connect",
+        programs: &[("socket_attempts", Files)],
+        must: false,
+        without: "soon what came of a UDP socket's connect, or of one that found no route, while the socket is open",
     },
     Hook {
         actions: &["socket_bind"],

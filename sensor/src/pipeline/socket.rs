@@ -89,7 +89,7 @@ impl Pipeline<'_> {
         }
         self.tell_socket(&socket::CONNECT, stamp, |record| {
             socket.set_peers(record, Side::Here);
-            socket.set_outcome(record, !socket.datagram);
+            socket.set_outcome(record, true);
         })
     }
 
@@ -153,7 +153,7 @@ impl Pipeline<'_> {
     }
 
     /// Takes in who acts on a socket, if that isn't known.
-    fn meet(&mut self, stamp: Stamp, actor: Actor) {
+    pub(super) fn meet(&mut self, stamp: Stamp, actor: Actor) {
         if stamp.key.pid == 0 {
             return;
         }
@@ -184,6 +184,7 @@ impl Pipeline<'_> {
         let rows = self.open_sockets()?;
         // What came since the hooks are there, and is in the look too, is in the rings by now.
         self.kernel.drain(batch);
+        let begun = self.kernel.attempts().into_iter().map(|it| socket::attempt::begun(it).2.socket.cookie);
         let fresh: HashSet<u64> = batch
             .iter()
             .filter_map(|record| event::decode(record).ok())
@@ -192,8 +193,10 @@ impl Pipeline<'_> {
                 | Fact::SocketListen(it)
                 | Fact::SocketConnect(it)
                 | Fact::SocketAccept(it) => Some(it.cookie),
+                Fact::SocketAttempt(it) => Some(it.socket.cookie),
                 _ => None,
             })
+            .chain(begun)
             .collect();
         // Listeners first: which end of a connection began it shows in them.
         for (key, thread, socket) in rows.iter().filter(|(.., socket)| socket.listens()) {

@@ -38,6 +38,7 @@ impl Pipeline<'_> {
             Fact::SocketConnect(socket) => self.take_connect(stamp, actor, &socket),
             Fact::SocketAccept(socket) => self.take_accept(stamp, actor, &socket),
             Fact::SocketClose(socket) => self.take_close(stamp, actor, &socket),
+            Fact::SocketAttempt(attempt) => self.take_attempt(stamp, actor, attempt),
             // Only asked for, never told by itself.
             Fact::Usage(_) | Fact::SocketLook(_) => Ok(()),
         }

@@ -81,10 +81,14 @@ impl Pipeline<'_> {
     }
 
     pub(super) fn count_skipped(&mut self) {
-        for (action, fd) in self.kernel.programs() {
+        for (action, fd, nested) in self.kernel.programs() {
+            // In this order: what is skipped and told between the two readings is no loss.
             let misses = self.reader.program_misses(fd);
-            let before = self.skipped.insert(fd, misses).unwrap_or(0);
-            self.counts.lost("kernel", action, SKIPPED, misses.saturating_sub(before));
+            let told = if nested { self.kernel.told_nested() } else { 0 };
+            let skipped = misses.saturating_sub(told);
+            let before = self.skipped.entry(fd).or_default();
+            self.counts.lost("kernel", action, SKIPPED, skipped.saturating_sub(*before));
+            *before = skipped.max(*before);
         }
     }
 

@@ -133,6 +133,9 @@ impl Programs {
             | Fact::SocketClose(socket) => {
                 self.holders.acts(socket.cookie, stamp.key, stamp.time);
             }
+            Fact::SocketAttempt(attempt) => {
+                self.holders.acts(attempt.socket.cookie, stamp.key, stamp.time);
+            }
             Fact::Fork(fork) => {
                 self.lives.iter_mut().for_each(|lives| lives.fork(stamp.key, fork.creator, &actor));
             }
