@@ -139,7 +139,7 @@ mod tests {
             protocol: 6,
             v6: remote.contains(':'),
             failed: true,
-            ..kept([0; 8])
+            ..kept([0; 12])
         };
         Attempt { socket, device: 1, mark: 2, uid: 3, tos: 4 }
     }
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_understood() {
-        let mut words = [0; 18];
+        let mut words = [0; 22];
         words[0] = 5;
         words[1] = 7;
         words[2] = 11 | 12 << 32;
