@@ -110,13 +110,26 @@ pub static SOCKETS: SkStorage<Traffic> = SkStorage::new();
 #[map]
 pub static UNACCOUNTED: Array<Unaccounted> = Array::with_max_entries(1, 0);
 
-/// Counters of sockets that changed, when they are asked for, and of those that ended.
+/// Counters of sockets that changed, when they are asked for, and of those that ended. Small, since what is mapped
+/// counts as the reader's memory, twice.
 #[map]
-pub static TRAFFIC: RingBuf = RingBuf::with_byte_size(16 * 1024 * 1024, 0);
+pub static TRAFFIC: RingBuf = RingBuf::with_byte_size(1024 * 1024, 0);
 
-/// Whether `socket_state` is under way on this processor, and how many changes another program told meanwhile.
+/// The same, of those for which there is no room: mapped only while they are read.
 #[map]
-pub static NESTED: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
+pub static SPILL: RingBuf = RingBuf::with_byte_size(16 * 1024 * 1024, 0);
+
+/// How many changes another program told for `socket_state`.
+#[map]
+pub static NESTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// How many changes can be noted on a processor: as many as an interrupt brings between two programs, so that
+/// hardly two meet in one place. A power of two.
+pub const NOTES: u32 = 1024;
+
+/// Changes that `socket_state` has told and `socket_state_nested` hasn't been asked about yet.
+#[map]
+pub static NOTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(NOTES, 0);
 
 /// Connects that were begun and of which it isn't known yet what came. It is small, as user space goes over it.
 #[map]

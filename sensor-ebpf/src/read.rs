@@ -20,7 +20,7 @@ use sensor_common::{
 };
 use zerocopy::FromBytes;
 
-use crate::map::{BIG, Big, COUNT, NESTED, QUIET, SMALL, Small};
+use crate::map::{BIG, Big, COUNT, NESTED, NOTED, NOTES, QUIET, SMALL, Small};
 
 pub mod socket;
 pub mod text;
@@ -349,35 +349,29 @@ pub fn count(index: u32) {
     }
 }
 
-/// Notes that the program that tells states is under way on this processor.
+/// Notes on this processor that a change was told, for the program that runs after the one that told it.
 #[inline(always)]
-pub fn enter() {
-    under_way(1);
-}
-
-/// Notes that it is done.
-#[inline(always)]
-pub fn leave() {
-    under_way(0);
-}
-
-#[inline(always)]
-fn under_way(word: u64) {
-    if let Some([flag, _]) = slot(&NESTED, 0) {
-        // SAFETY: a map value of this CPU. Volatile, as an interrupt reads it.
-        unsafe { ptr::write_volatile(flag, word) };
+pub fn note(change: u64) {
+    if let Some(noted) = slot(&NOTED, (change >> 4) as u32 & (NOTES - 1)) {
+        // SAFETY: a map value of this CPU. Volatile, as an interrupt writes it.
+        unsafe { ptr::write_volatile(noted, change) };
     }
 }
 
-/// Whether that program is under way on this processor, so that another has to tell; counts how often it was.
+/// Takes a note away; without one the change wasn't told, which is counted.
 #[inline(always)]
-pub fn nested() -> bool {
-    let Some([flag, told]) = slot(&NESTED, 0) else { return false };
-    // SAFETY: a map value of this CPU. Volatile, as the program that this one interrupts writes it.
-    if unsafe { ptr::read_volatile(flag) } == 0 {
-        return false;
+pub fn unnoted(change: u64) -> bool {
+    let Some(noted) = slot(&NOTED, (change >> 4) as u32 & (NOTES - 1)) else { return false };
+    // SAFETY: as above.
+    unsafe {
+        if ptr::read_volatile(noted) == change {
+            ptr::write_volatile(noted, 0);
+            return false;
+        }
     }
-    *told = told.wrapping_add(1);
+    if let Some(told) = slot(&NESTED, 0) {
+        *told = told.wrapping_add(1);
+    }
     true
 }
 

@@ -18,7 +18,7 @@ use aya_ebpf::{
 use sensor_common::wire::traffic::{Traffic, Unaccounted};
 
 use crate::{
-    map::{SOCKETS, TRAFFIC, UNACCOUNTED},
+    map::{SOCKETS, SPILL, TRAFFIC, UNACCOUNTED},
     read::{At, Probed, Reach, Typed, ask, given, output},
     task::Task,
 };
@@ -245,10 +245,12 @@ impl Counters {
         }
     }
 
-    /// Gives a row to the reader; false when the ring is full.
+    /// Gives a row to the reader; false when both rings are full.
     #[inline(always)]
     fn give(self, row: &Traffic) -> bool {
-        let given = output(&TRAFFIC, row, size_of::<Traffic>() as u32, u64::from(BPF_RB_NO_WAKEUP));
+        let size = size_of::<Traffic>() as u32;
+        let given = output(&TRAFFIC, row, size, u64::from(BPF_RB_NO_WAKEUP))
+            || output(&SPILL, row, size, u64::from(BPF_RB_NO_WAKEUP));
         if given {
             // SAFETY: as in `count`.
             unsafe { ptr::write_volatile(&raw mut (*self.0.as_ptr()).told, row.counters()) };

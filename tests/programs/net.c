@@ -265,14 +265,16 @@ static void steps(int n, char **w) {
         steps(inner.n, inner.w);
         exit(0);
       }
-    } else if (IS("many")) { // many PORT COUNT: that many connections to 127.0.0.1, each closed at once
+    } else if (IS("many")) { // many PORT COUNT MICROSECONDS: that many connections to 127.0.0.1, each closed at once, and
+                             // a pause after each
       len = address("127.0.0.1", w[i], &addr);
-      for (int left = atoi(w[i + 1]); left > 0; left--) {
+      for (int left = atoi(w[i + 1]), pause = atoi(w[i + 2]); left > 0; left--) {
         int one = socket(AF_INET, SOCK_STREAM, 0);
         if (connect(one, &addr.any, len) < 0) said(-1);
         close(one);
+        if (pause) usleep(pause);
       }
-      i += 2;
+      i += 3;
     } else if (IS("serve")) { // serve SLOT COUNT: accepts that many and closes each
       for (int left = atoi(w[i + 1]); left > 0; left--) {
         len = sizeof addr;

@@ -1,82 +1,114 @@
 //! Many short connections: each that is made and taken is told, and none is lost.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a helper that can't go on fails the test, there is nobody else to tell"
-)]
-
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use tests::find::Source;
 use tests::program::{join, net};
 use tests::skip::skip;
 use tests::{DEADLINE, Event, Running, Sensor, lock, words};
 
-/// How many of a `loss` event may have been sockets'.
-fn lost_sockets(event: &Event) -> usize {
-    let of_sockets = |row: &&Value| {
-        row["action"].as_str().is_some_and(|action| action == "unknown" || action.starts_with("socket_"))
-    };
-    event
-        .list("sensor.lost")
-        .iter()
-        .filter(of_sockets)
-        .filter_map(|row| row["count"].as_u64())
-        .map(|count| usize::try_from(count).unwrap())
-        .sum()
+/// A server with its port, and a client that connects so often, each time closes at once, and then pauses so long.
+struct Pair {
+    server: Running,
+    port: String,
+    client: Running,
 }
 
-#[test]
-fn no_connection_of_a_storm_is_lost() {
-    if skip() {
-        return;
-    }
-    const EACH: usize = 5000;
-    let lock = lock::alone();
-    let sensor = Sensor::start(vec![]);
-    let count = EACH.to_string();
-    // Two at once, so that on each processor interrupts find programs under way.
+/// Two at once, so that on each processor interrupts find programs under way; both are done when it returns.
+fn storm(each: usize, pause: Duration) -> [Pair; 2] {
+    let count = each.to_string();
     let mut pairs = [(); 2].map(|()| {
         let listen = words!["tcp", "a", "4", "bind", "a", "127.0.0.1", "0", "listen", "a", "port", "a"];
         let server = Running::of(net(), join([listen, words!["serve", "a", &count, "wait"]]));
         let port = server.line().trim_start_matches("port ").to_owned();
-        let client = Running::of(net(), words!["many", &port, &count]);
-        (server, port, client)
+        let client = Running::of(net(), words!["many", &port, &count, pause.as_micros().to_string()]);
+        Pair { server, port, client }
     });
-    for (server, _, client) in &mut pairs {
-        client.end();
-        server.end();
+    for pair in &mut pairs {
+        pair.client.end();
+        pair.server.end();
     }
-    // So many lines take their time where others work too.
-    let _: u64 = sensor.count("socket_close", 4 * 5000, 4 * DEADLINE);
-    sensor.fence();
-    let told = |action, pid, port: &str| {
-        sensor.find(action).pid(pid).with("destination.port", port.to_owned()).all().len()
-    };
-    let lost = || sensor.find("loss").all().iter().map(lost_sockets).sum::<usize>();
-    let mut missing = 0;
-    for (server, port, client) in &pairs {
-        assert_eq!(told("socket_connect", client.pid(), port), EACH);
-        assert_eq!(told("socket_accept", server.pid(), port), EACH);
-        // An end comes in an interrupt, when the other end has said that it knows.
-        let end = Instant::now() + DEADLINE;
-        for pid in [server.pid(), client.pid()] {
-            let closes = || told("socket_close", pid, port);
-            while closes() + lost() < EACH && Instant::now() < end {
-                let _: Option<Event> = sensor.watch(Duration::from_secs(1), |_| false);
+    pairs
+}
+
+/// 100,000 connections a minute, and more where the machine is quick.
+#[test]
+fn no_connection_is_lost() {
+    if skip() {
+        return;
+    }
+    const EACH: usize = 2500;
+    let lock = lock::alone();
+    let sensor = Sensor::start(vec![]);
+    let began = Instant::now();
+    let pairs = storm(EACH, Duration::from_micros(500));
+    assert!(began.elapsed() < Duration::from_secs(3 * EACH as u64 / 2500), "too slow to say anything");
+    for Pair { server, port, client } in &pairs {
+        let told = |action, pid| sensor.find(action).pid(pid).with("destination.port", port.to_owned());
+        let (made, taken) = (told("socket_connect", client.pid()), told("socket_accept", server.pid()));
+        let ends = [told("socket_close", client.pid()), told("socket_close", server.pid())];
+        let [client_ends, server_ends] = &ends;
+        // An end comes in an interrupt, when the other end has said that it knows. Of those that the client began
+        // the kernel doesn't tell the programs of some few (docs/limits.md).
+        for (find, least) in
+            [(&made, EACH), (&taken, EACH), (server_ends, EACH), (client_ends, EACH - EACH / 500)]
+        {
+            let until = Instant::now() + DEADLINE;
+            while find.all().len() < least && Instant::now() < until {
+                let _: Option<Event> = sensor.watch(Duration::from_millis(200), |_| false);
             }
-            missing += EACH - closes();
+            let told = find.all().len();
+            assert!((least..=EACH).contains(&told), "{told}: {:?}", sensor.find("loss").all());
         }
     }
-    assert!(missing <= lost(), "{missing} ends are missing, {} told as lost", lost());
-    assert_eq!(lost(), 0, "what one program is skipped for, the other tells");
-    let account = sensor.stop().account();
+    let end = sensor.stop();
+    let account = end.account();
     for action in ["socket_connect", "socket_accept", "socket_close"] {
         let of = &account[action];
         assert_eq!((of.seen, of.lost), (of.delivered, 0), "{action}");
     }
+    // What one program is skipped for, another tells.
+    let skipped = end.find("loss").such("skipped", |event| event.to_string().contains("skipped")).all();
+    let of_states = |event: &Event| event.list("sensor.lost").iter().any(|row| row["action"] == "unknown");
+    assert!(!skipped.iter().any(of_states), "{skipped:?}");
     drop(lock);
+}
+
+/// As fast as it goes, while the output is read slowly: what doesn't fit has a number.
+#[test]
+fn of_a_storm_every_connection_is_told_or_counted() {
+    if skip() {
+        return;
+    }
+    const EACH: u64 = 5000;
+    let lock = lock::alone();
+    let sensor = Sensor::start(vec![]);
+    let _: [Pair; 2] = storm(EACH as usize, Duration::ZERO);
+    // The last end comes when the other side has said that it knows.
+    let until = Instant::now() + DEADLINE;
+    let told = || sensor.seen().counts().get("socket_close").copied().unwrap_or(0);
+    while told() < 4 * EACH + 2 && Instant::now() < until {
+        let _: Option<Event> = sensor.watch(Duration::from_millis(200), |_| false);
+    }
+    let end = sensor.stop();
+    let account = end.account();
+    let unknown: u64 = end.find("loss").all().iter().map(lost_of_states).sum();
+    for (action, made) in
+        [("socket_connect", 2 * EACH), ("socket_accept", 2 * EACH), ("socket_close", 4 * EACH + 2)]
+    {
+        let of = &account[action];
+        assert_eq!(of.seen, of.delivered + of.lost, "{action}");
+        let unseen = if action == "socket_close" { made / 500 } else { 0 };
+        assert!(of.seen + unknown + unseen >= made, "{action}: {} of {made}, {unknown} unknown", of.seen);
+        assert!(of.delivered <= made, "{action}: {} of {made}", of.delivered);
+    }
+    drop(lock);
+}
+
+/// Changes of states that no program told: it can't be known which event each would have been.
+fn lost_of_states(event: &Event) -> u64 {
+    let rows = event.list("sensor.lost").iter().filter(|row| row["action"] == "unknown");
+    rows.filter_map(|row| row["count"].as_u64()).sum()
 }
 
 #[test]

@@ -21,9 +21,9 @@ use crate::{
     emit::{header, tell},
     map::{ATTEMPTS, OWNERS, UNTAKEN},
     read::{
-        At, Probed, Reach, Record, Typed, ask, enter, leave, nested, sequence, small,
+        At, Probed, Reach, Record, Typed, ask, note, sequence, small,
         socket::{cookie, file_iterator, own_cookie, own_sock, socket_of},
-        taken, with,
+        taken, unnoted, with,
     },
     sock::{self, Counters},
     task::Task,
@@ -41,51 +41,74 @@ pub(super) const GO_ON: i32 = 1;
 /// A TCP socket goes from one state to another (`inet_sk_set_state`, `net/ipv4/af_inet.c`).
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn socket_state(context: BtfTracePointContext) -> u32 {
-    enter();
-    changed(&context);
-    leave();
+    if let Some(change) = Change::of(&context) {
+        change.tell();
+        note(change.number());
+    }
     0
 }
 
-/// The same, for an interrupt that comes while `socket_state` is under way on this processor: the kernel then
-/// skips that one, and changes of other sockets would be lost.
+/// Runs after it, and tells what it didn't: the kernel skips a program that is under way on a processor already,
+/// and changes that an interrupt brings would be lost.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn socket_state_nested(context: BtfTracePointContext) -> u32 {
-    if nested() {
-        changed(&context);
+    if let Some(change) = Change::of(&context)
+        && unnoted(change.number())
+    {
+        change.tell();
     }
     0
 }
 
-#[inline(always)]
-fn changed(context: &BtfTracePointContext) {
-    let sock: At<Typed> = At::argument(context, 0);
-    // MPTCP's own socket changes its state beside that of the TCP socket below it, which is told.
-    if sock.get::<u16>(ask!(offsets.sock_protocol)) != IPPROTO_TCP {
-        return;
-    }
-    let old = context.arg::<u32>(1) as u16;
-    let new = context.arg::<u32>(2) as u16;
-    let cookie = cookie(sock);
-    match new {
-        Socket::SYN_SENT | Socket::FIN_WAIT1 | Socket::LAST_ACK => {
-            // Only a process that calls connects, shuts down or closes.
-            remember(cookie);
-            if new == Socket::SYN_SENT {
-                // The state tells from here on.
-                let _ = ATTEMPTS.remove(cookie);
-            } else {
-                take(cookie, true);
-            }
+/// From which state to which a socket goes.
+struct Change {
+    sock: At<Typed>,
+    cookie: u64,
+    old: u16,
+    new: u16,
+}
+
+impl Change {
+    /// None of MPTCP's own socket: it changes its state beside that of the TCP socket below it, which is told.
+    #[inline(always)]
+    fn of(context: &BtfTracePointContext) -> Option<Self> {
+        let sock: At<Typed> = At::argument(context, 0);
+        if sock.get::<u16>(ask!(offsets.sock_protocol)) != IPPROTO_TCP {
+            return None;
         }
-        Socket::ESTABLISHED => established(sock, cookie, old),
-        Socket::LISTEN => tell::<Socket>(SOCKET_LISTEN, |record| {
-            describe(sock, cookie, &mut record.body);
-            mine(record);
-            true
-        }),
-        Socket::CLOSE => closed(sock, cookie, old),
-        _ => {}
+        let (old, new) = (context.arg::<u32>(1) as u16, context.arg::<u32>(2) as u16);
+        Some(Self { sock, cookie: cookie(sock), old, new })
+    }
+
+    /// One that no other change has at the time; states are fewer than 16.
+    #[inline(always)]
+    fn number(&self) -> u64 {
+        self.cookie << 4 | u64::from(self.new & 15)
+    }
+
+    #[inline(always)]
+    fn tell(&self) {
+        let Self { sock, cookie, old, new } = *self;
+        match new {
+            Socket::SYN_SENT | Socket::FIN_WAIT1 | Socket::LAST_ACK => {
+                // Only a process that calls connects, shuts down or closes.
+                remember(cookie);
+                if new == Socket::SYN_SENT {
+                    // The state tells from here on.
+                    let _ = ATTEMPTS.remove(cookie);
+                } else {
+                    take(cookie, true);
+                }
+            }
+            Socket::ESTABLISHED => established(sock, cookie, old),
+            Socket::LISTEN => tell::<Socket>(SOCKET_LISTEN, |record| {
+                describe(sock, cookie, &mut record.body);
+                mine(record);
+                true
+            }),
+            Socket::CLOSE => closed(sock, cookie, old),
+            _ => {}
+        }
     }
 }
 

@@ -7,6 +7,9 @@ use super::{Kernel, KernelError};
 /// One, as it lies in the map: see `event::socket::attempt::begun`.
 type Begun = [u64; 22];
 
+/// As many as the map holds. Where connects come and go all the time a look would never end otherwise.
+const MOST: usize = 8192;
+
 impl Kernel {
     fn begun(&self) -> Option<HashMap<&aya::maps::MapData, u64, Begun>> {
         self.ebpf.map("ATTEMPTS").and_then(|map| HashMap::try_from(map).ok())
@@ -18,11 +21,11 @@ impl Kernel {
         self.begun().is_some_and(|map| map.keys().next().is_some())
     }
 
-    /// All of them.
+    /// All of them, some more than once: when one ends while it is looked at, the kernel begins anew.
     #[must_use]
     pub fn attempts(&self) -> Vec<Begun> {
         self.begun()
-            .map(|map| map.iter().filter_map(Result::ok).map(|(_, begun)| begun).collect())
+            .map(|map| map.iter().take(MOST).filter_map(Result::ok).map(|(_, begun)| begun).collect())
             .unwrap_or_default()
     }
 

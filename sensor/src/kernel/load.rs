@@ -160,9 +160,9 @@ pub(super) fn telling(ebpf: &Ebpf) -> impl Iterator<Item = (&'static str, RawFd,
 
 /// How many changes of sockets were told by another program, as the first was under way.
 pub(super) fn told_nested(ebpf: &Ebpf) -> u64 {
-    let map = ebpf.map("NESTED").map(PerCpuArray::<_, [u64; 2]>::try_from);
+    let map = ebpf.map("NESTED").map(PerCpuArray::<_, u64>::try_from);
     let Some(Ok(map)) = map else { return 0 };
-    map.get(&0, 0).map_or(0, |values| values.iter().map(|[_, told]| told).sum())
+    map.get(&0, 0).map_or(0, |values| values.iter().sum())
 }
 
 /// Takes every program out of the kernel; what is in the rings stays.

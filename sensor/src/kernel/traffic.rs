@@ -1,9 +1,11 @@
 //! The counters of all sockets: those that changed when asked, those that ended as they come.
 
 use std::{
+    borrow::Borrow,
     collections::HashMap,
     error::Error,
     io::{self, ErrorKind, Read},
+    os::fd::AsFd,
 };
 
 use aya::{
@@ -18,8 +20,9 @@ use crate::{
     net::Amount,
 };
 
-/// The ring's size as the object has it, and what one row takes of it.
-const RING: usize = 16 * 1024 * 1024;
+/// The rings' sizes as the object has them, and what one row takes of them.
+const RING: usize = 1024 * 1024;
+const SPILL: usize = 16 * 1024 * 1024;
 const ROW: usize = SIZE + 8;
 /// Most times that the map is gone through for one reading; what is left is for the next.
 const PASSES: u32 = 64;
@@ -40,6 +43,8 @@ pub struct Reading {
 /// The reader.
 pub(super) struct Sockets {
     ring: RingBuf<MapData>,
+    /// The ring was full, so there may be rows in the one for those that find no room.
+    spilled: bool,
     rows: Rows,
 }
 
@@ -48,21 +53,29 @@ impl Sockets {
         let failed = |source: Box<dyn Error + Send + Sync>| KernelError::Load { what: "TRAFFIC", source };
         let map = ebpf.take_map("TRAFFIC").ok_or_else(|| failed("the object has no such ring".into()))?;
         let ring = RingBuf::try_from(map).map_err(|error| failed(error.into()))?;
-        Ok(Self { ring, rows: Rows::default() })
+        Ok(Self { ring, spilled: false, rows: Rows::default() })
     }
 
-    /// Takes out what is in the ring: how many rows.
-    pub(super) fn drain(&mut self) -> usize {
-        let mut rows = 0;
-        while let Some(row) = self.ring.next() {
-            self.rows.take(&row);
-            rows += 1;
+    /// Takes out what is in the ring.
+    pub(super) fn drain(&mut self) {
+        let rows = drain(&mut self.ring, &mut self.rows);
+        // With room left for two more none was refused.
+        self.spilled |= (rows + 2) * ROW > RING;
+    }
+
+    /// Takes out what found no room in the ring; false when it didn't find room here either.
+    fn drain_spilled(&mut self, ebpf: &mut Ebpf) -> Result<bool, Box<dyn Error + Send + Sync>> {
+        self.drain();
+        if !std::mem::take(&mut self.spilled) {
+            return Ok(true);
         }
-        rows
+        let map = ebpf.map_mut("SPILL").ok_or("the object has no ring SPILL")?;
+        let rows = drain(&mut RingBuf::try_from(map)?, &mut self.rows);
+        Ok((rows + 2) * ROW <= SPILL)
     }
 
     pub(super) fn read(&mut self, ebpf: &mut Ebpf) -> Result<Reading, Box<dyn Error + Send + Sync>> {
-        self.drain();
+        self.drain_spilled(ebpf)?;
         self.rows.reading = true;
         let walked = self.walk(ebpf);
         self.rows.reading = false;
@@ -75,24 +88,34 @@ impl Sockets {
 
     /// Goes through all sockets until every row found room in the ring.
     fn walk(&mut self, ebpf: &mut Ebpf) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let program: &Iter =
-            ebpf.program("bytes_read").ok_or("the object has no program bytes_read")?.try_into()?;
-        let Ok(program) = program.fd() else {
-            // It was refused, as `coverage` says.
-            return Ok(());
-        };
-        let Some(Map::SkStorage(map)) = ebpf.map("SOCKETS") else {
-            return Err("the object has no map SOCKETS".into());
-        };
         for _ in 0..PASSES {
-            go(call::walk(std::os::fd::AsFd::as_fd(program), std::os::fd::AsFd::as_fd(map.fd()))?)?;
-            // Nobody took rows out meanwhile: with room left for two more none was refused.
-            if (self.drain() + 2) * ROW <= RING {
+            let program: &Iter =
+                ebpf.program("bytes_read").ok_or("the object has no program bytes_read")?.try_into()?;
+            let Ok(program) = program.fd() else {
+                // It was refused, as `coverage` says.
+                return Ok(());
+            };
+            let Some(Map::SkStorage(map)) = ebpf.map("SOCKETS") else {
+                return Err("the object has no map SOCKETS".into());
+            };
+            go(call::walk(program.as_fd(), map.fd().as_fd())?)?;
+            // Nobody took rows out meanwhile.
+            if self.drain_spilled(ebpf)? {
                 break;
             }
         }
         Ok(())
     }
+}
+
+/// Takes out what is in a ring: how many rows.
+fn drain<T: Borrow<MapData>>(ring: &mut RingBuf<T>, into: &mut Rows) -> usize {
+    let mut rows = 0;
+    while let Some(row) = ring.next() {
+        into.take(&row);
+        rows += 1;
+    }
+    rows
 }
 
 /// Reads to the end; the kernel gives way after each million sockets.
