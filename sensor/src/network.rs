@@ -191,10 +191,16 @@ impl Network {
         Some(self.sums.entry(by).or_default())
     }
 
-    /// A look showed all sockets that a process has open: of what was there before it and isn't any more the
-    /// owner needn't be known, when there are so many that it matters.
+    /// Whether there are so many owners that those of sockets which aren't open any more matter.
+    #[must_use]
+    pub fn needs_room(&self) -> bool {
+        self.owners.len() >= MOST / 2
+    }
+
+    /// A look showed all sockets that a process has open: when room is needed, the owners of others needn't be
+    /// known. A look that shows nothing was refused.
     pub fn shown(&mut self, open: &HashSet<u64>) {
-        if open.is_empty() || self.owners.len() < MOST / 2 {
+        if open.is_empty() || !self.needs_room() {
             return;
         }
         let idle: Vec<u64> = self.owners.keys().filter(|cookie| !open.contains(cookie)).copied().collect();

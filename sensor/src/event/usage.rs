@@ -14,8 +14,9 @@ pub const ACTION: Action = Action {
     category: &["process"],
     types: &["info"],
     sentence: "What was used since the last reading: at each interval of each process that did something and, with \
-               those that ended, of each user; of network bytes that are nobody's; and once more, before its `exit`, of a process that was told before. The \
-               sum of a process's is what its `exit` tells, but for what it used before the sensor began.",
+               those that ended, of each user; of network bytes that are nobody's; and once more, before its \
+               `exit`, of a process that was told before. The sum of a process's is what its `exit` tells, but for \
+               what it used before the sensor began, and for what its sockets moved after its end.",
     hooks: "the kernel's own counters of each thread, by the task iterator; and what `exit` tells",
     fields: &[
         Field::SensorIntervalMs,

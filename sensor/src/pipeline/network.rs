@@ -63,9 +63,12 @@ impl Pipeline<'_> {
     /// A look showed who has which sockets.
     pub(super) fn owners_shown(&mut self, owners: impl Iterator<Item = (u64, Key)>) {
         let Some(traffic) = &mut self.traffic else { return };
+        let full = traffic.network.needs_room();
         let mut open = HashSet::new();
         for (cookie, key) in owners {
-            open.insert(cookie);
+            if full {
+                open.insert(cookie);
+            }
             traffic.network.owns(cookie, key);
         }
         traffic.network.shown(&open);
