@@ -32,6 +32,7 @@ mod rest;
 mod sensor;
 mod storm;
 mod syscall;
+mod taps;
 mod traffic;
 
 /// Options of `bench`.

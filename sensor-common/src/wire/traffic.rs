@@ -4,7 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The counters of a socket, beside it in the kernel and as they are told: totals since its first packet.
 ///
-/// The counters come first: they share one line of the cache.
+/// What each packet looks at comes first: it shares one line of the cache.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Traffic {
@@ -16,14 +16,14 @@ pub struct Traffic {
     pub rx_bytes: u64,
     /// Packets received.
     pub rx_packets: u64,
-    /// The same four when they were last told.
-    pub told: [u64; 4],
     /// Bits: `ENDED`.
     pub flags: u32,
     /// Process that first sent by it; 0 where that isn't known.
     pub pid: u32,
     /// Start of that process, nanoseconds since boot.
     pub start: u64,
+    /// The counters when they were last told.
+    pub told: [u64; 4],
     /// The kernel's number of the socket, over the whole boot.
     pub cookie: u64,
     /// Own address, as in a packet; of IPv4 the first word.

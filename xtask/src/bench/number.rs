@@ -72,6 +72,20 @@ impl Pairs {
         Ok(pairs)
     }
 
+    /// Measures both so shortly after each other that what disturbs one pair of them is outweighed by the others.
+    pub(crate) fn in_turns(
+        rounds: u32,
+        mut without: impl FnMut() -> Result<f64>,
+        mut with: impl FnMut() -> Result<f64>,
+    ) -> Result<Self> {
+        let mut pairs = Self::default();
+        for round in 0..rounds {
+            let (bare, watched) = one(round, &mut without, &mut with)?;
+            pairs.add(bare, watched);
+        }
+        Ok(pairs)
+    }
+
     fn add(&mut self, bare: f64, watched: f64) {
         self.without.add(bare);
         self.with.add(watched);

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::error::{Error, Result};
 const SMALL: [u8; 64] = [0x5a; 64];
 /// How many datagrams wait at most: less than any receive buffer takes.
 const BATCH: u32 = 32;
-/// Datagrams of a slice: some milliseconds. The fastest slice counts, as others take the CPU in some.
+/// Datagrams of a slice: some milliseconds.
 const SLICE: u32 = 4096;
 /// How much of a stream is written or read at once, bytes.
 const BLOCK: usize = 128 * 1024;
@@ -30,33 +31,31 @@ fn pair() -> io::Result<(UdpSocket, UdpSocket)> {
     Ok((one, other))
 }
 
-/// Does all slices; millions of datagrams a second in the fastest.
-fn fastest(slices: u32, slice: impl Fn() -> Result<()>) -> Result<f64> {
-    let mut least = Duration::MAX;
-    for _ in 0..slices {
-        let began = Instant::now();
-        slice()?;
-        least = least.min(began.elapsed());
-    }
-    Ok(f64::from(SLICE) / least.as_secs_f64() / 1e6)
+/// Does a bit of the work; how much of it a second.
+pub(crate) type Slice<'a> = dyn Fn() -> Result<f64> + 'a;
+
+/// Times a slice of datagrams: millions a second.
+fn timed(slice: impl FnOnce() -> io::Result<()>, what: &'static str) -> Result<f64> {
+    let began = Instant::now();
+    slice().map_err(failed(what))?;
+    Ok(f64::from(SLICE) / began.elapsed().as_secs_f64() / 1e6)
 }
 
 /// Datagrams that one thread sends and receives in turns: none waits long, none is lost.
 #[derive(Debug)]
 pub(crate) struct Datagrams {
     sockets: (UdpSocket, UdpSocket),
-    slices: u32,
 }
 
 impl Datagrams {
-    pub(crate) fn new(count: u32) -> Result<Self> {
-        Ok(Self { sockets: pair().map_err(failed("make UDP sockets"))?, slices: count.div_ceil(SLICE) })
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self { sockets: pair().map_err(failed("make UDP sockets"))? })
     }
 
-    /// Does it once on one CPU.
-    pub(crate) fn run(&self) -> Result<f64> {
+    /// Slices of it on one CPU.
+    pub(crate) fn slices<T>(&self, work: impl FnOnce(&Slice<'_>) -> Result<T>) -> Result<T> {
         pin::on(pin::allowed()?.first().copied(), || {
-            fastest(self.slices, || self.turns().map_err(failed("send and receive datagrams")))
+            work(&|| timed(|| self.turns(), "send and receive datagrams"))
         })
     }
 
@@ -79,33 +78,37 @@ impl Datagrams {
 #[derive(Debug)]
 pub(crate) struct Flood {
     sockets: (UdpSocket, UdpSocket),
-    slices: u32,
 }
 
 impl Flood {
-    pub(crate) fn new(count: u32) -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let sockets = pair().map_err(failed("make UDP sockets"))?;
         sockets.1.set_read_timeout(Some(Duration::from_millis(100))).map_err(failed("set a timeout"))?;
-        Ok(Self { sockets, slices: count.div_ceil(SLICE) })
+        Ok(Self { sockets })
     }
 
-    /// Does it once, each thread on a CPU of its own.
-    pub(crate) fn run(&self) -> Result<f64> {
+    /// Slices of it, each thread on a CPU of its own.
+    pub(crate) fn slices<T>(&self, work: impl FnOnce(&Slice<'_>) -> Result<T>) -> Result<T> {
         let (from, to) = &self.sockets;
         let cpus = pin::allowed()?;
+        let done = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| {
                 pin::on(cpus.get(1).copied(), || {
                     let mut buffer = SMALL;
-                    // The timeout says that no more comes.
-                    while to.recv(&mut buffer).is_ok() {}
+                    // The timeout only lets it look whether it is done.
+                    while !done.load(Ordering::Relaxed) {
+                        let _ = to.recv(&mut buffer);
+                    }
                     Ok(())
                 })
             });
-            pin::on(cpus.first().copied(), || {
-                let send = |_| from.send(&SMALL).map(|_| ()).map_err(failed("send a datagram"));
-                fastest(self.slices, || (0..SLICE).try_for_each(send))
-            })
+            let result = pin::on(cpus.first().copied(), || {
+                let send = || (0..SLICE).try_for_each(|_| from.send(&SMALL).map(|_| ()));
+                work(&|| timed(send, "send a datagram"))
+            });
+            done.store(true, Ordering::Relaxed);
+            result
         })
     }
 }
