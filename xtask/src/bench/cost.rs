@@ -33,6 +33,19 @@ pub(crate) fn measure(lab: &Lab, spawns: &Spawns) -> Result<Table> {
     Ok(table)
 }
 
+/// How often the programs of a sensor run while something is done, all together.
+pub(crate) fn runs(sensor: &Sensor, work: impl FnOnce() -> Result<f64>) -> Result<u64> {
+    let statistics = Statistics::on()?;
+    let sum = || -> Result<u64> {
+        Ok(programs(&sensor.proc().join("fdinfo"))?.values().map(|program| program.runs).sum())
+    };
+    let before = sum()?;
+    work()?;
+    let after = sum()?;
+    drop(statistics);
+    Ok(after.saturating_sub(before))
+}
+
 /// The kernel's statistics, switched on; they are as before when this is dropped.
 struct Statistics {
     before: String,

@@ -118,6 +118,16 @@ impl Sensor {
         kib.ok_or_else(|| Error::Check(format!("{} has no {name}", path.display())))
     }
 
+    /// Keeps it from running; its programs stay in the kernel.
+    pub(crate) fn pause(&self) -> Result<()> {
+        kill(self.pid(), Signal::SIGSTOP).map_err(failed("pause the sensor"))
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) -> Result<()> {
+        kill(self.pid(), Signal::SIGCONT).map_err(failed("let the sensor go on"))
+    }
+
     /// Asks it to stop, and waits until it has written everything.
     pub(crate) fn stop(mut self) -> Result<End> {
         let pid = self.pid();
