@@ -97,6 +97,56 @@ static long refuse(const char *cgroup) {
   return write(members, "0", 1);
 }
 
+// Counts what is sent below a cgroup; it lets everything pass. The counter's descriptor.
+static int tap(const char *cgroup, int alone) {
+  union bpf_attr map = {.map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 8, .max_entries = 1};
+  int counter = syscall(SYS_bpf, BPF_MAP_CREATE, &map, sizeof map);
+  struct bpf_insn count[] = {
+    {.code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = 10, .off = -4},
+    {.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 2, .src_reg = 10},
+    {.code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = 2, .imm = -4},
+    {.code = BPF_LD | BPF_DW | BPF_IMM, .dst_reg = 1, .src_reg = BPF_PSEUDO_MAP_FD, .imm = counter},
+    {0},
+    {.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_map_lookup_elem},
+    {.code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = 0, .off = 2},
+    {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 1, .imm = 1},
+    {.code = BPF_STX | BPF_ATOMIC | BPF_DW, .dst_reg = 0, .src_reg = 1},
+    {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = 1},
+    {.code = BPF_JMP | BPF_EXIT},
+  };
+  union bpf_attr load = {.prog_type = BPF_PROG_TYPE_CGROUP_SKB, .expected_attach_type = BPF_CGROUP_INET_EGRESS,
+                         .insns = (uintptr_t)count, .insn_cnt = sizeof count / sizeof *count, .license = (uintptr_t)"MIT"};
+  int program = syscall(SYS_bpf, BPF_PROG_LOAD, &load, sizeof load);
+  int group = open(cgroup, O_RDONLY | O_DIRECTORY);
+  if (!alone) {
+    union bpf_attr link = {.link_create = {.prog_fd = program, .target_fd = group, .attach_type = BPF_CGROUP_INET_EGRESS}};
+    return syscall(SYS_bpf, BPF_LINK_CREATE, &link, sizeof link) < 0 ? -1 : counter;
+  }
+  union bpf_attr attach = {.target_fd = group, .attach_bpf_fd = program, .attach_type = BPF_CGROUP_INET_EGRESS};
+  if (syscall(SYS_bpf, BPF_PROG_ATTACH, &attach, sizeof attach)) return -1;
+  // It would outlive everybody: a child takes it off when this process is gone.
+  int life[2];
+  if (pipe2(life, O_CLOEXEC)) return -1;
+  if (!fork()) {
+    char end;
+    close(life[1]);
+    setsid();
+    close(0), close(1), close(2);
+    if (read(life[0], &end, 1) == 0) syscall(SYS_bpf, BPF_PROG_DETACH, &attach, sizeof attach);
+    _exit(0);
+  }
+  close(life[0]);
+  return counter;
+}
+static void tapped(int counter) {
+  uint32_t key = 0;
+  uint64_t value = 0;
+  union bpf_attr look = {.map_fd = counter, .key = (uintptr_t)&key, .value = (uintptr_t)&value};
+  said(syscall(SYS_bpf, BPF_MAP_LOOKUP_ELEM, &look, sizeof look));
+  printf("tapped %llu\n", (unsigned long long)value);
+  fflush(stdout);
+}
+
 static void steps(int n, char **w);
 struct words { int n; char **w; };
 static void *in_thread(void *of) {
@@ -140,6 +190,10 @@ static void steps(int n, char **w) {
     } else if (IS("run")) { // run COMMAND, by the shell
       if (system(w[i++])) puts("failed to run");
       fflush(stdout);
+    } else if (IS("tap")) { // tap c CGROUP beside|alone: counts the packets that are sent below it
+      said(*fd = tap(w[i + 1], !strcmp(w[i + 2], "alone"))), i += 3;
+    } else if (IS("tapped")) { // tapped c: how many there were
+      tapped(*fd), i++;
     } else if (IS("refuse")) { // refuse CGROUP: joins it, where no TCP or UDP socket may connect by IPv4
       said(refuse(w[i++]));
     } else if (IS("miss")) { // miss ADDRESS PORT COUNT: that many connects of TCP that fail, each closed at once

@@ -6,6 +6,9 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use crate::DEADLINE;
 
 /// A new folder that everybody may enter, removed with all in it at the end.
 #[derive(Debug)]
@@ -108,6 +111,49 @@ pub fn mount_overlay(lower: &Path, upper: &Path, work: &Path, on: &Path) -> nix:
 /// Takes away whatever is mounted there, if anything is.
 pub fn unmount(from: &str) {
     while umount2(from, MntFlags::MNT_DETACH).is_ok() {}
+}
+
+/// Where cgroups of version 2 are mounted.
+#[must_use]
+pub fn cgroups() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let line = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
+    Some(PathBuf::from(line.split(' ').nth(4)?))
+}
+
+/// A cgroup of version 2 that goes when it is dropped.
+#[derive(Debug)]
+pub struct Cgroup(PathBuf);
+
+impl Cgroup {
+    /// Makes one below the root; not where there are none.
+    #[must_use]
+    pub fn make(name: &str) -> Option<Self> {
+        let path = cgroups()?.join(name);
+        fs::create_dir(&path).ok()?;
+        Some(Self(path))
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Moves a process there.
+    pub fn add(&self, pid: u32) {
+        fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // The kernel takes a moment to let go of a process that has ended.
+        let deadline = Instant::now() + DEADLINE;
+        while fs::remove_dir(&self.0).is_err() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,11 +5,10 @@
 )]
 
 use std::ffi::OsString;
-use std::fs;
-use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use tests::find::Source;
+use tests::place::Cgroup;
 use tests::program::{join, nest, net};
 use tests::skip::{because, skip};
 use tests::{Event, Running, Sensor, words};
@@ -211,45 +210,19 @@ fn a_broadcast_address_is_no_place_for_a_connection() {
     running.end();
 }
 
-/// Where cgroups of version 2 are mounted.
-fn cgroups() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let line = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
-    Some(PathBuf::from(line.split(' ').nth(4)?))
-}
-
-/// A cgroup that goes when it is dropped.
-struct Group(PathBuf);
-
-impl Group {
-    fn new(under: &Path) -> Self {
-        let path = under.join(format!("sensor-test-{}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // Nothing can be done about one that stays.
-        let _ = fs::remove_dir(&self.0);
-    }
-}
-
 #[test]
 fn what_another_program_of_a_cgroup_refuses_is_told_at_once() {
     if skip() {
         return;
     }
-    let Some(root) = cgroups() else {
-        let _ = because("no cgroups of version 2 are mounted");
+    let Some(group) = Cgroup::make(&format!("sensor-test-{}", std::process::id())) else {
+        let _ = because("no cgroup of version 2 can be made");
         return;
     };
     let sensor = Sensor::shared();
-    let group = Group::new(&root);
     let steps = words![
         "refuse",
-        &group.0,
+        group.path(),
         "tcp",
         "a",
         "4",

@@ -1,13 +1,15 @@
 //! Network bytes: told of who moved them by `usage`, `exit` and `socket_close`, and as many as the interface counted.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "a helper that can't go on fails the test, there is nobody else to tell"
 )]
 
 use tests::find::Source;
 use tests::lock::{self, Lock};
+use tests::place::cgroups;
 use tests::program::{mover, nest, net};
-use tests::skip::skip;
+use tests::skip::{because, skip};
 use tests::{DEADLINE, Event, Running, Sensor, program, words};
 
 /// In the order of what the interface counts.
@@ -296,4 +298,95 @@ fn what_is_nobodys_has_a_row_of_its_own() {
     let rows = end.find("usage").with("sensor.usage.scope", "unaccounted").all();
     let [.., sent] = sum(rows.iter().map(of));
     assert!(sent >= 20, "{rows:#?}");
+}
+
+/// A program of another's at the root of the cgroups goes on counting, before, beside and after the sensor.
+#[test]
+fn another_program_of_the_cgroup_is_left_as_it_is() {
+    if skip() {
+        return;
+    }
+    let Some(root) = cgroups() else {
+        let _ = because("no cgroups of version 2 are mounted");
+        return;
+    };
+    let lock = lock::alone();
+    let send = words!["datagrams", "b", "127.0.0.1", "@a", "100", "50", "tapped", "t", "wait"];
+    let mut steps = words!["udp", "a", "4", "bind", "a", "127.0.0.1", "0", "udp", "b", "4"];
+    steps.extend(words!["bind", "b", "127.0.0.1", "0", "tap", "t", &root, "beside"]);
+    for _ in 0..3 {
+        steps.extend(send.clone());
+    }
+    let mut running = Running::of(net(), steps);
+    let tapped = |running: &Running| -> u64 {
+        let line = running.line();
+        line.trim().strip_prefix("tapped ").unwrap_or_else(|| panic!("{line}")).parse().unwrap()
+    };
+    let before = tapped(&running);
+    assert!(before >= 50, "{before}");
+    let sensor = Sensor::with().config("[usage]\ninterval_s = 1\n").live();
+    running.go();
+    let beside = tapped(&running);
+    assert!(beside >= before + 50, "{beside}");
+    let usage = sensor.find("usage").pid(running.pid()).with("sensor.usage.scope", "process").wait();
+    assert_eq!(usage.num("sensor.usage.net.tx_packets"), 50, "{usage:#}");
+    sensor.stop().clean();
+    running.go();
+    let after = tapped(&running);
+    assert!(after >= beside + 50, "{after}");
+    running.end();
+    drop(lock);
+}
+
+/// One that was attached so that none may stand beside it is not replaced: what isn't seen then is told.
+#[test]
+fn an_exclusive_program_of_the_cgroup_is_not_replaced() {
+    if skip() {
+        return;
+    }
+    let Some(root) = cgroups() else {
+        let _ = because("no cgroups of version 2 are mounted");
+        return;
+    };
+    let lock = lock::alone();
+    let steps = words![
+        "udp",
+        "a",
+        "4",
+        "bind",
+        "a",
+        "127.0.0.1",
+        "0",
+        "udp",
+        "b",
+        "4",
+        "tap",
+        "t",
+        &root,
+        "alone",
+        "say",
+        "on",
+        "wait",
+        "datagrams",
+        "b",
+        "127.0.0.1",
+        "@a",
+        "100",
+        "50",
+        "tapped",
+        "t",
+        "wait"
+    ];
+    let mut running = Running::of(net(), steps);
+    assert_eq!(running.until("on"), [""; 0], "it is attached");
+    let sensor = Sensor::with().config("[usage]\ninterval_s = 1\n").live();
+    let coverage = sensor.find("coverage").wait().to_string();
+    assert!(coverage.contains("cgroup_skb") && coverage.contains("unseen"), "{coverage}");
+    running.go();
+    let line = running.line();
+    let count: u64 = line.trim().strip_prefix("tapped ").unwrap_or_else(|| panic!("{line}")).parse().unwrap();
+    assert!(count >= 50, "{count}");
+    sensor.stop().clean();
+    running.end();
+    drop(lock);
 }

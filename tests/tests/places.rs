@@ -11,10 +11,10 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 use tests::find::Source;
-use tests::place::{mount_tmpfs, private_mounts, unmount};
+use tests::place::{Cgroup, mount_tmpfs, private_mounts, unmount};
 use tests::program::{self, actor, actor_at, done};
 use tests::sensor::{binary, command};
-use tests::skip::skip;
+use tests::skip::{because, skip};
 use tests::{Event, Folder, Running, Sensor, words};
 
 /// Runs it to its end, which must come by itself.
@@ -261,6 +261,39 @@ fn no_cgroups() {
         }
         works_or_tells("cgroup", words![]);
     });
+}
+
+/// What the sensor attaches to the root of the cgroups is not of the root that its own namespace shows.
+#[test]
+fn another_cgroup_namespace() {
+    if skip() {
+        return;
+    }
+    let Some(group) = Cgroup::make(&format!("sensor-place-{}", std::process::id())) else {
+        let _ = because("no cgroup of version 2 can be made");
+        return;
+    };
+    // In a cgroup below the root, which is the root of the namespace.
+    let script = "echo 0 > \"$1/cgroup.procs\" && exec timeout --preserve-status -s TERM 4 unshare --cgroup --mount \"$2\" run --config \"$3\"";
+    let folder = Folder::new();
+    let config = folder.at("sensor.toml");
+    fs::write(&config, "[usage]\ninterval_s = 1\n").unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh"]).arg(group.path()).arg(binary()).arg(&config);
+    // Outside of it.
+    let steps =
+        words!["udp", "a", "4", "bind", "a", "127.0.0.1", "0", "udp", "b", "4", "connect", "b", "127.0.0.1"];
+    let outside = Running::of(program::net(), [steps, words!["@a", "drip", "b", "100"]].concat());
+    let output = run(&mut command);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let first = output.stdout.split(|byte| *byte == b'\n').next().unwrap();
+    let coverage = Event::parse(first).unwrap();
+    let here = Sensor::shared().find("coverage").wait();
+    assert_eq!(coverage.value("sensor.coverage"), here.value("sensor.coverage"));
+    let events = output.stdout.split(|byte| *byte == b'\n').filter_map(|line| Event::parse(line).ok());
+    let sent = events.filter(|event| event.action() == "usage" && event.get("process.pid").is_some());
+    let mut sent = sent.filter(|event| event.num("process.pid") == u64::from(outside.pid()));
+    assert!(sent.any(|event| event.get("sensor.usage.net.tx_bytes").is_some_and(|bytes| bytes != 0)));
 }
 
 #[test]

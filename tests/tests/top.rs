@@ -5,11 +5,12 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tests::place::Cgroup;
 use tests::program::{self, actor_at, net};
 use tests::sensor::{Sensor, binary, command};
 use tests::skip::{because, skip};
@@ -407,29 +408,6 @@ fn what_a_child_wrote_is_told_once() {
     let _ = sensor.wait();
 }
 
-/// A cgroup of its own, removed at the end; not where cgroups can't be made.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn make(name: &str) -> Option<Self> {
-        let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
-        let root = roots.into_iter().find(|root| Path::new(root).join("cgroup.procs").exists())?;
-        let path = Path::new(root).join(name);
-        std::fs::create_dir(&path).ok()?;
-        Some(Self(path))
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // The kernel takes a moment to let go of a process that has ended.
-        let deadline = Instant::now() + tests::DEADLINE;
-        while std::fs::remove_dir(&self.0).is_err() && Instant::now() < deadline {
-            std::thread::yield_now();
-        }
-    }
-}
-
 #[test]
 fn containers_and_users_add_up() {
     let id = "c0ffee00".repeat(8);
@@ -442,7 +420,7 @@ fn containers_and_users_add_up() {
         let words = words!["loginuid", "4242", "become", "65534", "say", "runs", "cpu", "600000"];
         let running = Running::of(actor_at(folder.at(name)), words);
         running.until("runs");
-        std::fs::write(cgroup.0.join("cgroup.procs"), running.pid().to_string()).unwrap();
+        cgroup.add(running.pid());
         running
     };
     let _all = (start("groupone"), start("grouptwo"));
