@@ -8,6 +8,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// The offset of a member that this kernel doesn't have.
 pub const ABSENT: u32 = u32::MAX;
 
+/// Most connections that user space asks about at once, whether they are still there.
+pub const DOUBTED_MOST: u32 = 4096;
+
 macro_rules! offsets {
     ($($name:ident: $strukt:literal [$($path:literal),+] $need:ident, $why:literal;)*) => {
         /// Where the members that the programs read are, in bytes from the start of their structure.
@@ -203,7 +206,7 @@ pub struct Ask {
     pub upid_size: u32,
     /// Bytes waiting in the bulk ring from which on the reader is woken.
     pub fill_mark: u32,
-    /// The sensor's own process id, whose own doings are not hints.
+    /// The sensor's own process id: a socket that its look at open files was the last to hold wasn't closed by it.
     pub own_pid: u32,
     /// 1 to have the programs write log lines.
     pub log: u32,

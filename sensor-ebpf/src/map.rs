@@ -6,6 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use sensor_common::{
+    ask::DOUBTED_MOST,
     loss::SLOTS,
     wire::{
         Actor, Header, KINDS, MAX_RECORD, TEXT,
@@ -102,6 +103,7 @@ pub static OWNERS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(32768, 
 /// as the listener's.
 #[map]
 pub static UNTAKEN: HashMap<u64, Socket> = HashMap::with_max_entries(16384, 0);
+
 /// What each socket sent and received, kept beside it for as long as it lives.
 #[btf_map]
 pub static SOCKETS: SkStorage<Traffic> = SkStorage::new();
@@ -134,3 +136,8 @@ pub static NOTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(NOTES, 0);
 /// Connects that were begun and of which it isn't known yet what came. It is small, as user space goes over it.
 #[map]
 pub static ATTEMPTS: HashMap<u64, Begun> = HashMap::with_max_entries(8192, 0);
+
+/// Connections of which user space doesn't know whether they are still there, by cookie: 1 when they are. As many as
+/// it asks about at once.
+#[map]
+pub static DOUBTED: HashMap<u64, u32> = HashMap::with_max_entries(DOUBTED_MOST, 0);

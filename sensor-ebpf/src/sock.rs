@@ -212,6 +212,13 @@ impl Counters {
         self.copy().counters()
     }
 
+    /// The kernel's number of the socket.
+    #[inline(always)]
+    pub fn cookie(self) -> u64 {
+        // SAFETY: as in `count`.
+        unsafe { ptr::read_volatile(&raw const (*self.0.as_ptr()).cookie) }
+    }
+
     /// What an iterator over sockets is at, and what is beside it.
     #[inline(always)]
     pub fn iterated(context: *mut c_void) -> Option<(Self, At<Typed>)> {

@@ -421,6 +421,20 @@ impl Kernel {
     #[must_use]
     pub fn told_nested(&self) -> u64 {
         load::told_nested(&self.ebpf)
+    /// Whether it can be asked which connections are still there.
+    #[must_use]
+    pub fn knows_gone(&self) -> bool {
+        self.sees(plan::THERE) && self.tells_traffic()
+    }
+
+    /// Which of these connections the kernel has no counters of, or none any more.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn gone_sockets(&mut self, cookies: &[u64]) -> Result<Vec<u64>, KernelError> {
+        traffic::gone(&mut self.ebpf, cookies).map_err(KernelError::Traffic)
+    }
+
     }
 
     /// Takes the programs out of the kernel; the rings can still be drained.

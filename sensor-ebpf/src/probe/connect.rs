@@ -19,8 +19,8 @@ use sensor_common::{
 };
 
 use super::socket::{
-    AF_INET, AF_INET6, GO_ON, IPPROTO_TCP, SOCK_DGRAM, SOCK_STREAM, bytes, caller, describe, mapped, mine,
-    theirs, traffic,
+    AF_INET, AF_INET6, GO_ON, IPPROTO_TCP, SOCK_DGRAM, SOCK_STREAM, bytes, caller, closes, describe, mapped,
+    mine, theirs, traffic,
 };
 use crate::{
     emit::{lost, seen, tell},
@@ -133,7 +133,9 @@ pub fn socket_released(context: SockContext) -> i32 {
         tell::<Socket>(SOCKET_CLOSE, |record| {
             describe(sock, cookie, &mut record.body);
             record.body.traffic = traffic(sock::Socket::of_context(&context));
-            mine(record);
+            if closes() {
+                mine(record);
+            }
             true
         });
     }

@@ -90,15 +90,18 @@ impl Change {
     fn tell(&self) {
         let Self { sock, cookie, old, new } = *self;
         match new {
-            Socket::SYN_SENT | Socket::FIN_WAIT1 | Socket::LAST_ACK => {
-                // Only a process that calls connects, shuts down or closes.
+            // Only a process that calls connects, shuts down or closes.
+            Socket::SYN_SENT => {
                 remember(cookie);
-                if new == Socket::SYN_SENT {
-                    // The state tells from here on.
-                    let _ = ATTEMPTS.remove(cookie);
-                } else {
-                    take(cookie, true);
+                // The state tells from here on.
+                let _ = ATTEMPTS.remove(cookie);
+            }
+            Socket::FIN_WAIT1 | Socket::LAST_ACK => {
+                let closes = closes();
+                if closes {
+                    remember(cookie);
                 }
+                take(cookie, closes);
             }
             Socket::ESTABLISHED => established(sock, cookie, old),
             Socket::LISTEN => tell::<Socket>(SOCKET_LISTEN, |record| {
@@ -141,8 +144,8 @@ fn closed(sock: At<Typed>, cookie: u64, old: u16) {
     let error = sock.get::<u32>(ask!(offsets.sock_err)) as u16;
     // The other end, or a timer, leaves a reason; without one it is a process that calls.
     let calls = match old {
-        Socket::LISTEN => true,
-        Socket::ESTABLISHED | Socket::CLOSE_WAIT => error == 0,
+        Socket::LISTEN => closes(),
+        Socket::ESTABLISHED | Socket::CLOSE_WAIT => error == 0 && closes(),
         _ => false,
     };
     let (kind, flags) = match old {
@@ -260,6 +263,13 @@ pub(super) fn caller() -> Owner {
         tid: task.pid(),
         ids: task.0.follow(ask!(offsets.task_cred)).array(ask!(offsets.cred_uid)),
     }
+}
+
+/// Whether who closes a socket is the running thread's process. The sensor's looks at open files hold each file for
+/// a moment, and a socket that its process closes meanwhile ends when the look lets go of it.
+#[inline(always)]
+pub(super) fn closes() -> bool {
+    Task::current().tgid() != ask!(own_pid)
 }
 
 /// Remembers the running thread's process for a socket.

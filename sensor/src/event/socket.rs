@@ -105,8 +105,8 @@ pub const CLOSE: Action = Action {
     kind: "event",
     category: &["network"],
     types: &["connection", "end"],
-    sentence: "A connection ends, a listener stops listening, or a UDP socket that was bound or connected is closed; by who closed it.",
-    hooks: "BTF tracepoint inet_sock_set_state; cgroup sock_release for UDP",
+    sentence: "A connection ends, a listener stops listening, or a UDP socket that was bound or connected is closed; by who closed it. An end of which no program told is found by a look (`sensor.method` `sweep`), without what was moved.",
+    hooks: "BTF tracepoint inet_sock_set_state; cgroup sock_release for UDP; the iterators over open files and over sockets for ends of which no program told",
     fields: &[
         Field::EventOutcome,
         Field::ErrorCode,
@@ -124,6 +124,7 @@ pub const CLOSE: Action = Action {
         Field::DestinationPackets,
         Field::ServerIp,
         Field::ServerPort,
+        Field::SensorMethod,
         Field::SensorSocketCookie,
         Field::SensorSocketNetns,
         Field::SensorExposure,
@@ -187,6 +188,8 @@ const AF_INET6: u16 = 10;
 const AF_PACKET: u16 = 17;
 const SOCK_STREAM: u16 = 1;
 const SOCK_DGRAM: u16 = 2;
+/// As in `/etc/protocols`.
+const TCP: u16 = 6;
 
 pub(super) fn decode(body: &Wire, _: &Tail<'_>, _: u16) -> Socket {
     Socket {
@@ -216,6 +219,26 @@ pub fn kept(words: [u64; 12]) -> Socket {
     decode(&body, &Tail(&[]), 0)
 }
 
+/// Between which ends a TCP connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Inode number of the socket's network namespace.
+    pub netns: u32,
+    /// Its own address and port.
+    pub local: (IpAddr, u16),
+    /// The other's.
+    pub remote: (IpAddr, u16),
+}
+
+impl Ends {
+    /// The socket, as far as that is known after its end.
+    #[must_use]
+    pub fn socket(self, cookie: u64) -> Socket {
+        let Self { netns, local, remote } = self;
+        Socket { cookie, netns, local, remote, internet: true, protocol: TCP, ..kept([0; 12]) }
+    }
+}
+
 /// Who began a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -230,6 +253,12 @@ impl Socket {
     #[must_use]
     pub fn unseen(&self) -> bool {
         !self.hooked
+    }
+
+    /// Its ends, when it is one of TCP: the end of another can't be missed.
+    #[must_use]
+    pub fn ends(&self) -> Option<Ends> {
+        (self.protocol == TCP).then_some(Ends { netns: self.netns, local: self.local, remote: self.remote })
     }
 
     /// Whether it listens.
