@@ -344,7 +344,7 @@ pub fn reserved<B: Copy + FromBytes + 'static>(
 /// Adds one to a counter of this CPU.
 #[inline(always)]
 pub fn count(index: u32) {
-    if let Some(counter) = slot(&COUNT, index) {
+    if let Some(counter) = slot(&COUNT, 0).and_then(|counters| counters.get_mut(index as usize)) {
         *counter = counter.wrapping_add(1);
     }
 }

@@ -18,7 +18,7 @@ use aya_ebpf::{
 use sensor_common::wire::traffic::{Traffic, Unaccounted};
 
 use crate::{
-    map::{SOCKETS, SPILL, TRAFFIC, UNACCOUNTED},
+    map::{BEGUN, SOCKETS, SPILL, TRAFFIC, UNACCOUNTED},
     read::{At, Probed, Reach, Typed, ask, given, output},
     task::Task,
 };
@@ -272,6 +272,14 @@ impl Counters {
         let word = |at| unsafe { ptr::read_volatile(self.0.as_ptr().cast::<u64>().add(at)) };
         let words: [u64; size_of::<Traffic>() / size_of::<u64>()] = core::array::from_fn(word);
         zerocopy::transmute!(words)
+    }
+}
+
+/// Notes that a connect is kept.
+#[inline(always)]
+pub fn begun() {
+    if let Some(count) = BEGUN.get_ptr_mut(0) {
+        add(count, 1);
     }
 }
 

@@ -87,6 +87,8 @@ fn connect(context: &SockAddrContext, v6: bool) -> i32 {
     let mut flags = Socket::FAILED;
     if error == 0 {
         if ATTEMPTS.insert(cookie, &begun, 0).is_ok() {
+            // Afterwards, so that who sees the number sees the connect.
+            sock::begun();
             return GO_ON;
         }
         if !datagram {
