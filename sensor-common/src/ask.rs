@@ -91,6 +91,8 @@ offsets! {
     task_exit_code: "task_struct" ["exit_code"] Must, "exit codes";
     task_ioac: "task_struct" ["ioac"] May, "I/O totals";
     task_runtime: "task_struct" ["se.sum_exec_runtime"] May, "CPU totals";
+    task_arrivals: "task_struct" ["sched_info.pcount"] May, "CPU time of processes that the scheduler hasn't looked at";
+    task_run_delay: "task_struct" ["sched_info.run_delay"] May, "CPU time of processes that the scheduler hasn't looked at";
     signal_live: "signal_struct" ["live.counter"] Must, "exits";
     signal_flags: "signal_struct" ["flags"] Must, "exit codes";
     signal_group_exit_code: "signal_struct" ["group_exit_code"] Must, "exit codes";
