@@ -11,6 +11,7 @@ use aya_ebpf::{
 };
 use sensor_common::{
     ask::ABSENT,
+    loss::RING_FULL,
     wire::{
         SOCKET_ACCEPT, SOCKET_BIND, SOCKET_CLOSE, SOCKET_CONNECT, SOCKET_LISTEN, SOCKET_LOOK,
         socket::{Owner, Socket},
@@ -18,7 +19,7 @@ use sensor_common::{
 };
 
 use crate::{
-    emit::{header, tell},
+    emit::{header, lost, offer, seen, tell},
     map::{ATTEMPTS, OWNERS, UNTAKEN},
     read::{
         At, Probed, Reach, Record, Typed, ask, note, sequence, small,
@@ -153,7 +154,11 @@ fn closed(sock: At<Typed>, cookie: u64, old: u16) {
         Socket::LISTEN => (SOCKET_CLOSE, Socket::LISTENED),
         _ => (SOCKET_CLOSE, 0),
     };
-    take(cookie, calls);
+    if !take(cookie, calls) && UNTAKEN.remove(cookie).is_ok() {
+        // Nobody comes by any more who could tell it.
+        seen(SOCKET_ACCEPT);
+        lost(SOCKET_ACCEPT, RING_FULL);
+    }
     tell::<Socket>(kind, |record| {
         describe(sock, cookie, &mut record.body);
         record.body.error = error;
@@ -167,18 +172,17 @@ fn closed(sock: At<Typed>, cookie: u64, old: u16) {
     let _ = OWNERS.remove(cookie);
 }
 
-/// Tells that a connection is taken, unless that was told: by who is remembered for it, else by who `calls`.
+/// Tells that a connection is taken, unless that was told: by who is remembered for it, else by who `calls`. False when
+/// the ring had no room: it stays untaken, for whoever comes next.
 #[inline(always)]
-fn take(cookie: u64, calls: bool) {
-    if UNTAKEN.get_ptr(cookie).is_none() {
-        return;
-    }
-    tell::<Socket>(SOCKET_ACCEPT, |record| {
-        if !remembered(cookie, record) && calls {
-            mine(record);
-        }
-        taken(&UNTAKEN, &cookie, &mut record.body)
-    });
+fn take(cookie: u64, calls: bool) -> bool {
+    UNTAKEN.get_ptr(cookie).is_none()
+        || offer::<Socket>(SOCKET_ACCEPT, |record| {
+            if !remembered(cookie, record) && calls {
+                mine(record);
+            }
+            taken(&UNTAKEN, &cookie, &mut record.body)
+        })
 }
 
 /// `accept(2)` that wants to know who connected, and `getpeername(2)`: who calls it has the connection.
