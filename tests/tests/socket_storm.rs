@@ -143,11 +143,11 @@ fn what_ends_while_it_is_looked_at_was_closed_by_its_process() {
     if skip() {
         return;
     }
-    const EACH: usize = 5000;
+    const EACH: usize = 10_000;
     let lock = lock::alone();
     let sensor = Sensor::start(vec![]);
     let mut pairs = begin(1, EACH, Duration::ZERO);
-    for _ in 0..60 {
+    for _ in 0..120 {
         // Without a bind its port is only known by a look.
         Running::of(net(), words!["tcp", "a", "4", "listen", "a", "close", "a"]).end();
     }

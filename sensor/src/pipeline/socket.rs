@@ -94,10 +94,7 @@ impl Pipeline<'_> {
                 Known { owner: known(stamp.key), began: Side::Here, ends: socket.ends() },
             );
         }
-        self.tell_socket(&socket::CONNECT, stamp, |record| {
-            socket.set_peers(record, Side::Here);
-            socket.set_outcome(record, true);
-        })
+        self.tell_peers(&socket::CONNECT, stamp, socket, Side::Here, None)
     }
 
     /// Without a process that took or used it, a connection is its listener's.
@@ -120,8 +117,20 @@ impl Pipeline<'_> {
             socket.cookie,
             Known { owner: known(stamp.key), began: Side::There, ends: socket.ends() },
         );
-        self.tell_socket(&socket::ACCEPT, stamp, |record| {
-            socket.set_peers(record, Side::There);
+        self.tell_peers(&socket::ACCEPT, stamp, socket, Side::There, method)
+    }
+
+    /// Tells a connection with both its ends; `method`: by what it was found, if no hook told it.
+    fn tell_peers(
+        &mut self,
+        action: &'static Action,
+        stamp: Stamp,
+        socket: &Socket,
+        began: Side,
+        method: Option<&'static str>,
+    ) -> Result<(), PipelineError> {
+        self.tell_socket(action, stamp, |record| {
+            socket.set_peers(record, began);
             socket.set_outcome(record, true);
             if let Some(method) = method {
                 record.set(Field::SensorMethod, method);
@@ -323,11 +332,7 @@ impl Pipeline<'_> {
                 self.sockets.connected(socket.cookie, known);
                 let stamp = Stamp { time: now, key: *key, thread: *thread };
                 let socket = socket::kept(body);
-                self.tell_socket(&socket::ACCEPT, stamp, |record| {
-                    socket.set_peers(record, Side::There);
-                    socket.set_outcome(record, true);
-                    record.set(Field::SensorMethod, "sweep");
-                })?;
+                self.tell_peers(&socket::ACCEPT, stamp, &socket, Side::There, Some("sweep"))?;
             }
         }
         Ok(())
