@@ -8,6 +8,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// The offset of a member that this kernel doesn't have.
 pub const ABSENT: u32 = u32::MAX;
 
+/// Most connections that user space asks about at once, whether they are still there.
+pub const DOUBTED_MOST: u32 = 4096;
+
 macro_rules! offsets {
     ($($name:ident: $strukt:literal [$($path:literal),+] $need:ident, $why:literal;)*) => {
         /// Where the members that the programs read are, in bytes from the start of their structure.
@@ -88,6 +91,8 @@ offsets! {
     task_exit_code: "task_struct" ["exit_code"] Must, "exit codes";
     task_ioac: "task_struct" ["ioac"] May, "I/O totals";
     task_runtime: "task_struct" ["se.sum_exec_runtime"] May, "CPU totals";
+    task_arrivals: "task_struct" ["sched_info.pcount"] May, "CPU time of processes that the scheduler hasn't looked at";
+    task_run_delay: "task_struct" ["sched_info.run_delay"] May, "CPU time of processes that the scheduler hasn't looked at";
     signal_live: "signal_struct" ["live.counter"] Must, "exits";
     signal_flags: "signal_struct" ["flags"] Must, "exit codes";
     signal_group_exit_code: "signal_struct" ["group_exit_code"] Must, "exit codes";
@@ -203,7 +208,7 @@ pub struct Ask {
     pub upid_size: u32,
     /// Bytes waiting in the bulk ring from which on the reader is woken.
     pub fill_mark: u32,
-    /// The sensor's own process id, whose own doings are not hints.
+    /// The sensor's own process id: a socket that its look at open files was the last to hold wasn't closed by it.
     pub own_pid: u32,
     /// 1 to have the programs write log lines.
     pub log: u32,

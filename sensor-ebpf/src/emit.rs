@@ -70,20 +70,25 @@ pub fn submit<T>(kind: u16, record: &T, size: u32, haste: Haste) {
 /// while another builds its own. `fill` says whether there is something to tell after all.
 #[inline(always)]
 pub fn tell<B: Copy + FromBytes + 'static>(kind: u16, fill: impl FnOnce(&mut Record<B>) -> bool) {
+    if !offer(kind, fill) {
+        seen(kind);
+        lost(kind, RING_FULL);
+    }
+}
+
+/// The same of what is told later when the ring has no room now: false then, and nothing is counted.
+#[inline(always)]
+pub fn offer<B: Copy + FromBytes + 'static>(kind: u16, fill: impl FnOnce(&mut Record<B>) -> bool) -> bool {
     let told = reserved(&BULK, bulk_wake(&BULK), |record: &mut Record<B>| {
         record.header.time = crate::read::now();
         record.header.size = size_of::<Record<B>>() as u32;
         record.header.kind = kind;
         fill(record)
     });
-    match told {
-        Some(true) => seen(kind),
-        Some(false) => {}
-        None => {
-            seen(kind);
-            lost(kind, RING_FULL);
-        }
+    if told == Some(true) {
+        seen(kind);
     }
+    told.is_some()
 }
 
 /// A wake-up for each record would cost the workload more than all the rest: only the first after a

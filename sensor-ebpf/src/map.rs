@@ -6,6 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use sensor_common::{
+    ask::DOUBTED_MOST,
     loss::SLOTS,
     wire::{
         Actor, Header, KINDS, MAX_RECORD, TEXT,
@@ -55,9 +56,10 @@ pub static SMALL: PerCpuArray<Small> = PerCpuArray::with_max_entries(KINDS.len()
 #[map]
 pub static PATH: PerCpuArray<[u8; 4096]> = PerCpuArray::with_max_entries(1, 0);
 
-/// What was seen and what was lost, by kind and reason (`sensor_common::loss`).
+/// What was seen and what was lost, by kind and reason (`sensor_common::loss`): one value, so that user space reads all
+/// by one call.
 #[map]
-pub static COUNT: PerCpuArray<u64> = PerCpuArray::with_max_entries(SLOTS, 0);
+pub static COUNT: PerCpuArray<[u64; SLOTS as usize]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Hashes of the last path component of what runs, as it was executed.
 #[map]
@@ -102,6 +104,7 @@ pub static OWNERS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(32768, 
 /// as the listener's.
 #[map]
 pub static UNTAKEN: HashMap<u64, Socket> = HashMap::with_max_entries(16384, 0);
+
 /// What each socket sent and received, kept beside it for as long as it lives.
 #[btf_map]
 pub static SOCKETS: SkStorage<Traffic> = SkStorage::new();
@@ -134,3 +137,13 @@ pub static NOTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(NOTES, 0);
 /// Connects that were begun and of which it isn't known yet what came. It is small, as user space goes over it.
 #[map]
 pub static ATTEMPTS: HashMap<u64, Begun> = HashMap::with_max_entries(8192, 0);
+
+/// How many connects were ever kept in `ATTEMPTS`: to look there for some takes long, and most of the time there are
+/// none.
+#[map]
+pub static BEGUN: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Connections of which user space doesn't know whether they are still there, by cookie: 1 when they are. As many as
+/// it asks about at once.
+#[map]
+pub static DOUBTED: HashMap<u64, u32> = HashMap::with_max_entries(DOUBTED_MOST, 0);

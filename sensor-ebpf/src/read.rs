@@ -20,7 +20,7 @@ use sensor_common::{
 };
 use zerocopy::FromBytes;
 
-use crate::map::{BIG, Big, COUNT, NESTED, NOTED, NOTES, QUIET, SMALL, Small};
+use crate::map::{BIG, Big, COUNT, DOUBTED, NESTED, NOTED, NOTES, QUIET, SMALL, Small};
 
 pub mod socket;
 pub mod text;
@@ -344,7 +344,7 @@ pub fn reserved<B: Copy + FromBytes + 'static>(
 /// Adds one to a counter of this CPU.
 #[inline(always)]
 pub fn count(index: u32) {
-    if let Some(counter) = slot(&COUNT, index) {
+    if let Some(counter) = slot(&COUNT, 0).and_then(|counters| counters.get_mut(index as usize)) {
         *counter = counter.wrapping_add(1);
     }
 }
@@ -373,6 +373,15 @@ pub fn unnoted(change: u64) -> bool {
         *told = told.wrapping_add(1);
     }
     true
+}
+
+/// Notes that a socket is there, if that is asked.
+#[inline(always)]
+pub fn confirm(cookie: u64) {
+    if let Some(there) = DOUBTED.get_ptr_mut(cookie) {
+        // SAFETY: a map's value, any bytes of which are a number; no reference is made to it.
+        unsafe { ptr::write_volatile(there, 1) };
+    }
 }
 
 /// Whether the reader sleeps long, which is over for the others with that. Two may both be told so:

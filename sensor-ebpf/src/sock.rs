@@ -18,7 +18,7 @@ use aya_ebpf::{
 use sensor_common::wire::traffic::{Traffic, Unaccounted};
 
 use crate::{
-    map::{SOCKETS, SPILL, TRAFFIC, UNACCOUNTED},
+    map::{BEGUN, SOCKETS, SPILL, TRAFFIC, UNACCOUNTED},
     read::{At, Probed, Reach, Typed, ask, given, output},
     task::Task,
 };
@@ -212,6 +212,13 @@ impl Counters {
         self.copy().counters()
     }
 
+    /// The kernel's number of the socket.
+    #[inline(always)]
+    pub fn cookie(self) -> u64 {
+        // SAFETY: as in `count`.
+        unsafe { ptr::read_volatile(&raw const (*self.0.as_ptr()).cookie) }
+    }
+
     /// What an iterator over sockets is at, and what is beside it.
     #[inline(always)]
     pub fn iterated(context: *mut c_void) -> Option<(Self, At<Typed>)> {
@@ -265,6 +272,14 @@ impl Counters {
         let word = |at| unsafe { ptr::read_volatile(self.0.as_ptr().cast::<u64>().add(at)) };
         let words: [u64; size_of::<Traffic>() / size_of::<u64>()] = core::array::from_fn(word);
         zerocopy::transmute!(words)
+    }
+}
+
+/// Notes that a connect is kept.
+#[inline(always)]
+pub fn begun() {
+    if let Some(count) = BEGUN.get_ptr_mut(0) {
+        add(count, 1);
     }
 }
 

@@ -39,6 +39,29 @@ pub use socket as socket_listen;
 pub use socket as socket_look;
 pub use socket::attempt as socket_attempt;
 
+/// The fields of what was used, between others.
+macro_rules! with_used {
+    ([$($before:ident),*], [$($after:ident),*]) => {
+        &[
+            $(Field::$before,)*
+            Field::SensorUsageDiskReadBytes,
+            Field::SensorUsageDiskWriteBytes,
+            Field::SensorUsageDiskCancelledWriteBytes,
+            Field::SensorUsageFileReadBytes,
+            Field::SensorUsageFileWriteBytes,
+            Field::SensorUsageFileReadCalls,
+            Field::SensorUsageFileWriteCalls,
+            Field::SensorUsageNetRxBytes,
+            Field::SensorUsageNetTxBytes,
+            Field::SensorUsageNetRxPackets,
+            Field::SensorUsageNetTxPackets,
+            Field::SensorUsageCpuNs,
+            $(Field::$after,)*
+        ]
+    };
+}
+pub(crate) use with_used;
+
 /// When something was seen, and which process it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {

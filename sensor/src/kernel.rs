@@ -99,6 +99,8 @@ pub struct Kernel {
     names: Option<Names>,
     mounts: Option<AsyncFd<File>>,
     quiet: Array<MapData, u32>,
+    /// How many connects were begun when the map of them was last empty.
+    no_attempts: Option<u64>,
     coverage: Vec<Coverage>,
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
 }
@@ -140,7 +142,19 @@ impl Kernel {
             )
         }));
         let marks = if options.actions.is_none() { marks(&mut coverage) } else { None };
-        Ok(Self { ebpf, urgent, bulk, sockets, marks, names, mounts: None, quiet, coverage, log })
+        Ok(Self {
+            ebpf,
+            urgent,
+            bulk,
+            sockets,
+            marks,
+            names,
+            mounts: None,
+            quiet,
+            no_attempts: None,
+            coverage,
+            log,
+        })
     }
 
     /// What is seen, by which hook.
@@ -394,13 +408,9 @@ impl Kernel {
             .map("COUNT")
             .ok_or(MapError::InvalidName { name: "COUNT".to_owned() })
             .map_err(KernelError::Counters)?;
-        let map = PerCpuArray::<_, u64>::try_from(map).map_err(KernelError::Counters)?;
-        let mut counters = Counters::default();
-        for (at, total) in counters.places() {
-            let values = map.get(&at, 0).map_err(KernelError::Counters)?;
-            *total = values.iter().fold(0, |sum, value| sum.wrapping_add(*value));
-        }
-        Ok(counters)
+        let map = PerCpuArray::<_, counters::Slots>::try_from(map).map_err(KernelError::Counters)?;
+        let values = map.get(&0, 0).map_err(KernelError::Counters)?;
+        Ok(Counters::of(&values))
     }
 
     /// What sockets sent and received since this was last asked.
@@ -409,6 +419,20 @@ impl Kernel {
     /// When the kernel can't be asked.
     pub fn traffic(&mut self) -> Result<Reading, KernelError> {
         self.sockets.read(&mut self.ebpf).map_err(KernelError::Traffic)
+    }
+
+    /// Whether it can be asked which connections are still there.
+    #[must_use]
+    pub fn knows_gone(&self) -> bool {
+        self.sees(plan::THERE) && self.tells_traffic()
+    }
+
+    /// Which of these connections the kernel has no counters of, or none any more.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn gone_sockets(&mut self, cookies: &[u64]) -> Result<Vec<u64>, KernelError> {
+        traffic::gone(&mut self.ebpf, cookies).map_err(KernelError::Traffic)
     }
 
     /// The attached programs that tell of an event, with their descriptors: `/proc/self/fdinfo` says how often

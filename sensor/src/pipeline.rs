@@ -28,6 +28,7 @@ use crate::{
 };
 
 mod connect;
+mod ended;
 mod network;
 mod reach;
 mod socket;
@@ -258,6 +259,9 @@ impl<'a> Pipeline<'a> {
         self.kernel.drain(batch);
         let (more, busy) = (batch.is_full(), !batch.is_empty() || gone > MANY_GONE);
         self.process(batch)?;
+        if !more {
+            self.tell_gone()?;
+        }
         let due = began.saturating_sub(self.swept) >= SWEEP;
         // While more waits in the rings, what a look shows may be told there already.
         if !more && (due || self.hinted || self.ahead > began) {
@@ -289,6 +293,8 @@ impl<'a> Pipeline<'a> {
         self.count_skipped();
         self.read_usage()?;
         self.settle_connects(true, true)?;
+        let rows = self.open_sockets()?;
+        self.doubt_connections(&rows, true)?;
         self.kernel.stop();
         loop {
             self.kernel.drain(batch);
@@ -297,6 +303,7 @@ impl<'a> Pipeline<'a> {
             }
             self.process(batch)?;
         }
+        self.tell_gone()?;
         // Nobody comes forward any more.
         self.settle(u64::MAX)?;
         self.end_traffic()?;

@@ -7,7 +7,7 @@ use std::{
 
 use crate::event::{
     Key,
-    socket::{Side, Socket},
+    socket::{Ends, Side, Socket},
 };
 
 /// What is known of a socket that is connected.
@@ -17,6 +17,8 @@ pub struct Known {
     pub owner: Option<Key>,
     /// Who began the connection.
     pub began: Side,
+    /// Between which ends it is; none where its end can't be missed.
+    pub ends: Option<Ends>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +37,7 @@ pub struct Sockets {
     ports: HashMap<u64, (u32, u16)>,
 }
 
-/// Most connections that are remembered, each some 60 bytes; of those above, the end is told without who began.
+/// Most connections that are remembered, each some 130 bytes; of those above, the end is told without who began.
 const MOST: usize = 262_144;
 /// Most listeners.
 const LISTENERS_MOST: usize = 65_536;
@@ -57,6 +59,18 @@ impl Sockets {
         known
     }
 
+    /// What is known of a connection.
+    #[must_use]
+    pub fn known(&self, cookie: u64) -> Option<Known> {
+        self.connected.get(&cookie).copied()
+    }
+
+    /// Connections whose end may have been missed, as none of these open sockets is theirs.
+    pub fn not_among<'s>(&'s self, open: &'s HashSet<u64>) -> impl Iterator<Item = u64> + 's {
+        let missed = |(cookie, known): &(&u64, &Known)| known.ends.is_some() && !open.contains(cookie);
+        self.connected.iter().filter(missed).map(|(cookie, _)| *cookie)
+    }
+
     /// A socket listens.
     pub fn listens(&mut self, socket: &Socket, owner: Key) {
         let (address, port) = socket.local;
@@ -68,15 +82,16 @@ impl Sockets {
         }
     }
 
-    /// It listens no more.
-    pub fn stopped(&mut self, cookie: u64) {
-        let Some(place) = self.ports.remove(&cookie) else { return };
-        if let Some(listeners) = self.listening.get_mut(&place) {
-            listeners.retain(|listener| listener.cookie != cookie);
-            if listeners.is_empty() {
-                self.listening.remove(&place);
-            }
+    /// It listens no more: whose it was.
+    pub fn stopped(&mut self, cookie: u64) -> Option<Key> {
+        let place = self.ports.remove(&cookie)?;
+        let listeners = self.listening.get_mut(&place)?;
+        let at = listeners.iter().position(|listener| listener.cookie == cookie)?;
+        let listener = listeners.remove(at);
+        if listeners.is_empty() {
+            self.listening.remove(&place);
         }
+        Some(listener.owner)
     }
 
     /// Whose listener took a connection to this address: the one that is bound to it, else one bound to all.
@@ -123,7 +138,8 @@ mod tests {
         assert_eq!(sockets.listener(1, at("10.0.0.2", 80)), Some((1, owner(1))));
         assert_eq!(sockets.listener(1, at("10.0.0.2", 81)), None);
         assert_eq!(sockets.listener(2, at("10.0.0.1", 80)), None);
-        sockets.stopped(1);
+        assert_eq!(sockets.stopped(1), Some(owner(1)));
+        assert_eq!(sockets.stopped(1), None);
         assert_eq!(sockets.listener(1, at("10.0.0.2", 80)), None);
         sockets.stopped(2);
         assert!(sockets.listening.is_empty() && sockets.ports.is_empty());
@@ -132,10 +148,15 @@ mod tests {
     #[test]
     fn a_connection_is_known_until_it_ends() {
         let mut sockets = Sockets::default();
-        let known = Known { owner: Some(Key { pid: 1, start: 2 }), began: Side::There };
+        let owner = Some(Key { pid: 1, start: 2 });
+        let ends = Ends { netns: 1, local: ("::1".parse().unwrap(), 1), remote: ("::1".parse().unwrap(), 2) };
+        let known = Known { owner, began: Side::There, ends: Some(ends) };
         sockets.connected(5, known);
-        assert_eq!(sockets.ended(5), Some(known));
-        assert_eq!(sockets.ended(5), None);
+        sockets.connected(6, Known { ends: None, ..known });
+        sockets.connected(7, known);
+        assert_eq!(sockets.not_among(&HashSet::from([7])).collect::<Vec<_>>(), [5], "6 can't be missed");
+        assert_eq!((sockets.known(5), sockets.ended(5)), (Some(known), Some(known)));
+        assert_eq!((sockets.known(5), sockets.ended(5)), (None, None));
     }
 
     #[test]

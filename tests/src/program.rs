@@ -135,6 +135,11 @@ pub fn nest(step: &str, inner: Vec<OsString>) -> Vec<OsString> {
     all
 }
 
+/// Steps without spaces in their words, as one line.
+pub fn steps(line: &str) -> Vec<OsString> {
+    line.split_ascii_whitespace().map(OsString::from).collect()
+}
+
 /// Several runs of words as one.
 #[must_use]
 pub fn join(parts: impl IntoIterator<Item = Vec<OsString>>) -> Vec<OsString> {

@@ -1,9 +1,12 @@
 //! `exit`: once per process, however it ends, with what it used.
 
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command};
 use tests::find::Source;
-use tests::program::{actor, actor_at, nest, threads};
+use tests::program::{actor, actor_at, nest, threads, tiny};
 use tests::skip::{because, skip};
 use tests::{Folder, Running, Sensor, words};
 
@@ -92,6 +95,42 @@ fn threads_are_no_processes() {
     sensor.find("exit").pid(pid).one();
     sensor.find("fork").pid(pid).one();
     sensor.find("fork").with("process.parent.pid", pid).none();
+}
+
+/// What the scheduler has summed up of a process that has ended and isn't reaped yet, nanoseconds.
+fn summed(child: &mut Child) -> u64 {
+    let id = Id::Pid(Pid::from_raw(i32::try_from(child.id()).unwrap()));
+    waitid(id, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
+    let line = fs::read_to_string(format!("/proc/{}/schedstat", child.id())).unwrap();
+    let sum = line.split(' ').next().unwrap().parse().unwrap();
+    child.wait().unwrap();
+    sum
+}
+
+/// Also of those at which the scheduler never looked while they ran.
+#[test]
+fn processor_time_of_the_shortest_lives() {
+    if skip() {
+        return;
+    }
+    const LIVES: usize = 50;
+    let sensor = Sensor::shared();
+    let lives: Vec<(u32, u64)> = (0..LIVES)
+        .map(|_| {
+            let mut child = Command::new(tiny()).spawn().unwrap();
+            (child.id(), summed(&mut child))
+        })
+        .collect();
+    sensor.fence();
+    let mut shares = Vec::new();
+    for (pid, sum) in lives {
+        let cpu = sensor.find("exit").pid(pid).wait().num("sensor.usage.cpu_ns");
+        assert!(cpu > 0, "{pid}: {cpu} of {sum} ns");
+        shares.push(100 * cpu / sum);
+    }
+    shares.sort_unstable();
+    // The kernel goes on with it after the end that is told, and its creator was at work on it before.
+    assert!((40..=120).contains(&shares[LIVES / 2]), "percent of the scheduler's sum: {shares:?}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tests::find::Source;
-use tests::program::{join, nest, net, output};
+use tests::program::{join, nest, net, output, steps};
 use tests::skip::skip;
 use tests::{DEADLINE, Event, Folder, Running, Sensor, lock, sensor, words};
 
@@ -162,10 +162,7 @@ fn addresses_in_another_namespace() {
         return;
     }
     let sensor = Sensor::shared();
-    let steps = words![
-        "netns", "tcp", "a", "4", "listen", "a", "port", "a", "udp", "b", "6", "bind", "b", "::", "0",
-        "port", "b", "wait"
-    ];
+    let steps = steps("netns tcp a 4 listen a port a udp b 6 bind b :: 0 port b wait");
     let mut running = Running::of(net(), steps);
     let (tcp, udp) = (number(&running), number(&running));
     let pid = running.pid();

@@ -6,7 +6,7 @@
 )]
 
 use tests::find::Source;
-use tests::program::{join, nest, net};
+use tests::program::{join, nest, net, steps};
 use tests::skip::{because, skip};
 use tests::{Event, Find, Running, Sensor, lock, words};
 
@@ -115,45 +115,10 @@ fn a_dual_stack_listener_and_an_ipv4_client() {
         return;
     }
     let sensor = Sensor::shared();
-    let steps = words![
-        "tcp",
-        "a",
-        "6",
-        "bind",
-        "a",
-        "::",
-        "0",
-        "listen",
-        "a",
-        "port",
-        "a",
-        "tcp",
-        "b",
-        "4",
-        "connect",
-        "b",
-        "127.0.0.1",
-        "@a",
-        "port",
-        "b",
-        "accept",
-        "a",
-        "c",
-        "tcp",
-        "d",
-        "6",
-        "v6only",
-        "d",
-        "bind",
-        "d",
-        "::",
-        "0",
-        "listen",
-        "d",
-        "port",
-        "d",
-        "wait"
-    ];
+    let steps = steps(
+        "tcp a 6 bind a :: 0 listen a port a tcp b 4 connect b 127.0.0.1 @a port b accept a c \
+             tcp d 6 v6only d bind d :: 0 listen d port d wait",
+    );
     let mut running = Running::of(net(), steps);
     let pid = running.pid();
     let [dual, client, only] = [0; 3].map(|_: u32| number(&running, "port"));
@@ -280,29 +245,10 @@ fn connections_that_nobody_accepts_are_the_listeners() {
         return;
     }
     let sensor = Sensor::shared();
-    let steps = words![
-        "tcp",
-        "a",
-        "4",
-        "bind",
-        "a",
-        "127.0.0.1",
-        "0",
-        "listen",
-        "a",
-        "tcp",
-        "b",
-        "4",
-        "connect",
-        "b",
-        "127.0.0.1",
-        "@a",
-        "port",
-        "b",
-        "reset",
-        "b",
-        "wait"
-    ];
+    let steps = steps(
+        "tcp a 4 bind a 127.0.0.1 0 listen a tcp b 4 connect b 127.0.0.1 @a port b reset b \
+             wait",
+    );
     let mut running = Running::of(net(), steps);
     let (pid, client) = (running.pid(), number(&running, "port"));
     let event = of(sensor, "socket_accept", pid, "source.port", client).wait();
@@ -328,32 +274,10 @@ fn threads_and_io_uring() {
     assert_ne!(pid, tid);
     running.end();
 
-    let steps = words![
-        "tcp",
-        "a",
-        "4",
-        "ring-bind",
-        "a",
-        "127.0.0.1",
-        "0",
-        "ring-listen",
-        "a",
-        "port",
-        "a",
-        "tcp",
-        "b",
-        "4",
-        "ring-connect",
-        "b",
-        "127.0.0.1",
-        "@a",
-        "port",
-        "b",
-        "ring-accept",
-        "a",
-        "c",
-        "wait"
-    ];
+    let steps = steps(
+        "tcp a 4 ring-bind a 127.0.0.1 0 ring-listen a port a tcp b 4 ring-connect b 127.0.0.1 \
+             @a port b ring-accept a c wait",
+    );
     let mut running = Running::of(net(), steps);
     let line = running.line();
     if line.starts_with("failed") && because("this kernel's io_uring can't bind") {
@@ -376,33 +300,10 @@ fn another_network_namespace_and_another_user() {
         return;
     }
     let sensor = Sensor::shared();
-    let steps = words![
-        "netns",
-        "user",
-        "65534",
-        "tcp",
-        "a",
-        "4",
-        "listen",
-        "a",
-        "port",
-        "a",
-        "tcp",
-        "b",
-        "4",
-        "connect",
-        "b",
-        "127.0.0.1",
-        "@a",
-        "port",
-        "b",
-        "accept",
-        "a",
-        "c",
-        "say",
-        "done",
-        "wait"
-    ];
+    let steps = steps(
+        "netns user 65534 tcp a 4 listen a port a tcp b 4 connect b 127.0.0.1 @a port b accept \
+             a c say done wait",
+    );
     let mut running = Running::of(net(), steps);
     let pid = running.pid();
     let (port, client) = (number(&running, "port"), number(&running, "port"));
@@ -469,46 +370,10 @@ fn what_was_there_before_is_told_once_and_marked() {
         return;
     }
     let lock = lock::together();
-    let steps = words![
-        "netns",
-        "tcp",
-        "a",
-        "6",
-        "bind",
-        "a",
-        "::",
-        "0",
-        "listen",
-        "a",
-        "port",
-        "a",
-        "tcp",
-        "b",
-        "4",
-        "connect",
-        "b",
-        "127.0.0.1",
-        "@a",
-        "port",
-        "b",
-        "accept",
-        "a",
-        "c",
-        "udp",
-        "d",
-        "4",
-        "bind",
-        "d",
-        "127.0.0.1",
-        "0",
-        "port",
-        "d",
-        "raw",
-        "e",
-        "say",
-        "ready",
-        "wait"
-    ];
+    let steps = steps(
+        "netns tcp a 6 bind a :: 0 listen a port a tcp b 4 connect b 127.0.0.1 @a port b \
+             accept a c udp d 4 bind d 127.0.0.1 0 port d raw e say ready wait",
+    );
     let mut running = Running::of(net(), steps);
     let pid = running.pid();
     let [server, client, udp] = [0; 3].map(|_: u32| number(&running, "port"));

@@ -19,8 +19,8 @@ use sensor_common::{
 };
 
 use super::socket::{
-    AF_INET, AF_INET6, GO_ON, IPPROTO_TCP, SOCK_DGRAM, SOCK_STREAM, bytes, caller, describe, mapped, mine,
-    theirs, traffic,
+    AF_INET, AF_INET6, GO_ON, IPPROTO_TCP, SOCK_DGRAM, SOCK_STREAM, bytes, caller, closes, describe, mapped,
+    mine, theirs, traffic,
 };
 use crate::{
     emit::{lost, seen, tell},
@@ -87,6 +87,8 @@ fn connect(context: &SockAddrContext, v6: bool) -> i32 {
     let mut flags = Socket::FAILED;
     if error == 0 {
         if ATTEMPTS.insert(cookie, &begun, 0).is_ok() {
+            // Afterwards, so that who sees the number sees the connect.
+            sock::begun();
             return GO_ON;
         }
         if !datagram {
@@ -133,7 +135,9 @@ pub fn socket_released(context: SockContext) -> i32 {
         tell::<Socket>(SOCKET_CLOSE, |record| {
             describe(sock, cookie, &mut record.body);
             record.body.traffic = traffic(sock::Socket::of_context(&context));
-            mine(record);
+            if closes() {
+                mine(record);
+            }
             true
         });
     }

@@ -14,7 +14,7 @@ use sensor_common::{
 use crate::{
     emit::{Haste, header, lost, seen, submit},
     map::{ENDED, FINISHED},
-    read::{At, Reach, Record, Typed, ask, change, has, processor, small},
+    read::{At, Reach, Record, Typed, ask, change, has, now, processor, small},
     task::{Task, actor, io, running},
 };
 
@@ -22,6 +22,8 @@ use crate::{
 const GROUP_EXIT: u32 = 4;
 /// How often the totals are read when threads end meanwhile.
 const TRIES: u32 = 4;
+/// The scheduler looks at least this often at who runs, nanoseconds: `CONFIG_HZ` isn't below 100.
+const TICK_MOST: u64 = 10_000_000;
 /// How many threads are looked at that are on their way out together with the last one.
 const OTHERS_MOST: u32 = 64;
 
@@ -120,7 +122,7 @@ fn sum(task: Task<Typed>, signal: At<Typed>, body: &mut Exit) {
     body.cpu = signal.get(ask!(offsets.signal_runtime));
     let threads: u32 = signal.get(ask!(offsets.signal_threads));
     let leader = task.leader();
-    add(body, task);
+    body.cpu = body.cpu.wrapping_add(used(task));
     if leader.0.address() != task.0.address() {
         add(body, leader);
         if threads > 2 {
@@ -129,6 +131,24 @@ fn sum(task: Task<Typed>, signal: At<Typed>, body: &mut Exit) {
     } else if threads > 1 {
         add_others(task, leader, signal, body);
     }
+}
+
+/// CPU time of the running thread. The scheduler sums it up when it looks: at each tick, and when the thread leaves its
+/// processor. One that never left it has run since it first got it, that is since its start but for what it waited.
+/// From its start on to its waiting its creator is at work, for some microseconds: so much is too much.
+#[inline(always)]
+fn used(task: Task<Typed>) -> u64 {
+    let summed: u64 = task.0.get(ask!(offsets.task_runtime));
+    if ask!(offsets.task_run_delay) == ABSENT || task.0.get::<u64>(ask!(offsets.task_arrivals)) != 1 {
+        return summed;
+    }
+    let age = now().wrapping_sub(task.0.get(ask!(offsets.task_start)));
+    let ran = age.wrapping_sub(task.0.get(ask!(offsets.task_run_delay)));
+    // Clocks that differ, or a creator that was kept waiting: then what the scheduler says.
+    if ran > age || ran < summed || ran.wrapping_sub(summed) > TICK_MOST {
+        return summed;
+    }
+    ran
 }
 
 /// Adds the threads that are neither of the two.

@@ -11,6 +11,7 @@ use aya_ebpf::{
 };
 use sensor_common::{
     ask::ABSENT,
+    loss::RING_FULL,
     wire::{
         SOCKET_ACCEPT, SOCKET_BIND, SOCKET_CLOSE, SOCKET_CONNECT, SOCKET_LISTEN, SOCKET_LOOK,
         socket::{Owner, Socket},
@@ -18,7 +19,7 @@ use sensor_common::{
 };
 
 use crate::{
-    emit::{header, tell},
+    emit::{header, lost, offer, seen, tell},
     map::{ATTEMPTS, OWNERS, UNTAKEN},
     read::{
         At, Probed, Reach, Record, Typed, ask, note, sequence, small,
@@ -90,15 +91,18 @@ impl Change {
     fn tell(&self) {
         let Self { sock, cookie, old, new } = *self;
         match new {
-            Socket::SYN_SENT | Socket::FIN_WAIT1 | Socket::LAST_ACK => {
-                // Only a process that calls connects, shuts down or closes.
+            // Only a process that calls connects, shuts down or closes.
+            Socket::SYN_SENT => {
                 remember(cookie);
-                if new == Socket::SYN_SENT {
-                    // The state tells from here on.
-                    let _ = ATTEMPTS.remove(cookie);
-                } else {
-                    take(cookie, true);
+                // The state tells from here on.
+                let _ = ATTEMPTS.remove(cookie);
+            }
+            Socket::FIN_WAIT1 | Socket::LAST_ACK => {
+                let closes = closes();
+                if closes {
+                    remember(cookie);
                 }
+                take(cookie, closes);
             }
             Socket::ESTABLISHED => established(sock, cookie, old),
             Socket::LISTEN => tell::<Socket>(SOCKET_LISTEN, |record| {
@@ -141,8 +145,8 @@ fn closed(sock: At<Typed>, cookie: u64, old: u16) {
     let error = sock.get::<u32>(ask!(offsets.sock_err)) as u16;
     // The other end, or a timer, leaves a reason; without one it is a process that calls.
     let calls = match old {
-        Socket::LISTEN => true,
-        Socket::ESTABLISHED | Socket::CLOSE_WAIT => error == 0,
+        Socket::LISTEN => closes(),
+        Socket::ESTABLISHED | Socket::CLOSE_WAIT => error == 0 && closes(),
         _ => false,
     };
     let (kind, flags) = match old {
@@ -150,7 +154,11 @@ fn closed(sock: At<Typed>, cookie: u64, old: u16) {
         Socket::LISTEN => (SOCKET_CLOSE, Socket::LISTENED),
         _ => (SOCKET_CLOSE, 0),
     };
-    take(cookie, calls);
+    if !take(cookie, calls) && UNTAKEN.remove(cookie).is_ok() {
+        // Nobody comes by any more who could tell it.
+        seen(SOCKET_ACCEPT);
+        lost(SOCKET_ACCEPT, RING_FULL);
+    }
     tell::<Socket>(kind, |record| {
         describe(sock, cookie, &mut record.body);
         record.body.error = error;
@@ -164,18 +172,17 @@ fn closed(sock: At<Typed>, cookie: u64, old: u16) {
     let _ = OWNERS.remove(cookie);
 }
 
-/// Tells that a connection is taken, unless that was told: by who is remembered for it, else by who `calls`.
+/// Tells that a connection is taken, unless that was told: by who is remembered for it, else by who `calls`. False when
+/// the ring had no room: it stays untaken, for whoever comes next.
 #[inline(always)]
-fn take(cookie: u64, calls: bool) {
-    if UNTAKEN.get_ptr(cookie).is_none() {
-        return;
-    }
-    tell::<Socket>(SOCKET_ACCEPT, |record| {
-        if !remembered(cookie, record) && calls {
-            mine(record);
-        }
-        taken(&UNTAKEN, &cookie, &mut record.body)
-    });
+fn take(cookie: u64, calls: bool) -> bool {
+    UNTAKEN.get_ptr(cookie).is_none()
+        || offer::<Socket>(SOCKET_ACCEPT, |record| {
+            if !remembered(cookie, record) && calls {
+                mine(record);
+            }
+            taken(&UNTAKEN, &cookie, &mut record.body)
+        })
 }
 
 /// `accept(2)` that wants to know who connected, and `getpeername(2)`: who calls it has the connection.
@@ -260,6 +267,13 @@ pub(super) fn caller() -> Owner {
         tid: task.pid(),
         ids: task.0.follow(ask!(offsets.task_cred)).array(ask!(offsets.cred_uid)),
     }
+}
+
+/// Whether who closes a socket is the running thread's process. The sensor's looks at open files hold each file for
+/// a moment, and a socket that its process closes meanwhile ends when the look lets go of it.
+#[inline(always)]
+pub(super) fn closes() -> bool {
+    Task::current().tgid() != ask!(own_pid)
 }
 
 /// Remembers the running thread's process for a socket.

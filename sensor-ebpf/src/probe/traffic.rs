@@ -7,7 +7,10 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, SkBuffContext, SockContext},
 };
 
-use crate::sock::{Counters, IPPROTO_TCP, Socket, first, length, protocol, unaccounted};
+use crate::{
+    read::confirm,
+    sock::{Counters, IPPROTO_TCP, Socket, first, length, protocol, unaccounted},
+};
 
 /// Lets the packet pass.
 const PASS: i32 = 1;
@@ -75,6 +78,16 @@ pub fn bytes_closed(context: SockContext) -> i32 {
         counters.end(socket);
     }
     PASS
+}
+
+/// Which of the sockets that user space asks about are still there: those that have counters.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/bpf_sk_storage_map")]
+pub extern "C" fn socket_there(context: *mut c_void) -> i32 {
+    if let Some((counters, _)) = Counters::iterated(context) {
+        confirm(counters.cookie());
+    }
+    0
 }
 
 /// The counters of each socket that has some.

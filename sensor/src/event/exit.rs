@@ -2,7 +2,7 @@
 
 use sensor_common::wire::{self, exit::Io};
 
-use super::{Action, Running, Tail};
+use super::{Action, Running, Tail, with_used};
 use crate::{field::Field, record::Record};
 
 /// What the catalogue says.
@@ -13,26 +13,10 @@ pub const ACTION: Action = Action {
     types: &["end"],
     sentence: "A process ends, by whatever way, with all its threads; the totals are those of its life. Network bytes that its sockets move after that are told by a later `usage`.",
     hooks: "BTF tracepoint sched_process_exit, of the last thread",
-    fields: &[
-        Field::ProcessEnd,
-        Field::ProcessExitCode,
-        Field::SensorSignal,
-        Field::SensorSignalName,
-        Field::SensorCoreDumped,
-        Field::SensorUsageDiskReadBytes,
-        Field::SensorUsageDiskWriteBytes,
-        Field::SensorUsageDiskCancelledWriteBytes,
-        Field::SensorUsageFileReadBytes,
-        Field::SensorUsageFileWriteBytes,
-        Field::SensorUsageFileReadCalls,
-        Field::SensorUsageFileWriteCalls,
-        Field::SensorUsageNetRxBytes,
-        Field::SensorUsageNetTxBytes,
-        Field::SensorUsageNetRxPackets,
-        Field::SensorUsageNetTxPackets,
-        Field::SensorUsageCpuNs,
-        Field::SensorUsageMaxRssBytes,
-    ],
+    fields: with_used!(
+        [ProcessEnd, ProcessExitCode, SensorSignal, SensorSignalName, SensorCoreDumped],
+        [SensorUsageMaxRssBytes]
+    ),
     process: true,
 };
 

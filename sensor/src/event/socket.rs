@@ -51,62 +51,64 @@ const PEERS: &[Field] = &[
     Field::SensorSocketPreexisting,
 ];
 
+/// What all five have in common.
+const OF_SOCKETS: Action = Action {
+    name: "",
+    kind: "event",
+    category: &["network"],
+    types: &[],
+    sentence: "",
+    hooks: "",
+    fields: &[],
+    process: true,
+};
+
 /// What the catalogue says of `socket_bind`.
 pub const BIND: Action = Action {
     name: "socket_bind",
-    kind: "event",
-    category: &["network"],
     types: &["info"],
     sentence: "A TCP or UDP socket is bound to an address; the port is the real one, also when the kernel chose it. Of UDP also when other addresses of the host lead to it than was told (`sensor.method` `address_change`).",
     hooks: "cgroup post_bind4 and post_bind6; for what was there before, the iterator over open files; rtnetlink for the live addresses",
     fields: SERVER,
-    process: true,
+    ..OF_SOCKETS
 };
 
 /// Of `socket_listen`.
 pub const LISTEN: Action = Action {
     name: "socket_listen",
-    kind: "event",
-    category: &["network"],
     types: &["start"],
     sentence: "A TCP socket starts to listen; also each that listened when the sensor started, marked so; and when other addresses of the host lead to it than was told (`sensor.method` `address_change`).",
     hooks: "BTF tracepoint inet_sock_set_state; the iterator over open files for ports that nobody bound; rtnetlink for the live addresses",
     fields: SERVER,
-    process: true,
+    ..OF_SOCKETS
 };
 
 /// Of `socket_connect`.
 pub const CONNECT: Action = Action {
     name: "socket_connect",
-    kind: "event",
-    category: &["network"],
     types: &["connection", "start"],
     sentence: "A TCP connection is made, a UDP socket is given an address to talk to, or either failed to be and why.",
     hooks: "BTF tracepoint inet_sock_set_state; for UDP and for connects that found no route cgroup connect4, connect6 and sock_release, the iterator over open files",
     fields: PEERS,
-    process: true,
+    ..OF_SOCKETS
 };
 
 /// Of `socket_accept`.
 pub const ACCEPT: Action = Action {
     name: "socket_accept",
-    kind: "event",
-    category: &["network"],
     types: &["connection", "start"],
     sentence: "A TCP connection from elsewhere is taken, by the process that accepts it or else uses it first; without a process that did, it is told as the listener's.",
     hooks: "BTF tracepoint inet_sock_set_state; who: cgroup getpeername4 and getpeername6, which accept(2) runs, the iterator over open files, the end of the connection",
     fields: PEERS,
-    process: true,
+    ..OF_SOCKETS
 };
 
 /// Of `socket_close`.
 pub const CLOSE: Action = Action {
     name: "socket_close",
-    kind: "event",
-    category: &["network"],
     types: &["connection", "end"],
-    sentence: "A connection ends, a listener stops listening, or a UDP socket that was bound or connected is closed; by who closed it.",
-    hooks: "BTF tracepoint inet_sock_set_state; cgroup sock_release for UDP",
+    sentence: "A connection ends, a listener stops listening, or a UDP socket that was bound or connected is closed; by who closed it. An end of which no program told is found by a look (`sensor.method` `sweep`), without what was moved.",
+    hooks: "BTF tracepoint inet_sock_set_state; cgroup sock_release for UDP; the iterators over open files and over sockets for ends of which no program told",
     fields: &[
         Field::EventOutcome,
         Field::ErrorCode,
@@ -124,12 +126,13 @@ pub const CLOSE: Action = Action {
         Field::DestinationPackets,
         Field::ServerIp,
         Field::ServerPort,
+        Field::SensorMethod,
         Field::SensorSocketCookie,
         Field::SensorSocketNetns,
         Field::SensorExposure,
         Field::SensorWildcardAlsoIpv4,
     ],
-    process: true,
+    ..OF_SOCKETS
 };
 
 /// A socket.
@@ -187,6 +190,8 @@ const AF_INET6: u16 = 10;
 const AF_PACKET: u16 = 17;
 const SOCK_STREAM: u16 = 1;
 const SOCK_DGRAM: u16 = 2;
+/// As in `/etc/protocols`.
+const TCP: u16 = 6;
 
 pub(super) fn decode(body: &Wire, _: &Tail<'_>, _: u16) -> Socket {
     Socket {
@@ -216,6 +221,26 @@ pub fn kept(words: [u64; 12]) -> Socket {
     decode(&body, &Tail(&[]), 0)
 }
 
+/// Between which ends a TCP connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Inode number of the socket's network namespace.
+    pub netns: u32,
+    /// Its own address and port.
+    pub local: (IpAddr, u16),
+    /// The other's.
+    pub remote: (IpAddr, u16),
+}
+
+impl Ends {
+    /// The socket, as far as that is known after its end.
+    #[must_use]
+    pub fn socket(self, cookie: u64) -> Socket {
+        let Self { netns, local, remote } = self;
+        Socket { cookie, netns, local, remote, internet: true, protocol: TCP, ..kept([0; 12]) }
+    }
+}
+
 /// Who began a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -230,6 +255,12 @@ impl Socket {
     #[must_use]
     pub fn unseen(&self) -> bool {
         !self.hooked
+    }
+
+    /// Its ends, when it is one of TCP: the end of another can't be missed.
+    #[must_use]
+    pub fn ends(&self) -> Option<Ends> {
+        (self.protocol == TCP).then_some(Ends { netns: self.netns, local: self.local, remote: self.remote })
     }
 
     /// Whether it listens.

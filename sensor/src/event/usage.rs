@@ -4,7 +4,7 @@ use std::collections::{HashMap, hash_map::Entry};
 
 use sensor_common::wire::{self, exit::Io};
 
-use super::{Action, Actor, Key, Tail};
+use super::{Action, Actor, Key, Tail, with_used};
 use crate::{field::Field, net::Amount, record::Record};
 
 /// What the catalogue says.
@@ -18,22 +18,7 @@ pub const ACTION: Action = Action {
                `exit`, of a process that was told before. The sum of a process's is what its `exit` tells, but for \
                what it used before the sensor began, and for what its sockets moved after its end.",
     hooks: "the kernel's own counters of each thread, by the task iterator; and what `exit` tells",
-    fields: &[
-        Field::SensorIntervalMs,
-        Field::SensorUsageScope,
-        Field::SensorUsageDiskReadBytes,
-        Field::SensorUsageDiskWriteBytes,
-        Field::SensorUsageDiskCancelledWriteBytes,
-        Field::SensorUsageFileReadBytes,
-        Field::SensorUsageFileWriteBytes,
-        Field::SensorUsageFileReadCalls,
-        Field::SensorUsageFileWriteCalls,
-        Field::SensorUsageNetRxBytes,
-        Field::SensorUsageNetTxBytes,
-        Field::SensorUsageNetRxPackets,
-        Field::SensorUsageNetTxPackets,
-        Field::SensorUsageCpuNs,
-    ],
+    fields: with_used!([SensorIntervalMs, SensorUsageScope], []),
     process: true,
 };
 

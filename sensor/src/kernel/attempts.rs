@@ -1,6 +1,6 @@
 //! Connects that were begun and of which the programs don't know yet what came.
 
-use aya::maps::HashMap;
+use aya::maps::{Array, HashMap};
 
 use super::{Kernel, KernelError};
 
@@ -15,10 +15,17 @@ impl Kernel {
         self.ebpf.map("ATTEMPTS").and_then(|map| HashMap::try_from(map).ok())
     }
 
-    /// Whether there are any.
+    /// Whether there are any. The map is looked at only when one was begun since it was last empty.
     #[must_use]
-    pub fn has_attempts(&self) -> bool {
-        self.begun().is_some_and(|map| map.keys().next().is_some())
+    pub fn has_attempts(&mut self) -> bool {
+        // Before the map is looked at: what is begun meanwhile is seen the next time.
+        let count = self.ebpf.map("BEGUN").and_then(|map| Array::try_from(map).ok()?.get(&0, 0).ok());
+        if count.is_some() && count == self.no_attempts {
+            return false;
+        }
+        let any = self.begun().is_some_and(|map| map.keys().next().is_some());
+        self.no_attempts = count.filter(|_| !any);
+        any
     }
 
     /// All of them, some more than once: when one ends while it is looked at, the kernel begins anew.

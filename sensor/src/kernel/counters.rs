@@ -7,9 +7,12 @@ use sensor_common::{
 
 use crate::event::action;
 
+/// The counters of one processor.
+pub(super) type Slots = [u64; SLOTS as usize];
+
 /// A reading of the programs' counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counters([u64; SLOTS as usize]);
+pub struct Counters(Slots);
 
 impl Default for Counters {
     fn default() -> Self {
@@ -18,9 +21,15 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Each counter with its place in the map.
-    pub(super) fn places(&mut self) -> impl Iterator<Item = (u32, &mut u64)> {
-        (0..SLOTS).zip(&mut self.0)
+    /// What the processors counted, together.
+    pub(super) fn of(processors: &[Slots]) -> Self {
+        let mut counters = Self::default();
+        for slots in processors {
+            for (sum, value) in counters.0.iter_mut().zip(slots) {
+                *sum = sum.wrapping_add(*value);
+            }
+        }
+        counters
     }
 
     /// How many the hooks of a kind saw.

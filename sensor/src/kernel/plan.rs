@@ -51,6 +51,7 @@ use Attach::{Files, Packets, Raw, Sock, SockAddr, Sockets, Syscall, Tasks, Typed
 /// Names of hooks that are asked for.
 pub(super) const USAGE: &str = "iter/task usage";
 pub(super) const TRAFFIC: &str = "cgroup_skb";
+pub(super) const THERE: &str = "iter/bpf_sk_storage_map close";
 
 /// Every hook. The order is that of attaching: ends before beginnings, so that nothing begins unseen and ends seen.
 pub(super) const HOOKS: &[Hook] = &[
@@ -130,6 +131,13 @@ pub(super) const HOOKS: &[Hook] = &[
         programs: &[("socket_look", Files)],
         must: false,
         without: "sockets that were there before, ports of listeners that didn't bind, who accepted without asking for the address",
+    },
+    Hook {
+        actions: &["socket_close"],
+        name: THERE,
+        programs: &[("socket_there", Sockets)],
+        must: false,
+        without: "ends of connections that the programs weren't called for",
     },
     Hook {
         actions: &["usage"],

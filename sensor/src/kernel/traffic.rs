@@ -10,9 +10,11 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, Map, MapData, RingBuf},
+    maps::{Array, HashMap as BpfMap, Map, MapData, RingBuf},
     programs::Iter,
 };
+
+use sensor_common::ask::DOUBTED_MOST;
 
 use super::{KernelError, call};
 use crate::{
@@ -89,23 +91,51 @@ impl Sockets {
     /// Goes through all sockets until every row found room in the ring.
     fn walk(&mut self, ebpf: &mut Ebpf) -> Result<(), Box<dyn Error + Send + Sync>> {
         for _ in 0..PASSES {
-            let program: &Iter =
-                ebpf.program("bytes_read").ok_or("the object has no program bytes_read")?.try_into()?;
-            let Ok(program) = program.fd() else {
-                // It was refused, as `coverage` says.
-                return Ok(());
-            };
-            let Some(Map::SkStorage(map)) = ebpf.map("SOCKETS") else {
-                return Err("the object has no map SOCKETS".into());
-            };
-            go(call::walk(program.as_fd(), map.fd().as_fd())?)?;
             // Nobody took rows out meanwhile.
-            if self.drain_spilled(ebpf)? {
+            if !walk(ebpf, "bytes_read")? || self.drain_spilled(ebpf)? {
                 break;
             }
         }
         Ok(())
     }
+}
+
+/// Has a program look at all sockets that have counters; false when it was refused, as `coverage` says.
+fn walk(ebpf: &Ebpf, name: &str) -> Result<bool, Box<dyn Error + Send + Sync>> {
+    let program: &Iter =
+        ebpf.program(name).ok_or_else(|| format!("the object has no program {name}"))?.try_into()?;
+    let Ok(program) = program.fd() else {
+        return Ok(false);
+    };
+    let Some(Map::SkStorage(map)) = ebpf.map("SOCKETS") else {
+        return Err("the object has no map SOCKETS".into());
+    };
+    go(call::walk(program.as_fd(), map.fd().as_fd())?)?;
+    Ok(true)
+}
+
+/// Which of these sockets have no counters, or none any more; none of those beyond what can be asked at once.
+pub(super) fn gone(ebpf: &mut Ebpf, cookies: &[u64]) -> Result<Vec<u64>, Box<dyn Error + Send + Sync>> {
+    let mut asked = Vec::new();
+    let mut map = doubted(ebpf)?;
+    for cookie in cookies.iter().take(DOUBTED_MOST as usize) {
+        map.insert(cookie, 0, 0)?;
+        asked.push(*cookie);
+    }
+    let walked = walk(ebpf, "socket_there");
+    let mut map = doubted(ebpf)?;
+    let mut gone = Vec::new();
+    for cookie in asked {
+        if map.get(&cookie, 0)? == 0 {
+            gone.push(cookie);
+        }
+        map.remove(&cookie)?;
+    }
+    Ok(if walked? { gone } else { Vec::new() })
+}
+
+fn doubted(ebpf: &mut Ebpf) -> Result<BpfMap<&mut MapData, u64, u32>, Box<dyn Error + Send + Sync>> {
+    Ok(ebpf.map_mut("DOUBTED").ok_or("the object has no map DOUBTED")?.try_into()?)
 }
 
 /// Takes out what is in a ring: how many rows.

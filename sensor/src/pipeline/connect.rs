@@ -50,7 +50,7 @@ impl Pipeline<'_> {
         self.owns(socket.cookie, stamp.key);
         if !socket.failed {
             let owner = (stamp.key.pid != 0).then_some(stamp.key);
-            self.sockets.connected(socket.cookie, Known { owner, began: Side::Here });
+            self.sockets.connected(socket.cookie, Known { owner, began: Side::Here, ends: socket.ends() });
         }
         self.tell_socket(&socket::CONNECT, stamp, |record| {
             socket.set_peers(record, Side::Here);

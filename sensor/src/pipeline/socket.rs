@@ -37,6 +37,10 @@ pub(super) struct Looks {
     due: u64,
     /// Raw and packet sockets that were told.
     unseen: HashSet<u64>,
+    /// Connections that no process had open at the last look.
+    pub(super) doubted: HashSet<u64>,
+    /// Connections that were gone at the last look and not told.
+    pub(super) gone: Vec<u64>,
 }
 
 impl Looks {
@@ -85,12 +89,12 @@ impl Pipeline<'_> {
         self.meet(stamp, actor);
         self.owns(socket.cookie, stamp.key);
         if !socket.failed {
-            self.sockets.connected(socket.cookie, Known { owner: known(stamp.key), began: Side::Here });
+            self.sockets.connected(
+                socket.cookie,
+                Known { owner: known(stamp.key), began: Side::Here, ends: socket.ends() },
+            );
         }
-        self.tell_socket(&socket::CONNECT, stamp, |record| {
-            socket.set_peers(record, Side::Here);
-            socket.set_outcome(record, true);
-        })
+        self.tell_peers(&socket::CONNECT, stamp, socket, Side::Here, None)
     }
 
     /// Without a process that took or used it, a connection is its listener's.
@@ -109,9 +113,24 @@ impl Pipeline<'_> {
             method = Some("listener");
         }
         self.owns(socket.cookie, stamp.key);
-        self.sockets.connected(socket.cookie, Known { owner: known(stamp.key), began: Side::There });
-        self.tell_socket(&socket::ACCEPT, stamp, |record| {
-            socket.set_peers(record, Side::There);
+        self.sockets.connected(
+            socket.cookie,
+            Known { owner: known(stamp.key), began: Side::There, ends: socket.ends() },
+        );
+        self.tell_peers(&socket::ACCEPT, stamp, socket, Side::There, method)
+    }
+
+    /// Tells a connection with both its ends; `method`: by what it was found, if no hook told it.
+    fn tell_peers(
+        &mut self,
+        action: &'static Action,
+        stamp: Stamp,
+        socket: &Socket,
+        began: Side,
+        method: Option<&'static str>,
+    ) -> Result<(), PipelineError> {
+        self.tell_socket(action, stamp, |record| {
+            socket.set_peers(record, began);
             socket.set_outcome(record, true);
             if let Some(method) = method {
                 record.set(Field::SensorMethod, method);
@@ -121,24 +140,38 @@ impl Pipeline<'_> {
 
     pub(super) fn take_close(
         &mut self,
-        mut stamp: Stamp,
+        stamp: Stamp,
         actor: Actor,
         socket: &Socket,
     ) -> Result<(), PipelineError> {
         self.meet(stamp, actor);
         // Who closes it has had it since whoever opened it gave it away.
         self.owns(socket.cookie, stamp.key);
+        self.close(stamp, socket, None)
+    }
+
+    /// Tells an end; without a process that closed, as that of whose it was. `method`: what told it, if no hook did.
+    pub(super) fn close(
+        &mut self,
+        mut stamp: Stamp,
+        socket: &Socket,
+        method: Option<&'static str>,
+    ) -> Result<(), PipelineError> {
+        let had = self.owner_of(socket.cookie);
         self.owned_till_now(socket.cookie);
         let known = self.sockets.ended(socket.cookie);
-        self.sockets.stopped(socket.cookie);
+        let listened = self.sockets.stopped(socket.cookie);
         self.reaches.closed(socket.cookie);
         if stamp.key.pid == 0
-            && let Some(owner) = known.and_then(|known| known.owner)
+            && let Some(owner) = known.and_then(|known| known.owner).or(listened).or(had)
         {
             stamp = of(owner, stamp.time);
         }
-        let counts = self.traffic.is_some();
+        let counts = self.traffic.is_some() && method.is_none();
         self.tell_socket(&socket::CLOSE, stamp, |record| {
+            if let Some(method) = method {
+                record.set(Field::SensorMethod, method);
+            }
             if socket.listened || socket.remote.1 == 0 {
                 socket.set_server(record);
             } else {
@@ -230,7 +263,7 @@ impl Pipeline<'_> {
                 Some(_) if !socket.datagram => Side::There,
                 _ => Side::Here,
             };
-            self.sockets.connected(socket.cookie, Known { owner: Some(key), began });
+            self.sockets.connected(socket.cookie, Known { owner: Some(key), began, ends: socket.ends() });
             let action = if began == Side::Here { &socket::CONNECT } else { &socket::ACCEPT };
             return self.tell_found(action, key, thread, |record| {
                 socket.set_peers(record, began);
@@ -274,6 +307,7 @@ impl Pipeline<'_> {
             return Ok(());
         }
         let rows = self.open_sockets()?;
+        self.doubt_connections(&rows, false)?;
         let now = self.host.boot_now();
         let took = now.saturating_sub(began);
         self.looks.after = now.saturating_add(LOOK.max(took.saturating_mul(SHARE)));
@@ -294,15 +328,11 @@ impl Pipeline<'_> {
                 && let Some(body) = self.kernel.take_untaken(socket.cookie)
             {
                 self.counts.found(socket::ACCEPT.name);
-                let known = Known { owner: Some(*key), began: Side::There };
+                let known = Known { owner: Some(*key), began: Side::There, ends: socket.ends() };
                 self.sockets.connected(socket.cookie, known);
                 let stamp = Stamp { time: now, key: *key, thread: *thread };
                 let socket = socket::kept(body);
-                self.tell_socket(&socket::ACCEPT, stamp, |record| {
-                    socket.set_peers(record, Side::There);
-                    socket.set_outcome(record, true);
-                    record.set(Field::SensorMethod, "sweep");
-                })?;
+                self.tell_peers(&socket::ACCEPT, stamp, &socket, Side::There, Some("sweep"))?;
             }
         }
         Ok(())
