@@ -185,7 +185,8 @@ pub fn running<R: Reach>(file: Option<At<R>>, running: &mut Running) {
         .get::<u64>(ask!(offsets.inode_ctime))
         .wrapping_mul(1_000_000_000)
         .wrapping_add(u64::from(inode.get::<u32>(ask!(offsets.inode_ctime_nsec))));
-    running.device = inode.follow(ask!(offsets.inode_sb)).get(ask!(offsets.sb_dev));
+    let sb = inode.follow(ask!(offsets.inode_sb));
+    running.device = sb.get(ask!(offsets.sb_dev));
     running.dentry = dentry.address();
     running.parent = dentry.get(ask!(offsets.dentry_parent));
     let directory = dentry.follow(ask!(offsets.dentry_parent)).follow(ask!(offsets.dentry_inode));
@@ -200,6 +201,28 @@ pub fn unhashed<R: Reach>(dentry: At<R>) -> bool {
     dentry.get::<u64>(ask!(offsets.dentry_pprev)) == 0
 }
 
+    if foreign(sb.get(ask!(offsets.sb_magic))) {
+        running.flags |= Running::FOREIGN;
+    }
+}
+
+/// Whether a process or another host answers for a file system, by its magic number: FUSE, NFS, CIFS and SMB2, 9p, AFS (two),
+/// Ceph, Coda, Lustre (`include/uapi/linux/magic.h`).
+#[inline(always)]
+fn foreign(magic: u64) -> bool {
+    matches!(
+        magic as u32,
+        0x6573_5546
+            | 0x6969
+            | 0xff53_4d42
+            | 0xfe53_4d42
+            | 0x0102_1997
+            | 0x5346_414f
+            | 0x6b41_4653
+            | 0x00c3_6400
+            | 0x7375_7245
+            | 0x0bd0_0bd0
+    )
 /// The `struct task_io_accounting` at `offset`.
 #[inline(always)]
 pub fn io<R: Reach>(base: At<R>, offset: u32) -> Io {

@@ -310,6 +310,9 @@ impl Kernel {
 
     /// Asks to be told when the executable behind `path` loses a name or moves, whoever does it.
     pub fn mark(&mut self, running: &Running, path: &Path) -> Marked {
+        if running.foreign() {
+            return Marked { new: false, uncovered: self.uncover(MARKS, marks::FOREIGN.to_owned(), "") };
+        }
         let Some(marks) = &mut self.marks else { return Marked::default() };
         let uncovered = match marks.mark(file(running), path) {
             Ok(false) => return Marked::default(),

@@ -282,7 +282,8 @@ impl Pipeline<'_> {
 fn taken(reader: &Reader, process: &Process, table: &Table) -> bool {
     let space = |other: &&Process| other.actor.mount_namespace() == process.actor.mount_namespace();
     let others = table.iter().filter(space).map(|other| other.key.pid).take(4);
-    let path = process.image.executable.as_ref();
+    // What lies on a file system that may not answer is not asked for.
+    let path = process.image.executable.as_ref().filter(|_| !process.now.foreign());
     path.is_some_and(|path| {
         reader.leads_elsewhere(std::iter::once(process.key.pid).chain(others), path, process.now.inode)
     })
