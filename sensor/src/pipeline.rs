@@ -28,6 +28,7 @@ use crate::{
 };
 
 mod connect;
+mod missed;
 mod network;
 mod reach;
 mod socket;
@@ -81,6 +82,7 @@ pub struct Pipeline<'a> {
     looks: socket::Looks,
     reaches: reach::Reaches,
     connects: connect::Connects,
+    missed: missed::Missed,
     counts: Counts,
     /// Events that the output has and has not written, oldest first.
     waiting: VecDeque<&'static str>,
@@ -127,6 +129,7 @@ impl<'a> Pipeline<'a> {
             reaches: reach::Reaches::default(),
             connects: connect::Connects::default(),
             counts: Counts::default(),
+            missed: missed::Missed::default(),
             waiting: VecDeque::new(),
             counters: Counters::default(),
             skipped: HashMap::new(),

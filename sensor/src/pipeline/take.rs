@@ -1,12 +1,17 @@
 //! What each fact changes in what is known, and what is told of it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{Pipeline, PipelineError};
 use crate::{
     enrich::Enricher,
     event::{
-        self, Actor, Event, Fact, Key, Stamp, exe_deleted, exe_memfd, exec::Exec, exit, fork, name::Name,
+        self, Actor, Event, Fact, Key, Stamp,
+        exe_deleted::{self, Method},
+        exe_memfd,
+        exec::Exec,
+        exit, fork,
+        name::Name,
     },
     field::Field,
     kernel::Marked,
@@ -164,10 +169,8 @@ impl Pipeline<'_> {
                 continue;
             }
             shown.insert(stamp.key.pid, stamp.key.start);
-            if self.table.get(stamp.key).is_none() && stamp.key.start < began {
-                // Whether it had a name when it was executed is not known: rather told once too often.
-                self.adopt(stamp, actor, &image.running, true);
-                self.mark(stamp.key, &image.running)?;
+            if stamp.key.start < began && self.unknown(stamp.key, &image.running, began) {
+                self.take_unseen(stamp, actor, &image.running)?;
             }
             self.look(stamp, &image.running);
         }
@@ -179,11 +182,43 @@ impl Pipeline<'_> {
 
     /// Somebody touched a file that is running: what became of it shows in a look.
     pub(super) fn take_touched(&mut self, now: u64) {
+        self.missed.forget(&shown);
         let touches = self.kernel.touched();
         self.count_overflows(touches.overflows);
         for touch in touches.told {
             self.hinted = true;
             // The kernel tells a link less before the name is gone, so a look or two more.
+    /// Whether a process that a look shows isn't known, or is known by another image, as its exec was lost.
+    fn unknown(&mut self, key: Key, running: &event::Running, now: u64) -> bool {
+        match self.table.get(key) {
+            None => true,
+            Some(process) => self.missed.exec(key, &process.now, running, now),
+        }
+    }
+
+    /// Takes in a process or an image that only a look shows.
+    fn take_unseen(
+        &mut self,
+        stamp: Stamp,
+        actor: Actor,
+        running: &event::Running,
+    ) -> Result<(), PipelineError> {
+        let before = self.table.get(stamp.key).map(|process| Arc::clone(&process.image));
+        // Whether it had a name when it was executed is not known: rather told once too often.
+        self.adopt(stamp, actor, running, true);
+        self.mark(stamp.key, running)?;
+        let Some(process) = self.table.get(stamp.key) else { return Ok(()) };
+        let inherited = process.parent.as_ref().is_some_and(|parent| parent.image.running.same_file(running));
+        if !process.image.nameless || inherited {
+            return Ok(());
+        }
+        let runtime = before.is_some_and(|before| runtime(before.executable.as_ref(), &before.running));
+        self.tell_process(&exe_memfd::ACTION, stamp, |record| {
+            exe_memfd::set(record, true, runtime);
+            record.set(Field::SensorMethod, Method::Sweep.word());
+        })
+    }
+
             self.ahead = self.ahead.max(now.saturating_add(TOUCHED));
             self.verdicts.touched(now, touch);
         }
@@ -240,6 +275,7 @@ impl Pipeline<'_> {
                 args_truncated: args_truncated || args_unread,
                 running: *running,
                 nameless,
+        let parent = self.table.get(stamp.key).and_then(|process| process.parent.clone());
                 since: stamp.key.start,
                 ..Image::default()
             },
@@ -253,6 +289,7 @@ impl Pipeline<'_> {
         }
     }
 
+        process.parent = parent.or(process.parent.take());
     /// Compares what a process runs with what it ran.
     pub(super) fn look(&mut self, stamp: Stamp, running: &event::Running) {
         let taken = |process: &Process, table: &Table| taken(&self.reader, process, table);
