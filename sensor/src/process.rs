@@ -103,8 +103,9 @@ pub struct Table {
 
 /// More than any host runs; each takes about a kilobyte.
 const MOST: usize = 262_144;
-/// How many that ended are kept.
-const RECENT_MOST: usize = 256;
+/// How many that ended are kept: as many as end in what a full ring holds, so that a flood of others doesn't hide who did
+/// something before it ended; each takes some 500 bytes.
+const RECENT_MOST: usize = 16_384;
 /// A process is forgotten when as many sweeps in a row didn't show it.
 const MISSING_MOST: u8 = 2;
 
