@@ -97,6 +97,7 @@ pub struct Pipeline<'a> {
     rows: Vec<u8>,
     /// When what is mounted in another mount namespace was last read, nanoseconds since boot.
     spaces: HashMap<u32, u64>,
+    asked: take::Asked,
     /// When everything was last looked at, nanoseconds since boot.
     swept: u64,
     /// Until when everything is looked at each round.
@@ -128,8 +129,8 @@ impl<'a> Pipeline<'a> {
             looks: socket::Looks::default(),
             reaches: reach::Reaches::default(),
             connects: connect::Connects::default(),
-            counts: Counts::default(),
             missed: missed::Missed::default(),
+            counts: Counts::default(),
             waiting: VecDeque::new(),
             counters: Counters::default(),
             skipped: HashMap::new(),
@@ -139,6 +140,7 @@ impl<'a> Pipeline<'a> {
             line: Vec::new(),
             rows: Vec::new(),
             spaces: HashMap::new(),
+            asked: take::Asked::default(),
             swept: 0,
             ahead: 0,
             hinted: false,

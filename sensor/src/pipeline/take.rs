@@ -18,8 +18,15 @@ use crate::{
     process::{Image, Process, Table},
     procfs::{Details, Reader},
     record::{Record, Text},
-    verdict::{Answers, Hint, runtime},
+    verdict::{Answers, Between, Hint, runtime},
 };
+
+/// When the kernel was last asked what happened to names, nanoseconds since boot: what it tells now came after.
+#[derive(Default)]
+pub(super) struct Asked {
+    touched: u64,
+    gone: u64,
+}
 
 /// For how long after a hint that came ahead of the deed everything is looked at each round, nanoseconds.
 const AHEAD: u64 = 300_000_000;
@@ -128,7 +135,7 @@ impl Pipeline<'_> {
             exit.set(record, page, signal_name);
             life.set(record);
         })?;
-        self.table.ended(stamp.key);
+        self.table.ended(stamp.key, stamp.time);
         Ok(())
     }
 
@@ -175,19 +182,12 @@ impl Pipeline<'_> {
             self.look(stamp, &image.running);
         }
         self.rows = rows;
+        self.missed.forget(&shown);
         self.table.keep(began, &shown);
         self.kernel.keep_marks(self.table.iter().map(|process| &process.now));
         Ok(())
     }
 
-    /// Somebody touched a file that is running: what became of it shows in a look.
-    pub(super) fn take_touched(&mut self, now: u64) {
-        self.missed.forget(&shown);
-        let touches = self.kernel.touched();
-        self.count_overflows(touches.overflows);
-        for touch in touches.told {
-            self.hinted = true;
-            // The kernel tells a link less before the name is gone, so a look or two more.
     /// Whether a process that a look shows isn't known, or is known by another image, as its exec was lost.
     fn unknown(&mut self, key: Key, running: &event::Running, now: u64) -> bool {
         match self.table.get(key) {
@@ -219,20 +219,29 @@ impl Pipeline<'_> {
         })
     }
 
+    /// Somebody touched a file that is running: what became of it shows in a look.
+    pub(super) fn take_touched(&mut self, now: u64) {
+        let touches = self.kernel.touched();
+        self.count_overflows(touches.overflows);
+        let after = std::mem::replace(&mut self.asked.touched, now);
+        for touch in touches.told {
+            self.hinted = true;
+            // The kernel tells a link less before the name is gone, so a look or two more.
             self.ahead = self.ahead.max(now.saturating_add(TOUCHED));
-            self.verdicts.touched(now, touch);
+            self.verdicts.touched(Between(after, self.host.boot_now()), touch);
         }
     }
 
     /// Names went, of whatever files: kept for when something running is found to have lost its own.
     /// Gives how many.
     pub(super) fn take_gone(&mut self) -> usize {
+        let before = self.host.boot_now();
         let touches = self.kernel.gone();
         self.count_overflows(touches.overflows);
-        let now = self.host.boot_now();
+        let (after, now) = (std::mem::replace(&mut self.asked.gone, before), self.host.boot_now());
         let count = touches.told.len();
         for touch in touches.told {
-            self.verdicts.gone(now, touch);
+            self.verdicts.gone(Between(after, now), touch);
         }
         count
     }
@@ -266,6 +275,7 @@ impl Pipeline<'_> {
         let Details { executable, working_directory, args, args_truncated, args_unread, cgroup, name } =
             details;
         let nameless = executable.as_ref().is_some_and(|path: &Text| path.as_bytes().starts_with(b"memfd:"));
+        let parent = self.table.get(stamp.key).and_then(|process| process.parent.clone());
         let process = self.table.found(
             stamp.key,
             actor,
@@ -275,11 +285,11 @@ impl Pipeline<'_> {
                 args_truncated: args_truncated || args_unread,
                 running: *running,
                 nameless,
-        let parent = self.table.get(stamp.key).and_then(|process| process.parent.clone());
                 since: stamp.key.start,
                 ..Image::default()
             },
         );
+        process.parent = parent.or(process.parent.take());
         process.working_directory = working_directory;
         process.cgroup = cgroup;
         process.name = name;
@@ -289,7 +299,6 @@ impl Pipeline<'_> {
         }
     }
 
-        process.parent = parent.or(process.parent.take());
     /// Compares what a process runs with what it ran.
     pub(super) fn look(&mut self, stamp: Stamp, running: &event::Running) {
         let taken = |process: &Process, table: &Table| taken(&self.reader, process, table);
