@@ -21,7 +21,7 @@ const SHARE: u64 = 20;
 /// Least time between looks that nothing asks for, and their share: they show what no hook sees.
 const SELDOM: u64 = 1_000_000_000;
 const SELDOM_SHARE: u64 = 1000;
-/// Most listeners that wait for their port; the others are told without it.
+/// Most listeners that wait for their port, and most connections that wait for whose they are; the others are told without it.
 const UNRESOLVED_MOST: usize = 4096;
 
 /// What waits for a look at all open files.
@@ -29,6 +29,8 @@ const UNRESOLVED_MOST: usize = 4096;
 pub(super) struct Looks {
     /// Listeners whose port was chosen after they were told.
     unresolved: Vec<(Stamp, Socket)>,
+    /// Connections that were made by somebody whom the programs had to forget.
+    ownerless: Vec<(Stamp, Socket)>,
     /// Connections that nobody has taken, as of the last second.
     untaken: HashSet<u64>,
     /// When the next look may be, nanoseconds since boot.
@@ -42,7 +44,7 @@ pub(super) struct Looks {
 impl Looks {
     /// Whether something is waiting that is to be told soon.
     pub(super) fn waiting(&self) -> bool {
-        !self.unresolved.is_empty()
+        !self.unresolved.is_empty() || !self.ownerless.is_empty()
     }
 }
 
@@ -83,6 +85,19 @@ impl Pipeline<'_> {
         socket: &Socket,
     ) -> Result<(), PipelineError> {
         self.meet(stamp, actor);
+        if stamp.key.pid == 0 && self.looks.ownerless.len() < UNRESOLVED_MOST {
+            self.looks.ownerless.push((stamp, *socket));
+            return Ok(());
+        }
+        self.tell_connect(stamp, socket, None)
+    }
+
+    fn tell_connect(
+        &mut self,
+        stamp: Stamp,
+        socket: &Socket,
+        method: Option<&'static str>,
+    ) -> Result<(), PipelineError> {
         self.owns(socket.cookie, stamp.key);
         if !socket.failed {
             self.sockets.connected(socket.cookie, Known { owner: known(stamp.key), began: Side::Here });
@@ -90,7 +105,32 @@ impl Pipeline<'_> {
         self.tell_socket(&socket::CONNECT, stamp, |record| {
             socket.set_peers(record, Side::Here);
             socket.set_outcome(record, true);
+            if let Some(method) = method {
+                record.set(Field::SensorMethod, method);
+            }
         })
+    }
+
+    /// Tells connections that waited for a look, those of them that are wanted, with the process that it shows.
+    fn tell_ownerless(
+        &mut self,
+        wanted: impl Fn(&Socket) -> bool,
+        owner: impl Fn(&Socket) -> Option<(Key, u32)>,
+    ) -> Result<(), PipelineError> {
+        if self.looks.ownerless.is_empty() {
+            return Ok(());
+        }
+        let (told, kept) =
+            std::mem::take(&mut self.looks.ownerless).into_iter().partition(|(_, it)| wanted(it));
+        self.looks.ownerless = kept;
+        for (mut stamp, socket) in told {
+            let owner = owner(&socket);
+            if let Some((key, thread)) = owner {
+                stamp = Stamp { key, thread, ..stamp };
+            }
+            self.tell_connect(stamp, &socket, owner.map(|_| "sweep"))?;
+        }
+        Ok(())
     }
 
     /// Without a process that took or used it, a connection is its listener's.
@@ -126,6 +166,9 @@ impl Pipeline<'_> {
         socket: &Socket,
     ) -> Result<(), PipelineError> {
         self.meet(stamp, actor);
+        // Its beginning comes first.
+        let closer = (stamp.key.pid != 0).then_some((stamp.key, stamp.thread));
+        self.tell_ownerless(|it| it.cookie == socket.cookie, |_| closer)?;
         // Who closes it has had it since whoever opened it gave it away.
         self.owns(socket.cookie, stamp.key);
         self.owned_till_now(socket.cookie);
@@ -280,9 +323,9 @@ impl Pipeline<'_> {
         self.looks.due = now.saturating_add(SELDOM.max(took.saturating_mul(SELDOM_SHARE)));
         self.reaches.settle(&rows);
         self.tell_unseen(&rows, now)?;
-        let ports: HashMap<u64, &Socket> = rows.iter().map(|(.., socket)| (socket.cookie, socket)).collect();
+        let shown: HashMap<u64, &(Key, u32, Socket)> = rows.iter().map(|row| (row.2.cookie, row)).collect();
         for (stamp, mut socket) in std::mem::take(&mut self.looks.unresolved) {
-            if let Some(found) = ports.get(&socket.cookie) {
+            if let Some((.., found)) = shown.get(&socket.cookie) {
                 socket.local = found.local;
                 self.sockets.listens(&socket, stamp.key);
             }
@@ -297,6 +340,7 @@ impl Pipeline<'_> {
                 let known = Known { owner: Some(*key), began: Side::There };
                 self.sockets.connected(socket.cookie, known);
                 let stamp = Stamp { time: now, key: *key, thread: *thread };
+        self.tell_ownerless(|_| true, |it| shown.get(&it.cookie).map(|(key, thread, _)| (*key, *thread)))?;
                 let socket = socket::kept(body);
                 self.tell_socket(&socket::ACCEPT, stamp, |record| {
                     socket.set_peers(record, Side::There);
@@ -334,7 +378,7 @@ impl Pipeline<'_> {
             let server = self.server(&socket, stamp.key, true);
             self.tell_socket(&socket::LISTEN, stamp, server)?;
         }
-        Ok(())
+        self.tell_ownerless(|_| true, |_| None)
     }
 
     /// All sockets that are open, each once, with whose it is.
