@@ -9,6 +9,8 @@ use crate::read::{At, Probed, Reach, ask, current, within};
 
 /// `PIDTYPE_SID` (`include/linux/pid_types.h`).
 const SID: u32 = 3;
+/// `PF_KTHREAD` (`include/linux/sched.h`).
+const KTHREAD: u32 = 0x0020_0000;
 /// `PFA_NO_NEW_PRIVS` is bit 0 of `atomic_flags` (`include/linux/sched.h`).
 const NO_NEW_PRIVS: u64 = 1;
 
@@ -54,6 +56,12 @@ impl<R: Reach> Task<R> {
     #[inline(always)]
     pub fn signal(self) -> At<R> {
         self.0.follow(ask!(offsets.task_signal))
+    }
+
+    /// Whether it is a thread of the kernel's own.
+    #[inline(always)]
+    pub fn of_kernel(self) -> bool {
+        self.0.get::<u32>(ask!(offsets.task_flags)) & KTHREAD != 0
     }
 
     /// The memory of the process; a kernel thread has none.
@@ -193,14 +201,6 @@ pub fn running<R: Reach>(file: Option<At<R>>, running: &mut Running) {
     running.directory = directory.get(ask!(offsets.inode_ino));
     running.name_hash = dentry.halves(ask!(offsets.dentry_hash_len));
     running.flags = if unhashed(dentry) { Running::UNHASHED } else { 0 };
-}
-
-/// Whether the entry is no longer in its directory (`d_unhashed`, `include/linux/dcache.h`).
-#[inline(always)]
-pub fn unhashed<R: Reach>(dentry: At<R>) -> bool {
-    dentry.get::<u64>(ask!(offsets.dentry_pprev)) == 0
-}
-
     if foreign(sb.get(ask!(offsets.sb_magic))) {
         running.flags |= Running::FOREIGN;
     }
@@ -223,6 +223,14 @@ fn foreign(magic: u64) -> bool {
             | 0x7375_7245
             | 0x0bd0_0bd0
     )
+}
+
+/// Whether the entry is no longer in its directory (`d_unhashed`, `include/linux/dcache.h`).
+#[inline(always)]
+pub fn unhashed<R: Reach>(dentry: At<R>) -> bool {
+    dentry.get::<u64>(ask!(offsets.dentry_pprev)) == 0
+}
+
 /// The `struct task_io_accounting` at `offset`.
 #[inline(always)]
 pub fn io<R: Reach>(base: At<R>, offset: u32) -> Io {

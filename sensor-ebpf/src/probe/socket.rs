@@ -11,6 +11,7 @@ use aya_ebpf::{
 };
 use sensor_common::{
     ask::ABSENT,
+    loss::MAP_FULL,
     wire::{
         SOCKET_ACCEPT, SOCKET_BIND, SOCKET_CLOSE, SOCKET_CONNECT, SOCKET_LISTEN, SOCKET_LOOK,
         socket::{Owner, Socket},
@@ -18,8 +19,8 @@ use sensor_common::{
 };
 
 use crate::{
-    emit::{header, tell},
-    map::{ATTEMPTS, OWNERS, UNTAKEN},
+    emit::{header, lost, seen, tell},
+    map::{ATTEMPTS, DATAGRAMS, OWNERS, UNTAKEN},
     read::{
         At, Probed, Reach, Record, Typed, ask, note, sequence, small,
         socket::{cookie, file_iterator, own_cookie, own_sock, socket_of},
@@ -156,7 +157,7 @@ fn closed(sock: At<Typed>, cookie: u64, old: u16) {
         record.body.error = error;
         record.body.flags |= flags;
         record.body.traffic = traffic(sock::Socket::of_typed(sock));
-        if !remembered(cookie, record) && calls {
+        if !remembered(cookie, record) && calls && !Task::current().of_kernel() {
             mine(record);
         }
         true
@@ -171,7 +172,7 @@ fn take(cookie: u64, calls: bool) {
         return;
     }
     tell::<Socket>(SOCKET_ACCEPT, |record| {
-        if !remembered(cookie, record) && calls {
+        if !remembered(cookie, record) && calls && !Task::current().of_kernel() {
             mine(record);
         }
         taken(&UNTAKEN, &cookie, &mut record.body)
@@ -211,7 +212,7 @@ fn bound(context: &SockContext) -> i32 {
     let sock = own_sock(context);
     let cookie = own_cookie(context);
     if sock.get::<u16>(ask!(offsets.sock_type)) == SOCK_DGRAM {
-        remember(cookie);
+        remember_datagram(cookie);
     }
     tell::<Socket>(SOCKET_BIND, |record| {
         describe(sock, cookie, &mut record.body);
@@ -262,10 +263,22 @@ pub(super) fn caller() -> Owner {
     }
 }
 
-/// Remembers the running thread's process for a socket.
+/// Remembers the running thread's process for a socket, unless the kernel itself is at work: it closes what io_uring held
+/// when the process that had the ring has ended.
 #[inline(always)]
 fn remember(cookie: u64) {
-    let _ = OWNERS.insert(cookie, caller(), 0);
+    if !Task::current().of_kernel() {
+        let _ = OWNERS.insert(cookie, caller(), 0);
+    }
+}
+
+/// Remembers a datagram socket, so that its end is told.
+#[inline(always)]
+pub(super) fn remember_datagram(cookie: u64) {
+    if DATAGRAMS.insert(cookie, 1, 0).is_err() {
+        seen(SOCKET_CLOSE);
+        lost(SOCKET_CLOSE, MAP_FULL);
+    }
 }
 
 /// Makes a record one of the process that is remembered for a socket, if one is.

@@ -143,7 +143,7 @@ impl Pipeline<'_> {
         self.meet(stamp, actor);
         let mut method = None;
         if stamp.key.pid == 0
-            && let Some((_, owner)) = self.sockets.listener(socket.netns, socket.local)
+            && let Some(owner) = self.sockets.taker(socket.netns, socket.local)
         {
             stamp = of(owner, stamp.time);
             method = Some("listener");
@@ -176,7 +176,7 @@ impl Pipeline<'_> {
         self.sockets.stopped(socket.cookie);
         self.reaches.closed(socket.cookie);
         if stamp.key.pid == 0
-            && let Some(owner) = known.and_then(|known| known.owner)
+            && let Some(owner) = known.and_then(|known| known.owner).or_else(|| self.owner_of(socket.cookie))
         {
             stamp = of(owner, stamp.time);
         }
@@ -264,7 +264,7 @@ impl Pipeline<'_> {
             return self.tell_found(&socket::BIND, key, thread, server);
         }
         if socket.datagram && (socket.local.1 != 0 || socket.connected()) {
-            self.kernel.remember_socket(socket.cookie, key);
+            self.remember_datagram(socket.cookie);
         }
         if socket.connected() {
             // Taken between the hooks and this look: the programs need not tell it any more.
@@ -285,6 +285,14 @@ impl Pipeline<'_> {
             return self.tell_found(&socket::BIND, key, thread, server);
         }
         Ok(())
+    }
+
+    /// Has the end of a datagram socket told, or counts that it won't be.
+    pub(super) fn remember_datagram(&mut self, cookie: u64) {
+        if !self.kernel.remember_datagram(cookie) {
+            self.counts.found(socket::CLOSE.name);
+            self.counts.lost("kernel", socket::CLOSE.name, "map_full", 1);
+        }
     }
 
     fn tell_found(
@@ -332,6 +340,7 @@ impl Pipeline<'_> {
             let server = self.server(&socket, stamp.key, true);
             self.tell_socket(&socket::LISTEN, stamp, server)?;
         }
+        self.tell_ownerless(|_| true, |it| shown.get(&it.cookie).map(|(key, thread, _)| (*key, *thread)))?;
         for (key, thread, socket) in &rows {
             if silent.contains(&socket.cookie)
                 && let Some(body) = self.kernel.take_untaken(socket.cookie)
@@ -340,7 +349,6 @@ impl Pipeline<'_> {
                 let known = Known { owner: Some(*key), began: Side::There };
                 self.sockets.connected(socket.cookie, known);
                 let stamp = Stamp { time: now, key: *key, thread: *thread };
-        self.tell_ownerless(|_| true, |it| shown.get(&it.cookie).map(|(key, thread, _)| (*key, *thread)))?;
                 let socket = socket::kept(body);
                 self.tell_socket(&socket::ACCEPT, stamp, |record| {
                     socket.set_peers(record, Side::There);
