@@ -248,7 +248,8 @@ impl<'a> Case<'a> {
         let old = touch.old?;
         match (change, touch.new) {
             (Change::Removed, None) if file => Some((named(&old), Some(Call::Unlink))),
-            (Change::Removed, Some(new)) if named(&new) && (there(&new) || beneath) => {
+            // A file that came back to its own name has put nothing in its place.
+            (Change::Removed, Some(new)) if !file && named(&new) && (there(&new) || beneath) => {
                 // What hides a file of a lower layer is put over it as well.
                 Some((there(&new), (here || !old.temporary).then_some(Call::Rename)))
             }
