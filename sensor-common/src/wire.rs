@@ -159,7 +159,7 @@ pub struct Running {
     pub nlink: u32,
     /// File mode, as `st_mode`.
     pub mode: u32,
-    /// Bits: `UNHASHED`.
+    /// Bits: `UNHASHED`, `FOREIGN`.
     pub flags: u32,
     /// Owner of the file.
     pub uid: u32,
@@ -168,6 +168,14 @@ pub struct Running {
 impl Running {
     /// The name is no longer in its directory.
     pub const UNHASHED: u32 = 1;
+    /// On a file system for which a process or another host answers: it may never do so.
+    pub const FOREIGN: u32 = 2;
+
+    /// Whether it is on a file system that may keep who asks it waiting for ever.
+    #[must_use]
+    pub fn foreign(&self) -> bool {
+        self.flags & Self::FOREIGN != 0
+    }
 
     /// Whether the name by which it was executed is gone, or never was.
     #[inline(always)]

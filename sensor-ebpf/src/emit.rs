@@ -61,7 +61,11 @@ pub fn submit<T>(kind: u16, record: &T, size: u32, haste: Haste) {
         Haste::New => (&BULK, u64::from(BPF_RB_FORCE_WAKEUP)),
         Haste::Bulk => (&BULK, bulk_wake(&BULK)),
     };
-    if !output(ring, record, size, flags) {
+    if output(ring, record, size, flags) {
+        return;
+    }
+    // A flood of alerts: one more wakes the reader from the larger ring.
+    if haste != Haste::Urgent || !output(&BULK, record, size, flags) {
         lost(kind, RING_FULL);
     }
 }

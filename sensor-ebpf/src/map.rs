@@ -94,11 +94,15 @@ pub static FINISHED: LruHashMap<[u64; 2], u32> = LruHashMap::with_max_entries(40
 #[map]
 pub static ENDED: HashMap<Ended, Io> = HashMap::with_max_entries(16384, 0);
 
-/// Who is connecting or closing, by the socket's cookie: what comes of it is often seen in an interrupt. And
-/// who bound or connected a datagram socket. The oldest is forgotten when it is full, and then user space
-/// knows the owner, or nobody does.
+/// Who is connecting or closing, by the socket's cookie: what comes of it is often seen in an interrupt.
+/// The oldest is forgotten when it is full, and then user space knows the owner, or looks for it.
 #[map]
 pub static OWNERS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(32768, 0);
+
+/// Datagram sockets that were bound or connected, whose end is told. No map that forgets: an end that won't be told is
+/// counted when there is no room.
+#[map]
+pub static DATAGRAMS: HashMap<u64, u32> = HashMap::with_max_entries(65536, 0);
 
 /// Connections that are there and that no process has taken or used yet. When it is full they are told at once,
 /// as the listener's.

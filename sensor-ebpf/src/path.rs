@@ -16,6 +16,8 @@ const DEPTH: u32 = 48;
 const ROOT: u32 = 1 << 31;
 /// Most bytes of a path.
 const LONGEST: u32 = 4096;
+/// `MNT_NS_ANON_INO` (`include/uapi/linux/nsfs.h`); before Linux 6.18 it was 0.
+const NO_NAMESPACE: u32 = 0xEFFF_FFF7;
 /// Most names of a cgroup's path.
 const CGROUP_DEPTH: u32 = 12;
 
@@ -141,11 +143,22 @@ fn step<R: Reach>(big: &mut Big, start: u32, dentry: At<R>) -> Result<At<R>, u32
     Ok(parent)
 }
 
-/// A mount that was unmounted while it was in use belongs to no namespace.
+/// A mount that was unmounted while it was in use belongs to no namespace, and one that was never mounted
+/// anywhere (`fsmount(2)`) to a namespace without a number (`alloc_mnt_ns`, `fs/namespace.c`).
 #[inline(always)]
 fn detached(mount: At<Probed>) -> u32 {
     let offset = ask!(offsets.mount_ns);
-    if offset != ABSENT && mount.get::<u64>(offset) == 0 { Path::DETACHED } else { 0 }
+    if offset == ABSENT {
+        return 0;
+    }
+    let namespace: At<Probed> = At::any(mount.get(offset));
+    if namespace.is_null() {
+        return Path::DETACHED;
+    }
+    match namespace.get::<u32>(ask!(offsets.mnt_inum)) {
+        0 | NO_NAMESPACE => Path::DETACHED,
+        _ => 0,
+    }
 }
 
 /// Appends the names of a cgroup from the leaf up.

@@ -9,6 +9,8 @@ use crate::read::{At, Probed, Reach, ask, current, within};
 
 /// `PIDTYPE_SID` (`include/linux/pid_types.h`).
 const SID: u32 = 3;
+/// `PF_KTHREAD` (`include/linux/sched.h`).
+const KTHREAD: u32 = 0x0020_0000;
 /// `PFA_NO_NEW_PRIVS` is bit 0 of `atomic_flags` (`include/linux/sched.h`).
 const NO_NEW_PRIVS: u64 = 1;
 
@@ -54,6 +56,12 @@ impl<R: Reach> Task<R> {
     #[inline(always)]
     pub fn signal(self) -> At<R> {
         self.0.follow(ask!(offsets.task_signal))
+    }
+
+    /// Whether it is a thread of the kernel's own.
+    #[inline(always)]
+    pub fn of_kernel(self) -> bool {
+        self.0.get::<u32>(ask!(offsets.task_flags)) & KTHREAD != 0
     }
 
     /// The memory of the process; a kernel thread has none.
@@ -185,13 +193,36 @@ pub fn running<R: Reach>(file: Option<At<R>>, running: &mut Running) {
         .get::<u64>(ask!(offsets.inode_ctime))
         .wrapping_mul(1_000_000_000)
         .wrapping_add(u64::from(inode.get::<u32>(ask!(offsets.inode_ctime_nsec))));
-    running.device = inode.follow(ask!(offsets.inode_sb)).get(ask!(offsets.sb_dev));
+    let sb = inode.follow(ask!(offsets.inode_sb));
+    running.device = sb.get(ask!(offsets.sb_dev));
     running.dentry = dentry.address();
     running.parent = dentry.get(ask!(offsets.dentry_parent));
     let directory = dentry.follow(ask!(offsets.dentry_parent)).follow(ask!(offsets.dentry_inode));
     running.directory = directory.get(ask!(offsets.inode_ino));
     running.name_hash = dentry.halves(ask!(offsets.dentry_hash_len));
     running.flags = if unhashed(dentry) { Running::UNHASHED } else { 0 };
+    if foreign(sb.get(ask!(offsets.sb_magic))) {
+        running.flags |= Running::FOREIGN;
+    }
+}
+
+/// Whether a process or another host answers for a file system, by its magic number: FUSE, NFS, CIFS and SMB2, 9p, AFS (two),
+/// Ceph, Coda, Lustre (`include/uapi/linux/magic.h`).
+#[inline(always)]
+fn foreign(magic: u64) -> bool {
+    matches!(
+        magic as u32,
+        0x6573_5546
+            | 0x6969
+            | 0xff53_4d42
+            | 0xfe53_4d42
+            | 0x0102_1997
+            | 0x5346_414f
+            | 0x6b41_4653
+            | 0x00c3_6400
+            | 0x7375_7245
+            | 0x0bd0_0bd0
+    )
 }
 
 /// Whether the entry is no longer in its directory (`d_unhashed`, `include/linux/dcache.h`).

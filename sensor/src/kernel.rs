@@ -324,6 +324,9 @@ impl Kernel {
 
     /// Asks to be told when the executable behind `path` loses a name or moves, whoever does it.
     pub fn mark(&mut self, running: &Running, path: &Path) -> Marked {
+        if running.foreign() {
+            return Marked { new: false, uncovered: self.uncover(MARKS, marks::FOREIGN.to_owned(), "") };
+        }
         let Some(marks) = &mut self.marks else { return Marked::default() };
         let uncovered = match marks.mark(file(running), path) {
             Ok(false) => return Marked::default(),
@@ -378,15 +381,10 @@ impl Kernel {
         map.keys().filter_map(Result::ok).take(UNTAKEN_MOST).collect()
     }
 
-    /// Has the programs tell the end of a datagram socket that was there before them.
-    pub fn remember_socket(&mut self, cookie: u64, owner: Key) {
-        let map = self.ebpf.map_mut("OWNERS").map(HashMap::<_, u64, [u64; 6]>::try_from);
-        if let Some(Ok(mut map)) = map {
-            // The programs look only whether it is there: who closes it, they see.
-            let value = [owner.start, u64::from(owner.pid), 0, 0, 0, 0];
-            // A full map forgets its oldest: it takes one more.
-            let _: Result<(), MapError> = map.insert(cookie, value, 0);
-        }
+    /// Has the programs tell the end of a datagram socket that was there before them; false when there is no room for it.
+    pub fn remember_datagram(&mut self, cookie: u64) -> bool {
+        let map = self.ebpf.map_mut("DATAGRAMS").map(HashMap::<_, u64, u32>::try_from);
+        map.is_some_and(|map| map.is_ok_and(|mut map| map.insert(cookie, 1, 0).is_ok()))
     }
 
     /// Takes one of them away from the programs, which then don't tell it: its `Socket`, unless a program

@@ -29,6 +29,7 @@ use crate::{
 
 mod connect;
 mod ended;
+mod missed;
 mod network;
 mod reach;
 mod socket;
@@ -82,6 +83,7 @@ pub struct Pipeline<'a> {
     looks: socket::Looks,
     reaches: reach::Reaches,
     connects: connect::Connects,
+    missed: missed::Missed,
     counts: Counts,
     /// Events that the output has and has not written, oldest first.
     waiting: VecDeque<&'static str>,
@@ -96,6 +98,7 @@ pub struct Pipeline<'a> {
     rows: Vec<u8>,
     /// When what is mounted in another mount namespace was last read, nanoseconds since boot.
     spaces: HashMap<u32, u64>,
+    asked: take::Asked,
     /// When everything was last looked at, nanoseconds since boot.
     swept: u64,
     /// Until when everything is looked at each round.
@@ -127,6 +130,7 @@ impl<'a> Pipeline<'a> {
             looks: socket::Looks::default(),
             reaches: reach::Reaches::default(),
             connects: connect::Connects::default(),
+            missed: missed::Missed::default(),
             counts: Counts::default(),
             waiting: VecDeque::new(),
             counters: Counters::default(),
@@ -137,6 +141,7 @@ impl<'a> Pipeline<'a> {
             line: Vec::new(),
             rows: Vec::new(),
             spaces: HashMap::new(),
+            asked: take::Asked::default(),
             swept: 0,
             ahead: 0,
             hinted: false,

@@ -60,6 +60,8 @@ pub struct Process {
     pub name: Option<Text>,
     /// Who started it; this stays when the parent ends and the kernel gives it another.
     pub parent: Option<Parent>,
+    /// When it ended, nanoseconds since boot, if it did.
+    end: Option<u64>,
     /// Sweeps in which it was missing.
     missing: u8,
 }
@@ -103,8 +105,9 @@ pub struct Table {
 
 /// More than any host runs; each takes about a kilobyte.
 const MOST: usize = 262_144;
-/// How many that ended are kept.
-const RECENT_MOST: usize = 256;
+/// How many that ended are kept: as many as end in what a full ring holds, so that a flood of others doesn't hide who did
+/// something before it ended; each takes some 500 bytes.
+const RECENT_MOST: usize = 16_384;
 /// A process is forgotten when as many sweeps in a row didn't show it.
 const MISSING_MOST: u8 = 2;
 
@@ -149,6 +152,17 @@ impl Table {
     #[must_use]
     pub fn lately(&self, pid: u32) -> Option<&Process> {
         self.at(pid).or_else(|| self.recent.iter().rev().find(|process| process.key.pid == pid))
+    }
+
+    /// The process that had a pid within these times (nanoseconds since boot); none when several had it: whoever did it may
+    /// have left its pid to another, to be taken for it.
+    #[must_use]
+    pub fn had(&self, pid: u32, from: u64, to: u64) -> Option<&Process> {
+        let recent = self.recent.iter().rev().filter(|process| process.key.pid == pid);
+        let within =
+            |process: &&Process| process.key.start <= to && process.end.is_none_or(|end| end >= from);
+        let mut all = recent.chain(self.at(pid)).filter(within);
+        all.next().filter(|_| all.next().is_none())
     }
 
     /// A process, if it is that one, also when it ended a moment ago.
@@ -255,13 +269,15 @@ impl Table {
             cgroup: None,
             name: None,
             parent: self.get(parent_of(&actor)).map(Process::as_parent),
+            end: None,
             missing: 0,
         }
     }
 
-    /// A process ended.
-    pub fn ended(&mut self, key: Key) {
-        if let Some(process) = self.remove(key) {
+    /// A process ended at this time.
+    pub fn ended(&mut self, key: Key, time: u64) {
+        if let Some(mut process) = self.remove(key) {
+            process.end = Some(time);
             if self.recent.len() >= RECENT_MOST {
                 self.recent.pop_front();
             }
@@ -337,7 +353,7 @@ mod tests {
         let mut table = Table::new("boot".to_owned());
         table.found(key(1), Actor::default(), image("/bin/parent"));
         table.born(key(2), child_of(1), key(1));
-        table.ended(key(1));
+        table.ended(key(1), 9);
         assert!(table.get(key(1)).is_none() && table.lately(1).is_some());
         let child = table.get(key(2)).unwrap();
         assert_eq!(child.image.executable, Some(Text::from("/bin/parent")));
@@ -354,6 +370,22 @@ mod tests {
         assert!(table.get(key(2)).is_none());
         assert_ne!(table.entity(key(2)), table.entity(later));
         assert_eq!(table.entity(key(2)).len(), 32);
+    }
+
+    #[test]
+    fn a_pid_is_that_of_who_had_it_then() {
+        let mut table = Table::new("boot".to_owned());
+        let at = |start| Key { pid: 2, start };
+        for start in [10, 20, 30] {
+            table.found(at(start), Actor::default(), Image::default());
+            if start < 30 {
+                table.ended(at(start), start + 5);
+            }
+        }
+        let had = |from, to| table.had(2, from, to).map(|process| process.key.start);
+        assert_eq!((had(12, 15), had(22, 25), had(31, 40), had(1, 5)), (Some(10), Some(20), Some(30), None));
+        assert_eq!((had(16, 25), had(15, 25), had(24, 31)), (Some(20), None, None));
+        assert!(table.had(3, 0, 99).is_none());
     }
 
     #[test]

@@ -150,14 +150,19 @@ impl Reader {
     /// Not those of other hosts, nor what lies below: a path through one that is dead would never return.
     #[must_use]
     pub fn mounts(&self, pid: u32) -> Vec<PathBuf> {
-        let process = self.root.join(pid.to_string());
+        let root = self.root.join(pid.to_string()).join("root");
+        let (places, _) = self.mounted(pid);
+        places.iter().map(|place| root.join(place.strip_prefix("/").unwrap_or(place))).collect()
+    }
+
+    /// What is mounted where a process lives: on which something can be executed, and what others answer for.
+    fn mounted(&self, pid: u32) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let mut bytes = Vec::new();
-        let file = std::fs::File::open(process.join("mountinfo"));
-        if file.and_then(|file| file.take(MOST_MOUNTS).read_to_end(&mut bytes)).is_err() {
-            return Vec::new();
+        let file = std::fs::File::open(self.root.join(pid.to_string()).join("mountinfo"));
+        match file.and_then(|file| file.take(MOST_MOUNTS).read_to_end(&mut bytes)) {
+            Ok(_) => places(&bytes),
+            Err(_) => (Vec::new(), Vec::new()),
         }
-        let root = process.join("root");
-        places(&bytes).iter().map(|place| root.join(place.strip_prefix("/").unwrap_or(place))).collect()
     }
 
     /// Can be waited for: the kernel tells each change of what is mounted where we are (`proc_pid_mountinfo(5)`).
@@ -179,13 +184,17 @@ impl Reader {
     }
 
     /// Whether a path leads to another file than the one of this inode number, as the first of these
-    /// processes sees it whose root can be entered.
+    /// processes sees it whose root can be entered. A path through what others answer for is not gone: it may never end.
     #[must_use]
     pub fn leads_elsewhere(&self, pids: impl Iterator<Item = u32>, path: &Text, inode: u64) -> bool {
         let path = Path::new(OsStr::from_bytes(path.as_bytes()));
         let inside = path.strip_prefix("/").unwrap_or(path);
-        let mut roots = pids.map(|pid| self.root.join(pid.to_string()).join("root"));
-        let Some(root) = roots.find(|root| root.metadata().is_ok()) else { return false };
+        let mut roots = pids.map(|pid| (pid, self.root.join(pid.to_string()).join("root")));
+        let Some((pid, root)) = roots.find(|(_, root)| root.read_link().is_ok()) else { return false };
+        let (_, foreign) = self.mounted(pid);
+        if foreign.iter().any(|foreign| path.starts_with(foreign)) {
+            return false;
+        }
         // In the middle of an unlink the name is still there, of a file with no links.
         root.join(inside).symlink_metadata().is_ok_and(|file| file.ino() != inode && file.nlink() > 0)
     }
@@ -239,9 +248,9 @@ fn arguments(process: &Process) -> Answer {
 /// File systems of other hosts, or of programs.
 const FOREIGN: [&[u8]; 9] = [b"nfs", b"cifs", b"smb", b"fuse", b"9p", b"afs", b"ceph", b"lustre", b"autofs"];
 
-/// Mount points in the lines of `mountinfo`, whose fields are: ids, device, root, point, options, some
-/// more, a dash, type (`proc_pid_mountinfo(5)`).
-fn places(bytes: &[u8]) -> Vec<PathBuf> {
+/// Mount points in the lines of `mountinfo`: those that can be entered, and those of `FOREIGN` file systems. Its fields
+/// are: ids, device, root, point, options, some more, a dash, type (`proc_pid_mountinfo(5)`).
+fn places(bytes: &[u8]) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let (mut places, mut foreign) = (Vec::new(), Vec::<PathBuf>::new());
     for line in bytes.split(|byte| *byte == b'\n') {
         let mut fields = line.split(|byte| *byte == b' ');
@@ -255,7 +264,7 @@ fn places(bytes: &[u8]) -> Vec<PathBuf> {
         }
     }
     places.retain(|place| !foreign.iter().any(|foreign| place.starts_with(foreign)));
-    places
+    (places, foreign)
 }
 
 /// Without the octal escapes of blanks and backslashes.
@@ -325,7 +334,9 @@ mod tests {
             4 1 0:7 / /far rw - nfs4 host:/ rw\n\
             5 4 0:8 / /far/near rw - tmpfs tmpfs rw\n\
             broken\n\xff";
-        assert_eq!(places(lines), [PathBuf::from("/"), PathBuf::from("/a b\\")]);
+        let (entered, foreign) = places(lines);
+        assert_eq!(entered, [PathBuf::from("/"), PathBuf::from("/a b\\")]);
+        assert_eq!(foreign, [PathBuf::from("/far")]);
         assert_eq!(unescaped(b"\\04"), b"\\04");
         let own = Reader::new("/proc".into()).mounts(std::process::id());
         assert!(own.iter().any(|place| place.ends_with("root")), "{own:?}");

@@ -35,12 +35,16 @@ pub struct Sockets {
     /// By network namespace and port.
     listening: HashMap<(u32, u16), Vec<Listener>>,
     ports: HashMap<u64, (u32, u16)>,
+    /// The last that stopped: what nobody took of it ends after it.
+    stopped: HashMap<(u32, u16), Key>,
 }
 
 /// Most connections that are remembered, each some 130 bytes; of those above, the end is told without who began.
 const MOST: usize = 262_144;
 /// Most listeners.
 const LISTENERS_MOST: usize = 65_536;
+/// Most that stopped; all are forgotten for one more.
+const STOPPED_MOST: usize = 4096;
 
 impl Sockets {
     /// A connection is there.
@@ -91,10 +95,21 @@ impl Sockets {
         if listeners.is_empty() {
             self.listening.remove(&place);
         }
+        if self.stopped.len() >= STOPPED_MOST {
+            self.stopped.clear();
+        }
+        self.stopped.insert(place, listener.owner);
         Some(listener.owner)
     }
 
-    /// Whose listener took a connection to this address: the one that is bound to it, else one bound to all.
+    /// Whose listener took a connection to this address: as `listener`, else the last that stopped there.
+    #[must_use]
+    pub fn taker(&self, netns: u32, local: (IpAddr, u16)) -> Option<Key> {
+        let live = self.listener(netns, local).map(|(_, owner)| owner);
+        live.or_else(|| self.stopped.get(&(netns, local.1)).copied())
+    }
+
+    /// Whose listener takes connections to this address: the one that is bound to it, else one bound to all.
     #[must_use]
     pub fn listener(&self, netns: u32, (address, port): (IpAddr, u16)) -> Option<(u64, Key)> {
         let listeners = self.listening.get(&(netns, port))?;
@@ -141,8 +156,10 @@ mod tests {
         assert_eq!(sockets.stopped(1), Some(owner(1)));
         assert_eq!(sockets.stopped(1), None);
         assert_eq!(sockets.listener(1, at("10.0.0.2", 80)), None);
+        assert_eq!(sockets.taker(1, at("10.0.0.2", 80)), Some(owner(1)));
         sockets.stopped(2);
         assert!(sockets.listening.is_empty() && sockets.ports.is_empty());
+        assert_eq!(sockets.taker(1, at("10.0.0.2", 80)), Some(owner(2)), "the last");
     }
 
     #[test]

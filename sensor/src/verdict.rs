@@ -17,7 +17,7 @@ use crate::{
 mod doer;
 mod trust;
 
-pub use doer::Hint;
+pub use doer::{Between, Hint};
 use doer::{Doers, Who};
 use trust::package_manager;
 pub use trust::{runtime, trusted};
@@ -105,14 +105,14 @@ impl Verdicts {
         self.doers.hint(hint);
     }
 
-    /// Keeps which thread touched a file that is running, seen at this time.
-    pub fn touched(&mut self, time: u64, touch: Touch) {
-        self.doers.touched(time, touch);
+    /// Keeps which thread touched a file that is running.
+    pub fn touched(&mut self, when: Between, touch: Touch) {
+        self.doers.touched(when, touch);
     }
 
-    /// Keeps whose name went, of whatever file, seen at this time.
-    pub fn gone(&mut self, time: u64, touch: Touch) {
-        self.doers.gone(time, touch);
+    /// Keeps whose name went, of whatever file.
+    pub fn gone(&mut self, when: Between, touch: Touch) {
+        self.doers.gone(when, touch);
     }
 
     /// A process was looked at again: notes what was lost, and marks all that run the same.
@@ -385,8 +385,8 @@ mod tests {
         let mut verdicts = Verdicts::default();
         verdicts.hint(hint(&table, 2, Call::Unlink, "x"));
         verdicts.hint(hint(&table, 3, Call::Rename, "x"));
-        verdicts.touched(5, touch(2, 9));
-        verdicts.touched(5, touch(3, 8));
+        verdicts.touched(Between(4, 5), touch(2, 9));
+        verdicts.touched(Between(4, 5), touch(3, 8));
         let found = look(&mut verdicts, &mut table, key(1), &UNLINKED, 6, false).unwrap();
         assert_eq!((found.hint.unwrap().actor.key.pid, found.lost.method), (2, Method::Unlink));
     }
@@ -408,8 +408,8 @@ mod tests {
         for (taken, method) in [(false, Method::Unlink), (true, Method::Replace)] {
             let mut table = table(&[(1, "/x"), (2, "/y")]);
             let mut verdicts = Verdicts::default();
-            verdicts.touched(5, touch(2, 9));
-            table.ended(key(2));
+            verdicts.touched(Between(4, 5), touch(2, 9));
+            table.ended(key(2), 6);
             let found = look(&mut verdicts, &mut table, key(1), &UNLINKED, 6, taken).unwrap();
             assert_eq!((found.hint.unwrap().actor.key.pid, found.lost.method), (2, method));
         }

@@ -1,4 +1,4 @@
-//! The test programs: compiled once from `programs/*.c`, copied to where a test wants them, run step by step.
+//! The test programs: compiled once from `programs/*.c` and `evasion/*.c`, copied to where a test wants them, run step by step.
 
 use crate::DEADLINE;
 use std::collections::HashMap;
@@ -56,6 +56,12 @@ pub fn tiny32() -> Option<PathBuf> {
     compiled("tiny32", &flags, &[]).ok()
 }
 
+/// The program of one trick: `evasion/NAME.c`.
+#[must_use]
+pub fn trick(name: &str) -> PathBuf {
+    program(name, &["-O1", "-static", "-s"], &["-lpthread"])
+}
+
 fn program(name: &str, flags: &[&str], libraries: &[&str]) -> PathBuf {
     compiled(name, flags, libraries).unwrap_or_else(|why| panic!("{why}"))
 }
@@ -67,7 +73,10 @@ fn compiled(name: &str, flags: &[&str], libraries: &[&str]) -> Result<PathBuf, S
     if let Some(path) = done.get(name) {
         return Ok(path.clone());
     }
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(format!("{name}.c"));
+    let sources = ["programs", "evasion"].map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
+    let source =
+        sources.map(|folder| folder.join(format!("{name}.c"))).into_iter().find(|path| path.exists());
+    let source = source.ok_or_else(|| format!("there is no {name}.c"))?;
     let mut hash = DefaultHasher::new();
     (fs::read(&source).map_err(|why| format!("{}: {why}", source.display()))?, flags).hash(&mut hash);
     let folder = std::env::current_exe().unwrap().parent().unwrap().join("programs");

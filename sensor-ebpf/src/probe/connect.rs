@@ -20,11 +20,11 @@ use sensor_common::{
 
 use super::socket::{
     AF_INET, AF_INET6, GO_ON, IPPROTO_TCP, SOCK_DGRAM, SOCK_STREAM, bytes, caller, closes, describe, mapped,
-    mine, theirs, traffic,
+    mine, remember_datagram, theirs, traffic,
 };
 use crate::{
     emit::{lost, seen, tell},
-    map::{ATTEMPTS, OWNERS},
+    map::{ATTEMPTS, DATAGRAMS},
     read::{
         At, Probed, Reach, Record, Typed, ask, has, now, sequence, shown, small,
         socket::{
@@ -32,6 +32,7 @@ use crate::{
         },
     },
     sock,
+    task::Task,
 };
 
 /// `connect(2)`, before the kernel looks for a route.
@@ -64,7 +65,7 @@ fn connect(context: &SockAddrContext, v6: bool) -> i32 {
     begun.owner = caller();
     if made {
         // It is to be told when it is closed.
-        let _ = OWNERS.insert(cookie, &begun.owner, 0);
+        remember_datagram(cookie);
     }
     // No more than what can't be seen afterwards: this is on the way of every connect.
     let (address, port) = given_address(context, v6);
@@ -98,7 +99,7 @@ fn connect(context: &SockAddrContext, v6: bool) -> i32 {
             return GO_ON;
         }
         flags = Socket::UNSURE;
-        let _ = OWNERS.insert(cookie, &begun.owner, 0);
+        remember_datagram(cookie);
     }
     tell::<Attempt>(SOCKET_ATTEMPT, |record| {
         fill(record, &begun);
@@ -131,7 +132,7 @@ pub fn socket_released(context: SockContext) -> i32 {
     let sock = own_sock(&context);
     let cookie = own_cookie(&context);
     let connected = settle(sock, cookie) == Some(true);
-    if is_datagram(sock) && (OWNERS.remove(cookie).is_ok() || connected) {
+    if is_datagram(sock) && (DATAGRAMS.remove(cookie).is_ok() || connected) {
         tell::<Socket>(SOCKET_CLOSE, |record| {
             describe(sock, cookie, &mut record.body);
             record.body.traffic = traffic(sock::Socket::of_context(&context));

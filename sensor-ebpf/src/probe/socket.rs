@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use sensor_common::{
     ask::ABSENT,
-    loss::RING_FULL,
+    loss::{MAP_FULL, RING_FULL},
     wire::{
         SOCKET_ACCEPT, SOCKET_BIND, SOCKET_CLOSE, SOCKET_CONNECT, SOCKET_LISTEN, SOCKET_LOOK,
         socket::{Owner, Socket},
@@ -20,7 +20,7 @@ use sensor_common::{
 
 use crate::{
     emit::{header, lost, offer, seen, tell},
-    map::{ATTEMPTS, OWNERS, UNTAKEN},
+    map::{ATTEMPTS, DATAGRAMS, OWNERS, UNTAKEN},
     read::{
         At, Probed, Reach, Record, Typed, ask, note, sequence, small,
         socket::{cookie, file_iterator, own_cookie, own_sock, socket_of},
@@ -218,7 +218,7 @@ fn bound(context: &SockContext) -> i32 {
     let sock = own_sock(context);
     let cookie = own_cookie(context);
     if sock.get::<u16>(ask!(offsets.sock_type)) == SOCK_DGRAM {
-        remember(cookie);
+        remember_datagram(cookie);
     }
     tell::<Socket>(SOCKET_BIND, |record| {
         describe(sock, cookie, &mut record.body);
@@ -269,17 +269,28 @@ pub(super) fn caller() -> Owner {
     }
 }
 
-/// Whether who closes a socket is the running thread's process. The sensor's looks at open files hold each file for
-/// a moment, and a socket that its process closes meanwhile ends when the look lets go of it.
+/// Whether who closes a socket is the running thread's process. The kernel itself closes what io_uring held when the
+/// process that had the ring has ended. And the sensor's looks at open files hold each file for a moment: a socket
+/// that its process closes meanwhile ends when the look lets go of it.
 #[inline(always)]
 pub(super) fn closes() -> bool {
-    Task::current().tgid() != ask!(own_pid)
+    let task = Task::current();
+    task.tgid() != ask!(own_pid) && !task.of_kernel()
 }
 
 /// Remembers the running thread's process for a socket.
 #[inline(always)]
 fn remember(cookie: u64) {
     let _ = OWNERS.insert(cookie, caller(), 0);
+}
+
+/// Remembers a datagram socket, so that its end is told.
+#[inline(always)]
+pub(super) fn remember_datagram(cookie: u64) {
+    if DATAGRAMS.insert(cookie, 1, 0).is_err() {
+        seen(SOCKET_CLOSE);
+        lost(SOCKET_CLOSE, MAP_FULL);
+    }
 }
 
 /// Makes a record one of the process that is remembered for a socket, if one is.

@@ -10,8 +10,13 @@ pub const ACTION: Action = Action {
     category: &["process"],
     types: &["start"],
     sentence: "The image of an exec never had, or no longer has, a name: memfd, O_TMPFILE, unlinked before.",
-    hooks: "BTF tracepoint sched_process_exec",
-    fields: &[Field::EventSeverity, Field::SensorReason, Field::ProcessPreviousExecutable],
+    hooks: "BTF tracepoint sched_process_exec; a look each second, where its record was lost",
+    fields: &[
+        Field::EventSeverity,
+        Field::SensorMethod,
+        Field::SensorReason,
+        Field::ProcessPreviousExecutable,
+    ],
     process: true,
 };
 

@@ -27,6 +27,11 @@ const KEPT_MOST: usize = 4096;
 /// Most readings of the queue at once.
 const READS_MOST: usize = 64;
 
+/// Why a file isn't marked: to be marked, its file system is asked, and all else would wait for the answer.
+pub(super) const FOREIGN: &str = "programs run on a file system for which a process or another host answers, which may never \
+                                  come, so it is asked for nothing; not seen there: at once that a running file lost its name, \
+                                  and who took it; the sweep still sees the loss, within a second";
+
 /// A file, also when its number, or that of its device, is used again: device, inode, generation, change time.
 pub(super) type File = (u32, u64, u32, u64);
 

@@ -133,7 +133,7 @@ impl Pipeline<'_> {
         let socket = &attempt.socket;
         if socket.datagram && !socket.failed {
             // Before it is taken: it may be closed meanwhile.
-            self.kernel.remember_socket(socket.cookie, stamp.key);
+            self.remember_datagram(socket.cookie);
         }
         if !self.kernel.take_attempt(socket.cookie, stamp.time) {
             return Ok(());

@@ -21,7 +21,7 @@ const SHARE: u64 = 20;
 /// Least time between looks that nothing asks for, and their share: they show what no hook sees.
 const SELDOM: u64 = 1_000_000_000;
 const SELDOM_SHARE: u64 = 1000;
-/// Most listeners that wait for their port; the others are told without it.
+/// Most listeners that wait for their port, and most connections that wait for whose they are; the others are told without it.
 const UNRESOLVED_MOST: usize = 4096;
 
 /// What waits for a look at all open files.
@@ -29,6 +29,8 @@ const UNRESOLVED_MOST: usize = 4096;
 pub(super) struct Looks {
     /// Listeners whose port was chosen after they were told.
     unresolved: Vec<(Stamp, Socket)>,
+    /// Connections that were made by somebody whom the programs had to forget.
+    ownerless: Vec<(Stamp, Socket)>,
     /// Connections that nobody has taken, as of the last second.
     untaken: HashSet<u64>,
     /// When the next look may be, nanoseconds since boot.
@@ -46,7 +48,7 @@ pub(super) struct Looks {
 impl Looks {
     /// Whether something is waiting that is to be told soon.
     pub(super) fn waiting(&self) -> bool {
-        !self.unresolved.is_empty()
+        !self.unresolved.is_empty() || !self.ownerless.is_empty()
     }
 }
 
@@ -87,6 +89,19 @@ impl Pipeline<'_> {
         socket: &Socket,
     ) -> Result<(), PipelineError> {
         self.meet(stamp, actor);
+        if stamp.key.pid == 0 && self.looks.ownerless.len() < UNRESOLVED_MOST {
+            self.looks.ownerless.push((stamp, *socket));
+            return Ok(());
+        }
+        self.tell_connect(stamp, socket, None)
+    }
+
+    fn tell_connect(
+        &mut self,
+        stamp: Stamp,
+        socket: &Socket,
+        method: Option<&'static str>,
+    ) -> Result<(), PipelineError> {
         self.owns(socket.cookie, stamp.key);
         if !socket.failed {
             self.sockets.connected(
@@ -94,7 +109,29 @@ impl Pipeline<'_> {
                 Known { owner: known(stamp.key), began: Side::Here, ends: socket.ends() },
             );
         }
-        self.tell_peers(&socket::CONNECT, stamp, socket, Side::Here, None)
+        self.tell_peers(&socket::CONNECT, stamp, socket, Side::Here, method)
+    }
+
+    /// Tells connections that waited for a look, those of them that are wanted, with the process that it shows.
+    fn tell_ownerless(
+        &mut self,
+        wanted: impl Fn(&Socket) -> bool,
+        owner: impl Fn(&Socket) -> Option<(Key, u32)>,
+    ) -> Result<(), PipelineError> {
+        if self.looks.ownerless.is_empty() {
+            return Ok(());
+        }
+        let (told, kept) =
+            std::mem::take(&mut self.looks.ownerless).into_iter().partition(|(_, it)| wanted(it));
+        self.looks.ownerless = kept;
+        for (mut stamp, socket) in told {
+            let owner = owner(&socket);
+            if let Some((key, thread)) = owner {
+                stamp = Stamp { key, thread, ..stamp };
+            }
+            self.tell_connect(stamp, &socket, owner.map(|_| "sweep"))?;
+        }
+        Ok(())
     }
 
     /// Without a process that took or used it, a connection is its listener's.
@@ -107,7 +144,7 @@ impl Pipeline<'_> {
         self.meet(stamp, actor);
         let mut method = None;
         if stamp.key.pid == 0
-            && let Some((_, owner)) = self.sockets.listener(socket.netns, socket.local)
+            && let Some(owner) = self.sockets.taker(socket.netns, socket.local)
         {
             stamp = of(owner, stamp.time);
             method = Some("listener");
@@ -145,6 +182,9 @@ impl Pipeline<'_> {
         socket: &Socket,
     ) -> Result<(), PipelineError> {
         self.meet(stamp, actor);
+        // Its beginning comes first.
+        let closer = (stamp.key.pid != 0).then_some((stamp.key, stamp.thread));
+        self.tell_ownerless(|it| it.cookie == socket.cookie, |_| closer)?;
         // Who closes it has had it since whoever opened it gave it away.
         self.owns(socket.cookie, stamp.key);
         self.close(stamp, socket, None)
@@ -254,7 +294,7 @@ impl Pipeline<'_> {
             return self.tell_found(&socket::BIND, key, thread, server);
         }
         if socket.datagram && (socket.local.1 != 0 || socket.connected()) {
-            self.kernel.remember_socket(socket.cookie, key);
+            self.remember_datagram(socket.cookie);
         }
         if socket.connected() {
             // Taken between the hooks and this look: the programs need not tell it any more.
@@ -275,6 +315,14 @@ impl Pipeline<'_> {
             return self.tell_found(&socket::BIND, key, thread, server);
         }
         Ok(())
+    }
+
+    /// Has the end of a datagram socket told, or counts that it won't be.
+    pub(super) fn remember_datagram(&mut self, cookie: u64) {
+        if !self.kernel.remember_datagram(cookie) {
+            self.counts.found(socket::CLOSE.name);
+            self.counts.lost("kernel", socket::CLOSE.name, "map_full", 1);
+        }
     }
 
     fn tell_found(
@@ -314,15 +362,16 @@ impl Pipeline<'_> {
         self.looks.due = now.saturating_add(SELDOM.max(took.saturating_mul(SELDOM_SHARE)));
         self.reaches.settle(&rows);
         self.tell_unseen(&rows, now)?;
-        let ports: HashMap<u64, &Socket> = rows.iter().map(|(.., socket)| (socket.cookie, socket)).collect();
+        let shown: HashMap<u64, &(Key, u32, Socket)> = rows.iter().map(|row| (row.2.cookie, row)).collect();
         for (stamp, mut socket) in std::mem::take(&mut self.looks.unresolved) {
-            if let Some(found) = ports.get(&socket.cookie) {
+            if let Some((.., found)) = shown.get(&socket.cookie) {
                 socket.local = found.local;
                 self.sockets.listens(&socket, stamp.key);
             }
             let server = self.server(&socket, stamp.key, true);
             self.tell_socket(&socket::LISTEN, stamp, server)?;
         }
+        self.tell_ownerless(|_| true, |it| shown.get(&it.cookie).map(|(key, thread, _)| (*key, *thread)))?;
         for (key, thread, socket) in &rows {
             if silent.contains(&socket.cookie)
                 && let Some(body) = self.kernel.take_untaken(socket.cookie)
@@ -364,7 +413,7 @@ impl Pipeline<'_> {
             let server = self.server(&socket, stamp.key, true);
             self.tell_socket(&socket::LISTEN, stamp, server)?;
         }
-        Ok(())
+        self.tell_ownerless(|_| true, |_| None)
     }
 
     /// All sockets that are open, each once, with whose it is.

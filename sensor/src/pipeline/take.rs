@@ -1,20 +1,32 @@
 //! What each fact changes in what is known, and what is told of it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{Pipeline, PipelineError};
 use crate::{
     enrich::Enricher,
     event::{
-        self, Actor, Event, Fact, Key, Stamp, exe_deleted, exe_memfd, exec::Exec, exit, fork, name::Name,
+        self, Actor, Event, Fact, Key, Stamp,
+        exe_deleted::{self, Method},
+        exe_memfd,
+        exec::Exec,
+        exit, fork,
+        name::Name,
     },
     field::Field,
     kernel::Marked,
     process::{Image, Process, Table},
     procfs::{Details, Reader},
     record::{Record, Text},
-    verdict::{Answers, Hint, runtime},
+    verdict::{Answers, Between, Hint, runtime},
 };
+
+/// When the kernel was last asked what happened to names, nanoseconds since boot: what it tells now came after.
+#[derive(Default)]
+pub(super) struct Asked {
+    touched: u64,
+    gone: u64,
+}
 
 /// For how long after a hint that came ahead of the deed everything is looked at each round, nanoseconds.
 const AHEAD: u64 = 300_000_000;
@@ -123,7 +135,7 @@ impl Pipeline<'_> {
             exit.set(record, page, signal_name);
             life.set(record);
         })?;
-        self.table.ended(stamp.key);
+        self.table.ended(stamp.key, stamp.time);
         Ok(())
     }
 
@@ -164,40 +176,72 @@ impl Pipeline<'_> {
                 continue;
             }
             shown.insert(stamp.key.pid, stamp.key.start);
-            if self.table.get(stamp.key).is_none() && stamp.key.start < began {
-                // Whether it had a name when it was executed is not known: rather told once too often.
-                self.adopt(stamp, actor, &image.running, true);
-                self.mark(stamp.key, &image.running)?;
+            if stamp.key.start < began && self.unknown(stamp.key, &image.running, began) {
+                self.take_unseen(stamp, actor, &image.running)?;
             }
             self.look(stamp, &image.running);
         }
         self.rows = rows;
+        self.missed.forget(&shown);
         self.table.keep(began, &shown);
         self.kernel.keep_marks(self.table.iter().map(|process| &process.now));
         Ok(())
+    }
+
+    /// Whether a process that a look shows isn't known, or is known by another image, as its exec was lost.
+    fn unknown(&mut self, key: Key, running: &event::Running, now: u64) -> bool {
+        match self.table.get(key) {
+            None => true,
+            Some(process) => self.missed.exec(key, &process.now, running, now),
+        }
+    }
+
+    /// Takes in a process or an image that only a look shows.
+    fn take_unseen(
+        &mut self,
+        stamp: Stamp,
+        actor: Actor,
+        running: &event::Running,
+    ) -> Result<(), PipelineError> {
+        let before = self.table.get(stamp.key).map(|process| Arc::clone(&process.image));
+        // Whether it had a name when it was executed is not known: rather told once too often.
+        self.adopt(stamp, actor, running, true);
+        self.mark(stamp.key, running)?;
+        let Some(process) = self.table.get(stamp.key) else { return Ok(()) };
+        let inherited = process.parent.as_ref().is_some_and(|parent| parent.image.running.same_file(running));
+        if !process.image.nameless || inherited {
+            return Ok(());
+        }
+        let runtime = before.is_some_and(|before| runtime(before.executable.as_ref(), &before.running));
+        self.tell_process(&exe_memfd::ACTION, stamp, |record| {
+            exe_memfd::set(record, true, runtime);
+            record.set(Field::SensorMethod, Method::Sweep.word());
+        })
     }
 
     /// Somebody touched a file that is running: what became of it shows in a look.
     pub(super) fn take_touched(&mut self, now: u64) {
         let touches = self.kernel.touched();
         self.count_overflows(touches.overflows);
+        let after = std::mem::replace(&mut self.asked.touched, now);
         for touch in touches.told {
             self.hinted = true;
             // The kernel tells a link less before the name is gone, so a look or two more.
             self.ahead = self.ahead.max(now.saturating_add(TOUCHED));
-            self.verdicts.touched(now, touch);
+            self.verdicts.touched(Between(after, self.host.boot_now()), touch);
         }
     }
 
     /// Names went, of whatever files: kept for when something running is found to have lost its own.
     /// Gives how many.
     pub(super) fn take_gone(&mut self) -> usize {
+        let before = self.host.boot_now();
         let touches = self.kernel.gone();
         self.count_overflows(touches.overflows);
-        let now = self.host.boot_now();
+        let (after, now) = (std::mem::replace(&mut self.asked.gone, before), self.host.boot_now());
         let count = touches.told.len();
         for touch in touches.told {
-            self.verdicts.gone(now, touch);
+            self.verdicts.gone(Between(after, now), touch);
         }
         count
     }
@@ -231,6 +275,7 @@ impl Pipeline<'_> {
         let Details { executable, working_directory, args, args_truncated, args_unread, cgroup, name } =
             details;
         let nameless = executable.as_ref().is_some_and(|path: &Text| path.as_bytes().starts_with(b"memfd:"));
+        let parent = self.table.get(stamp.key).and_then(|process| process.parent.clone());
         let process = self.table.found(
             stamp.key,
             actor,
@@ -244,6 +289,7 @@ impl Pipeline<'_> {
                 ..Image::default()
             },
         );
+        process.parent = parent.or(process.parent.take());
         process.working_directory = working_directory;
         process.cgroup = cgroup;
         process.name = name;
@@ -282,7 +328,8 @@ impl Pipeline<'_> {
 fn taken(reader: &Reader, process: &Process, table: &Table) -> bool {
     let space = |other: &&Process| other.actor.mount_namespace() == process.actor.mount_namespace();
     let others = table.iter().filter(space).map(|other| other.key.pid).take(4);
-    let path = process.image.executable.as_ref();
+    // What lies on a file system that may not answer is not asked for.
+    let path = process.image.executable.as_ref().filter(|_| !process.now.foreign());
     path.is_some_and(|path| {
         reader.leads_elsewhere(std::iter::once(process.key.pid).chain(others), path, process.now.inode)
     })

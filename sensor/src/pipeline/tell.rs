@@ -2,7 +2,7 @@
 
 use super::{Pipeline, PipelineError, SKIPPED};
 use crate::{
-    event::{self, Action, Stamp, exe_deleted, loss, process_snapshot},
+    event::{self, Action, Stamp, exe_deleted, exec, loss, process_snapshot},
     field::Field,
     output::{Fault, OutputError, Taken},
     process::Process,
@@ -68,6 +68,7 @@ impl Pipeline<'_> {
             self.counts.lost("kernel", action, reason, count);
         }
         self.counters = counters;
+        self.missed.lost(self.counts.lost_of(exec::ACTION.name), self.host.boot_now());
         let news = self.counts.news();
         if news.is_empty() {
             return Ok(());

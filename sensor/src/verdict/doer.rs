@@ -18,6 +18,10 @@ pub(super) const FRESH: u64 = 3_000_000_000;
 pub(super) const MOST: usize = 4096;
 const GONE_MOST: usize = 16384;
 
+/// After one time and before another, nanoseconds since boot.
+#[derive(Clone, Copy, Debug)]
+pub struct Between(pub u64, pub u64);
+
 /// A call that may have taken a name, or nothing but that something was touched.
 #[derive(Clone, Debug)]
 pub struct Hint {
@@ -60,8 +64,8 @@ pub(super) enum Who {
 #[derive(Default)]
 pub(super) struct Doers {
     pub(super) hints: VecDeque<Hint>,
-    touches: VecDeque<(u64, Touch)>,
-    gone: VecDeque<(u64, Touch)>,
+    touches: VecDeque<(Between, Touch)>,
+    gone: VecDeque<(Between, Touch)>,
 }
 
 impl Doers {
@@ -73,12 +77,12 @@ impl Doers {
         self.hints.push_back(hint);
     }
 
-    pub(super) fn touched(&mut self, time: u64, touch: Touch) {
-        keep(&mut self.touches, MOST, time, touch);
+    pub(super) fn touched(&mut self, when: Between, touch: Touch) {
+        keep(&mut self.touches, MOST, when, touch);
     }
 
-    pub(super) fn gone(&mut self, time: u64, touch: Touch) {
-        keep(&mut self.gone, GONE_MOST, time, touch);
+    pub(super) fn gone(&mut self, when: Between, touch: Touch) {
+        keep(&mut self.gone, GONE_MOST, when, touch);
     }
 
     /// One name that went is one that was lost: it says nothing of the next file of that name.
@@ -116,12 +120,12 @@ impl Doers {
 }
 
 /// Adds to a queue of what is remembered for a while.
-fn keep(queue: &mut VecDeque<(u64, Touch)>, most: usize, time: u64, touch: Touch) {
-    let old = time.saturating_sub(FRESH);
-    while queue.len() >= most || queue.front().is_some_and(|(first, _)| *first < old) {
+fn keep(queue: &mut VecDeque<(Between, Touch)>, most: usize, when: Between, touch: Touch) {
+    let old = when.1.saturating_sub(FRESH);
+    while queue.len() >= most || queue.front().is_some_and(|(first, _)| first.1 < old) {
         queue.pop_front();
     }
-    queue.push_back((time, touch));
+    queue.push_back((when, touch));
 }
 
 /// A loss, and all that may tell who did it.
@@ -172,23 +176,25 @@ impl<'a> Case<'a> {
     }
 
     /// Who touched this very inode.
-    fn touches(&self) -> impl Iterator<Item = &'a (u64, Touch)> {
+    fn touches(&self) -> impl Iterator<Item = &'a (Between, Touch)> {
         let (inode, generation) = (self.loss.now.inode, self.loss.now.generation);
         let this = move |touch: &Touch| touch.file.is_of(inode, generation);
-        self.doers.touches.iter().filter(move |(when, touch)| self.fresh(*when) && this(touch))
+        self.doers.touches.iter().filter(move |(when, touch)| self.fresh(when.1) && this(touch))
     }
 
     /// The process of a thread that touched it.
-    fn process(&self, thread: u32) -> Option<&'a Process> {
-        let one_of = |key: Key| self.table.lately(key.pid).filter(|process| process.key == key);
-        let known = self.table.lately(thread).or_else(|| one_of((self.answers.thread_of)(thread)?));
+    fn process(&self, when: Between, thread: u32) -> Option<&'a Process> {
+        if self.table.lately(thread).is_some() {
+            return self.table.had(thread, when.0, when.1);
+        }
+        let known = (self.answers.thread_of)(thread).and_then(|key| self.table.known(key));
         known.or_else(|| self.table.lately((self.answers.thread_group)(thread)?))
     }
 
     /// By which thread a process touched it.
     fn touch_of(&self, key: Key) -> Option<u32> {
-        let by = |touch: &Touch| self.process(touch.pid).is_some_and(|process| process.key == key);
-        self.touches().find(|(_, touch)| by(touch)).map(|(_, touch)| touch.pid)
+        let by = |when, thread| self.process(when, thread).is_some_and(|process| process.key == key);
+        self.touches().find(|(when, touch)| by(*when, touch.pid)).map(|(_, touch)| touch.pid)
     }
 
     fn touched(&self, key: Key) -> bool {
@@ -196,8 +202,8 @@ impl<'a> Case<'a> {
     }
 
     fn toucher(&self) -> Option<Hint> {
-        let (when, touch) = self.touches().min_by_key(|(when, _)| self.distance(*when))?;
-        Some(self.doer(*when, self.process(touch.pid)?, None))
+        let (when, touch) = self.touches().min_by_key(|(when, _)| self.distance(when.1))?;
+        Some(self.doer(when.1, self.process(*when, touch.pid)?, None))
     }
 
     /// Who took the name, by the names that went, and whether that is weak.
@@ -205,12 +211,12 @@ impl<'a> Case<'a> {
     /// Of several: what is sure, then what touched the file, then the nearest in time, then the first.
     fn went(&self) -> Option<(bool, Hint)> {
         let tells = (self.answers.tells)(self.loss.now.device);
-        let gone = self.doers.gone.iter().enumerate().filter(|(_, (when, _))| self.fresh(*when));
+        let gone = self.doers.gone.iter().enumerate().filter(|(_, (when, _))| self.fresh(when.1));
         let fitting = gone.filter_map(|(at, (when, touch))| {
             let (sure, call) = self.took(touch, tells)?;
-            let actor = self.table.lately(touch.pid)?;
+            let actor = self.table.had(touch.pid, when.0, when.1)?;
             let weak = !sure && !self.touched(actor.key);
-            Some(((!sure, weak, self.distance(*when), at), (*when, actor, call)))
+            Some(((!sure, weak, self.distance(when.1), at), (when.1, actor, call)))
         });
         let ((_, weak, _, at), (when, actor, call)) = fitting.min_by_key(|(order, _)| *order)?;
         Some((weak, Hint { entry: Some(at), ..self.doer(when, actor, call) }))
@@ -242,7 +248,8 @@ impl<'a> Case<'a> {
         let old = touch.old?;
         match (change, touch.new) {
             (Change::Removed, None) if file => Some((named(&old), Some(Call::Unlink))),
-            (Change::Removed, Some(new)) if named(&new) && (there(&new) || beneath) => {
+            // A file that came back to its own name has put nothing in its place.
+            (Change::Removed, Some(new)) if !file && named(&new) && (there(&new) || beneath) => {
                 // What hides a file of a lower layer is put over it as well.
                 Some((there(&new), (here || !old.temporary).then_some(Call::Rename)))
             }
