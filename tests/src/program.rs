@@ -1,6 +1,6 @@
 //! The test programs: compiled once from `programs/*.c`, copied to where a test wants them, run step by step.
 
-use crate::DEADLINE;
+use crate::{DEADLINE, patience};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -13,56 +13,90 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+/// A program of `programs/`: its name, the compiler's options, and libraries.
+type Source = (&'static str, &'static [&'static str], &'static [&'static str]);
+
+const STATIC: &[&str] = &["-O1", "-static", "-s"];
+const FLAGS_32: &[&str] =
+    &["-m32", "-O1", "-static", "-nostdlib", "-fno-pie", "-no-pie", "-fno-stack-protector", "-s"];
+
+const ACTOR: Source = ("actor", STATIC, &["-lutil"]);
+const THREADS: Source = ("threads", STATIC, &["-lpthread"]);
+const NET: Source = ("net", STATIC, &["-lpthread"]);
+const MOVER: Source = ("mover", STATIC, &[]);
+const STORM: Source = ("storm", STATIC, &[]);
+const TINY: Source = ("tiny", &["-O1", "-static", "-nostdlib", "-s"], &[]);
+const TINY32: Source = ("tiny32", FLAGS_32, &[]);
+
+/// All but the 32-bit one, which not every compiler can make.
+const ALL: [Source; 6] = [ACTOR, THREADS, NET, MOVER, STORM, TINY];
+
 /// `actor`: does what its words say, step by step.
 #[must_use]
 pub fn actor() -> PathBuf {
-    program("actor", &["-O1", "-static", "-s"], &["-lutil"])
+    program(&ACTOR)
 }
 
 /// `threads`: what threads do to their process.
 #[must_use]
 pub fn threads() -> PathBuf {
-    program("threads", &["-O1", "-static", "-s"], &["-lpthread"])
+    program(&THREADS)
 }
 
 /// `net`: what a program can do with sockets.
 #[must_use]
 pub fn net() -> PathBuf {
-    program("net", &["-O1", "-static", "-s"], &["-lpthread"])
+    program(&NET)
 }
 
 /// `mover`: moves a known number of bytes in a network namespace of its own.
 #[must_use]
 pub fn mover() -> PathBuf {
-    program("mover", &["-O1", "-static", "-s"], &[])
+    program(&MOVER)
 }
 
 /// `storm`: many short processes.
 #[must_use]
 pub fn storm() -> PathBuf {
-    program("storm", &["-O1", "-static", "-s"], &[])
+    program(&STORM)
 }
 
 /// `tiny`: exits at once.
 #[must_use]
 pub fn tiny() -> PathBuf {
-    program("tiny", &["-O1", "-static", "-nostdlib", "-s"], &[])
+    program(&TINY)
 }
 
 /// `tiny32`: a true 32-bit program, where the compiler can make one.
 #[must_use]
 pub fn tiny32() -> Option<PathBuf> {
-    let flags = ["-m32", "-O1", "-static", "-nostdlib", "-fno-pie", "-no-pie", "-fno-stack-protector", "-s"];
-    compiled("tiny32", &flags, &[]).ok()
+    found(&TINY32).ok()
 }
 
-fn program(name: &str, flags: &[&str], libraries: &[&str]) -> PathBuf {
-    compiled(name, flags, libraries).unwrap_or_else(|why| panic!("{why}"))
+/// Compiles all of them into a folder, for machines that have no compiler and find them by `SENSOR_PROGRAMS`.
+pub fn compile_all(folder: &Path) {
+    for source in ALL.iter().chain([&TINY32]) {
+        match compiled(source) {
+            Ok(path) => drop(fs::copy(path, folder.join(source.0)).expect("copy a program")),
+            Err(why) => assert!(source.0 == TINY32.0, "{why}"),
+        }
+    }
+}
+
+fn program(source: &Source) -> PathBuf {
+    found(source).unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// In the folder of programs that were compiled before, or compiled here.
+fn found(source: &Source) -> Result<PathBuf, String> {
+    let Some(folder) = std::env::var_os("SENSOR_PROGRAMS") else { return compiled(source) };
+    let path = Path::new(&folder).join(source.0);
+    path.canonicalize().map_err(|why| format!("{}: {why}", path.display()))
 }
 
 /// Compiles a program unless this very source was compiled before; they lie beside the test's own executable.
-fn compiled(name: &str, flags: &[&str], libraries: &[&str]) -> Result<PathBuf, String> {
-    static DONE: OnceLock<Mutex<HashMap<String, PathBuf>>> = OnceLock::new();
+fn compiled(&(name, flags, libraries): &Source) -> Result<PathBuf, String> {
+    static DONE: OnceLock<Mutex<HashMap<&str, PathBuf>>> = OnceLock::new();
     let mut done = DONE.get_or_init(Mutex::default).lock().unwrap();
     if let Some(path) = done.get(name) {
         return Ok(path.clone());
@@ -85,7 +119,7 @@ fn compiled(name: &str, flags: &[&str], libraries: &[&str]) -> Result<PathBuf, S
         }
         fs::rename(&half, &path).unwrap();
     }
-    done.insert(name.to_owned(), path.clone());
+    done.insert(name, path.clone());
     Ok(path)
 }
 
@@ -198,7 +232,7 @@ impl Running {
     /// The next line it writes.
     pub fn line(&self) -> String {
         self.lines
-            .recv_timeout(DEADLINE)
+            .recv_timeout(patience(DEADLINE))
             .unwrap_or_else(|why| panic!("no line from pid {}: {why}", self.child.id()))
     }
 
@@ -217,7 +251,7 @@ impl Running {
     /// What it wrote and nobody read yet; call it when it has ended.
     pub fn rest(&mut self) -> String {
         let mut text = String::new();
-        while let Ok(line) = self.lines.recv_timeout(DEADLINE) {
+        while let Ok(line) = self.lines.recv_timeout(patience(DEADLINE)) {
             let _ = writeln!(text, "{line}");
         }
         text
@@ -274,7 +308,7 @@ impl Drop for Running {
 
 /// Waits for the end of a child.
 pub fn wait(child: &mut Child, deadline: Duration) -> Option<ExitStatus> {
-    let end = Instant::now() + deadline;
+    let end = Instant::now() + patience(deadline);
     loop {
         if let Some(status) = child.try_wait().expect("wait for a child") {
             return Some(status);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tests::find::Source;
 use tests::program::{join, net};
 use tests::skip::skip;
-use tests::{DEADLINE, Event, Running, Sensor, lock, words};
+use tests::{DEADLINE, Event, Running, Sensor, lock, patience, words};
 
 /// A server with its port, and a client that connects so often, each time closes at once, and then pauses so long.
 struct Pair {
@@ -54,7 +54,7 @@ fn no_connection_is_lost() {
         for (find, least) in
             [(&made, EACH), (&taken, EACH), (server_ends, EACH), (client_ends, EACH - EACH / 500)]
         {
-            let until = Instant::now() + DEADLINE;
+            let until = Instant::now() + patience(DEADLINE);
             while find.all().len() < least && Instant::now() < until {
                 let _: Option<Event> = sensor.watch(Duration::from_millis(200), |_| false);
             }
@@ -112,7 +112,7 @@ fn of_a_storm_every_connection_is_told_or_counted() {
     let sensor = Sensor::start(vec![]);
     let _: Vec<Pair> = storm(2, EACH as usize, Duration::ZERO);
     // The last end comes when the other side has said that it knows.
-    let until = Instant::now() + DEADLINE;
+    let until = Instant::now() + patience(DEADLINE);
     let told = || sensor.seen().counts().get("socket_close").copied().unwrap_or(0);
     while told() < 4 * EACH + 2 && Instant::now() < until {
         let _: Option<Event> = sensor.watch(Duration::from_millis(200), |_| false);

@@ -423,7 +423,7 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         // The kernel takes a moment to let go of a process that has ended.
-        let deadline = Instant::now() + tests::DEADLINE;
+        let deadline = Instant::now() + tests::patience(tests::DEADLINE);
         while std::fs::remove_dir(&self.0).is_err() && Instant::now() < deadline {
             std::thread::yield_now();
         }
@@ -526,7 +526,7 @@ impl Reports {
         are: [&dyn Fn(&Value) -> bool; N],
         done: impl Fn(&[Moved; N]) -> bool,
     ) -> [Moved; N] {
-        let (mut sums, deadline) = ([[0; 4]; N], Instant::now() + tests::DEADLINE);
+        let (mut sums, deadline) = ([[0; 4]; N], Instant::now() + tests::patience(tests::DEADLINE));
         while !done(&sums) {
             assert!(Instant::now() < deadline, "only {sums:?}");
             let row = self.row();
@@ -764,7 +764,7 @@ fn what_those_that_ended_used_is_exact() {
     let words = words!["write", folder.at("file"), "1000000", "cpu", "100"];
     let mut running = Running::of(actor_at(folder.at("exactbee")), words);
     assert!(running.wait().success());
-    let (mut written, mut cpu, deadline) = (0, 0, Instant::now() + tests::DEADLINE);
+    let (mut written, mut cpu, deadline) = (0, 0, Instant::now() + tests::patience(tests::DEADLINE));
     loop {
         assert!(Instant::now() < deadline, "its end is not told");
         let row = sensor.row();
