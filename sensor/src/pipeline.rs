@@ -119,7 +119,7 @@ impl<'a> Pipeline<'a> {
             output,
             format,
             reader: Reader::new(host.proc()),
-            table: Table::new(host.boot_id.clone()),
+            table: Table::new(host.boot_id.clone(), host.boot()),
             enricher: Enricher::new(host.passwd(), host.boot()),
             verdicts: Verdicts::default(),
             sockets: Sockets::default(),
@@ -258,6 +258,7 @@ impl<'a> Pipeline<'a> {
         self.kernel.drain(batch);
         let (more, busy) = (batch.is_full(), !batch.is_empty() || gone > MANY_GONE);
         self.process(batch)?;
+        self.look_back();
         let due = began.saturating_sub(self.swept) >= SWEEP;
         // While more waits in the rings, what a look shows may be told there already.
         if !more && (due || self.hinted || self.ahead > began) {
@@ -273,6 +274,7 @@ impl<'a> Pipeline<'a> {
         if due {
             self.swept = began;
             self.enricher.refresh(self.host.boot());
+            self.table.refresh_clock(self.enricher.boot);
             self.tell_losses()?;
         }
         self.flush()?;
@@ -297,6 +299,7 @@ impl<'a> Pipeline<'a> {
             }
             self.process(batch)?;
         }
+        self.look_back();
         // Nobody comes forward any more.
         self.settle(u64::MAX)?;
         self.end_traffic()?;

@@ -31,7 +31,7 @@ mod results;
 /// What a machine does first.
 const GUEST: &str = include_str!("vm/guest.sh");
 /// How many times longer than here something may take where every instruction is emulated.
-const PATIENCE: u32 = 6;
+const PATIENCE: u32 = 4;
 
 /// Options of `vm`.
 #[derive(Debug, Default, clap::Args)]
@@ -46,13 +46,20 @@ pub(crate) struct Args {
     all: bool,
     /// Fewer kernels, and the tests that tell most in little time, as `cargo xtask test` does.
     #[arg(long)]
-    pub(crate) fast: bool,
+    fast: bool,
     /// Only this file of tests, this `file::test`, or tests with this in their names.
     #[arg(long, value_name = "NAME")]
     test: Option<String>,
     /// Machines at a time; one for each processor if not given.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
+}
+
+impl Args {
+    /// As every test does.
+    pub(crate) fn fast() -> Self {
+        Self { fast: true, ..Self::default() }
+    }
 }
 
 /// A machine that is to be booted.

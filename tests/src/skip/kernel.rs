@@ -18,7 +18,18 @@ struct Need {
     tests: &'static [&'static str],
 }
 
-const NEEDS: &[Need] = &[];
+const NEEDS: &[Need] = &[
+    Need {
+        hook: "tp_btf/inet_sock_set_state",
+        reason: "typed programs have the cookie of a socket from Linux 5.12 on",
+        tests: &["sockets::*", "socket_storm::*", "exposure::*", "connect_failed::*", "network::*"],
+    },
+    Need {
+        hook: "tp_btf/tcp_destroy_sock",
+        reason: "typed programs have what is kept beside a socket from Linux 5.11 on",
+        tests: &["net_bytes::*"],
+    },
+];
 
 /// Why this kernel can't do what a test needs, if so.
 pub(super) fn lacks(test: &str) -> Option<&'static str> {

@@ -21,7 +21,18 @@ const LEFT_OUT: &[(&str, &str)] = &[
 const UNIT_TESTS: (&str, &[&str]) = ("sensor", &["kernel::", "rtnetlink::"]);
 
 /// What a kernel can do wrong and no other, in little time.
-const FAST: &[Choice] = &[];
+const FAST: &[Choice] = &[
+    ("exec", &[]),
+    ("exit", &[]),
+    ("fork", &[]),
+    ("exe_deleted", &[]),
+    ("exe_memfd", &[]),
+    ("hostile", &[]),
+    ("places", &["no_btf", "not_root", "no_cgroups", "no_tracefs"]),
+    ("sockets", &[]),
+    ("stream", &[]),
+    ("usage", &[]),
+];
 
 /// A file of tests, and which of them; all when there is none.
 pub(super) type Choice = (&'static str, &'static [&'static str]);
