@@ -22,16 +22,22 @@ const UNIT_TESTS: (&str, &[&str]) = ("sensor", &["kernel::", "rtnetlink::"]);
 
 /// What a kernel can do wrong and no other, in little time.
 const FAST: &[Choice] = &[
+    (
+        "exe_deleted",
+        &[
+            "by_its_own_forked_child",
+            "by_lying_paths",
+            "by_one_that_ends_at_once",
+            "started_before_the_sensor",
+        ],
+    ),
+    ("exe_memfd", &["memfd"]),
     ("exec", &[]),
     ("exit", &[]),
-    ("fork", &[]),
-    ("exe_deleted", &[]),
-    ("exe_memfd", &[]),
-    ("hostile", &[]),
-    ("places", &["no_btf", "not_root", "no_cgroups", "no_tracefs"]),
-    ("sockets", &[]),
+    ("hostile", &["names"]),
+    ("places", &["no_btf", "no_cgroups"]),
     ("stream", &[]),
-    ("usage", &[]),
+    ("usage", &["disk"]),
 ];
 
 /// A file of tests, and which of them; all when there is none.
