@@ -37,7 +37,8 @@ const FAST: &[Choice] = &[
     ("hostile", &["names"]),
     ("places", &["no_btf", "no_cgroups"]),
     ("stream", &[]),
-    ("usage", &["disk"]),
+    ("sockets", &["a_connection_from_bind_to_close", "failed_connects_say_why"]),
+    ("usage", &["the_threads_of_a_process", "who_does_nothing_is_not_told"]),
 ];
 
 /// A file of tests, and which of them; all when there is none.
