@@ -184,6 +184,19 @@ impl Running {
         self.flags & Self::UNHASHED != 0 || self.nlink == 0
     }
 
+    /// The same file after it lost its name: moved to another, or removed.
+    #[must_use]
+    pub fn without_name(mut self, moved: bool) -> Self {
+        if moved {
+            // To which isn't known; only that it is another.
+            self.name_hash = !self.name_hash;
+        } else {
+            self.flags |= Self::UNHASHED;
+            self.nlink = self.nlink.saturating_sub(1);
+        }
+        self
+    }
+
     /// Whether it is the same file, by whatever name.
     #[must_use]
     pub fn same_file(&self, other: &Self) -> bool {

@@ -191,6 +191,24 @@ impl<R: Reach> At<R> {
     }
 }
 
+/// Zero, of which the compiler doesn't know that it is: of several zeros in a row it makes a call of `memset`, and
+/// a program that reads by type must not call any function (`docs/decisions/0016-no-calls-in-typed-programs.md`).
+#[inline(always)]
+pub fn zero() -> u64 {
+    black_box(0)
+}
+
+/// Makes a value all zeros, without a call.
+#[inline(always)]
+pub fn clear<T: FromBytes>(value: &mut T) {
+    const { assert!(size_of::<T>() % 8 == 0 && align_of::<T>() == 8) };
+    let (words, zero) = (ptr::from_mut(value).cast::<u64>(), zero());
+    for at in 0..size_of::<T>() / 8 {
+        // SAFETY: a word of the value, aligned as asserted; any bytes are a `T`.
+        unsafe { words.add(at).write(zero) };
+    }
+}
+
 /// The offset of a member of a member.
 #[inline(always)]
 pub fn within(outer: u32, inner: u32) -> u32 {

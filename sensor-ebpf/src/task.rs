@@ -5,7 +5,7 @@ use sensor_common::{
     wire::{Actor, Running, exit::Io},
 };
 
-use crate::read::{At, Probed, Reach, ask, current, within};
+use crate::read::{At, Probed, Reach, ask, clear, current, within};
 
 /// `PIDTYPE_SID` (`include/linux/pid_types.h`).
 const SID: u32 = 3;
@@ -99,7 +99,7 @@ fn node<R: Reach>(cgroup: At<R>) -> At<R> {
 #[inline(always)]
 pub fn actor<R: Reach>(task: Task<R>, actor: &mut Actor) {
     let Some(cred) = task.0.follow_some(ask!(offsets.task_cred)) else {
-        *actor = Actor::default();
+        clear(actor);
         return;
     };
     actor.ids = cred.array(ask!(offsets.cred_uid));
@@ -179,7 +179,7 @@ fn pid_namespace<R: Reach>(task: Task<R>) -> u32 {
 #[inline(always)]
 pub fn running<R: Reach>(file: Option<At<R>>, running: &mut Running) {
     let Some(file) = file else {
-        *running = Running::default();
+        clear(running);
         return;
     };
     let inode = file.follow(ask!(offsets.file_inode));

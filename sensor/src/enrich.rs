@@ -88,7 +88,7 @@ impl Enricher {
     pub fn set(&mut self, process: &Process, record: &mut Record) {
         record.set(Field::ProcessPid, process.key.pid);
         record.set(Field::ProcessEntityId, process.entity.clone());
-        record.set(Field::ProcessStart, self.boot.at(process.key.start));
+        record.set(Field::ProcessStart, process.started);
         set_image(process, record);
         set_terminal(&process.actor, record);
         self.stretches(process).iter().for_each(|stretch| record.share(stretch));
@@ -132,7 +132,7 @@ impl Enricher {
     fn set_parent(&self, parent: &Parent, record: &mut Record) {
         record.set(Field::ProcessParentPid, parent.key.pid);
         record.set(Field::ProcessParentEntityId, parent.entity.clone());
-        record.set(Field::ProcessParentStart, self.boot.at(parent.key.start));
+        record.set(Field::ProcessParentStart, parent.started);
         if let Some(executable) = &parent.image.executable {
             record.set(Field::ProcessParentName, basename(executable));
             record.set(Field::ProcessParentExecutable, executable.clone());
@@ -435,7 +435,7 @@ mod tests {
     }
 
     fn records(enricher: &mut Enricher) -> (Record, Record) {
-        let mut table = Table::new("boot".to_owned());
+        let mut table = Table::new("boot".to_owned(), Boot(0));
         let key = |pid| Key { pid, start: 1 };
         let actor = Actor { tty_major: 136, login_uid: 0, login_session: 1, ..Actor::default() };
         table.found(key(1), actor, Image { executable: Some(Text::from("/bin/a")), ..Image::default() });
@@ -457,7 +457,7 @@ mod tests {
         for field in [Field::ProcessParentExecutable, Field::ContainerId, Field::SensorLoginSession] {
             assert!(once.has(field), "{field:?}");
         }
-        let mut table = Table::new("boot".to_owned());
+        let mut table = Table::new("boot".to_owned(), Boot(0));
         let process = table.found(Key::default(), Actor::default(), Image::default());
         for pid in 1..100 {
             process.actor.parent = pid;

@@ -71,6 +71,10 @@ pub enum KernelError {
         "reading the kernel's type information, {path}: it is damaged, or of a format that this version doesn't know"
     )]
     BadBtf { path: &'static str, source: btf::BtfError },
+    #[error(
+        "this kernel is locked down for confidentiality (/sys/kernel/security/lockdown): it lets no program read its memory, so there is nothing to see; boot it with lockdown=integrity, which forbids what changes the kernel and lets the sensor work, or without lockdown"
+    )]
+    LockedDown,
     #[error("this kernel has no {members}: report its version and this line")]
     Unknown { members: String },
     #[error(

@@ -123,7 +123,7 @@ impl<'a> Pipeline<'a> {
             output,
             format,
             reader: Reader::new(host.proc()),
-            table: Table::new(host.boot_id.clone()),
+            table: Table::new(host.boot_id.clone(), host.boot()),
             enricher: Enricher::new(host.passwd(), host.boot()),
             verdicts: Verdicts::default(),
             sockets: Sockets::default(),
@@ -264,6 +264,7 @@ impl<'a> Pipeline<'a> {
         self.kernel.drain(batch);
         let (more, busy) = (batch.is_full(), !batch.is_empty() || gone > MANY_GONE);
         self.process(batch)?;
+        self.look_back();
         if !more {
             self.tell_gone()?;
         }
@@ -282,6 +283,7 @@ impl<'a> Pipeline<'a> {
         if due {
             self.swept = began;
             self.enricher.refresh(self.host.boot());
+            self.table.refresh_clock(self.enricher.boot);
             self.tell_losses()?;
         }
         self.flush()?;
@@ -308,6 +310,7 @@ impl<'a> Pipeline<'a> {
             }
             self.process(batch)?;
         }
+        self.look_back();
         self.tell_gone()?;
         // Nobody comes forward any more.
         self.settle(u64::MAX)?;

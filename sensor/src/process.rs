@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     event::{Actor, Key, Running, exec::Exec},
-    record::Text,
+    record::{Boot, Text, Time},
 };
 
 /// What a process runs, and how it was started.
@@ -44,6 +44,8 @@ pub struct Process {
     pub key: Key,
     /// Its entity id.
     pub entity: Text,
+    /// When it was born by the host's clock, as that was when the process became known: the same in all that is told of it.
+    pub started: Time,
     /// Who it is, as last told.
     pub actor: Actor,
     /// What it runs.
@@ -73,13 +75,16 @@ pub struct Parent {
     pub key: Key,
     /// Its entity id.
     pub entity: Text,
+    /// When it was born, as told of itself.
+    pub started: Time,
     /// What it ran.
     pub image: Arc<Image>,
 }
 
 impl Process {
     fn as_parent(&self) -> Parent {
-        Parent { key: self.key, entity: self.entity.clone(), image: Arc::clone(&self.image) }
+        let (entity, image) = (self.entity.clone(), Arc::clone(&self.image));
+        Parent { key: self.key, entity, started: self.started, image }
     }
 }
 
@@ -95,6 +100,7 @@ pub struct Before {
 /// All processes.
 pub struct Table {
     boot_id: String,
+    boot: Boot,
     live: HashMap<u32, Process>,
     /// The last that ended, for what is told of them a moment later.
     recent: VecDeque<Process>,
@@ -114,8 +120,13 @@ const MISSING_MOST: u8 = 2;
 impl Table {
     /// An empty one, for this boot.
     #[must_use]
-    pub fn new(boot_id: String) -> Self {
-        Self { boot_id, live: HashMap::new(), recent: VecDeque::new(), most: MOST, forgotten: 0 }
+    pub fn new(boot_id: String, boot: Boot) -> Self {
+        Self { boot_id, boot, live: HashMap::new(), recent: VecDeque::new(), most: MOST, forgotten: 0 }
+    }
+
+    /// The host's clock was looked at again: for what becomes known from now on.
+    pub fn refresh_clock(&mut self, boot: Boot) {
+        self.boot = boot;
     }
 
     /// The id of a process over the boot: the same in every run of the sensor and in every verb.
@@ -261,6 +272,7 @@ impl Table {
         Process {
             key,
             entity: self.entity(key),
+            started: self.boot.at(key.start),
             actor,
             image: Arc::default(),
             now: Running::default(),
@@ -350,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_child_keeps_its_parent_after_the_parent_is_gone() {
-        let mut table = Table::new("boot".to_owned());
+        let mut table = Table::new("boot".to_owned(), Boot(0));
         table.found(key(1), Actor::default(), image("/bin/parent"));
         table.born(key(2), child_of(1), key(1));
         table.ended(key(1), 9);
@@ -361,8 +373,20 @@ mod tests {
     }
 
     #[test]
+    fn a_start_is_the_same_whatever_becomes_of_the_clock() {
+        let mut table = Table::new("boot".to_owned(), Boot(5));
+        table.found(key(1), Actor::default(), Image::default());
+        table.refresh_clock(Boot(7));
+        table.born(key(2), child_of(1), key(1));
+        let (parent, child) = (table.get(key(1)).unwrap(), table.get(key(2)).unwrap());
+        assert_eq!(parent.started, Boot(5).at(key(1).start));
+        assert_eq!(child.parent.as_ref().unwrap().started, parent.started);
+        assert_eq!(child.started, Boot(7).at(key(2).start));
+    }
+
+    #[test]
     fn a_reused_pid_is_another_process() {
-        let mut table = Table::new("boot".to_owned());
+        let mut table = Table::new("boot".to_owned(), Boot(0));
         table.found(key(2), Actor::default(), image("/bin/a"));
         let later = Key { pid: 2, start: 999_000_000 };
         assert!(table.get(later).is_none() && table.remove(later).is_none());
@@ -390,7 +414,7 @@ mod tests {
 
     #[test]
     fn what_ended_unseen_is_forgotten() {
-        let mut table = Table::new("boot".to_owned());
+        let mut table = Table::new("boot".to_owned(), Boot(0));
         table.found(key(1), Actor::default(), Image::default());
         table.found(key(2), Actor::default(), Image::default());
         let shown = HashMap::from([(1, key(1).start)]);
@@ -403,7 +427,7 @@ mod tests {
 
     #[test]
     fn it_never_grows_beyond_its_bound() {
-        let mut table = Table { most: 3, ..Table::new("boot".to_owned()) };
+        let mut table = Table { most: 3, ..Table::new("boot".to_owned(), Boot(0)) };
         for pid in 1..10 {
             table.found(key(pid), Actor::default(), Image::default());
         }

@@ -45,6 +45,8 @@ const WAIT_LONG: u64 = 200_000_000;
 pub struct Verdicts {
     doers: Doers,
     open: Vec<Open>,
+    /// Processes that ended, of which it wasn't shown what became of their image, and when.
+    ended: Vec<(Process, u64)>,
 }
 
 /// What is asked of the host while verdicts are made.
@@ -132,6 +134,39 @@ impl Verdicts {
         let runners = mark(table, &process.now, now);
         let taken = change == Change::Removed && taken(&process, table);
         self.open.push(Open { loss: Loss { change, process, now: *now, time }, runners, taken });
+    }
+
+    /// A process ended, and the kernel didn't show its image any more.
+    pub fn ended(&mut self, process: &Process, time: u64) {
+        if process.now.inode != 0 && !process.now.nameless() {
+            self.ended.push((process.clone(), time));
+        }
+    }
+
+    /// Whether some ended so since it was last looked what became of their images.
+    #[must_use]
+    pub fn ended_unseen(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
+    /// Notes what those who ended had taken from themselves, by the names that went until now.
+    pub fn look_back(&mut self, table: &mut Table) {
+        for (process, time) in std::mem::take(&mut self.ended) {
+            let known = |open: &Open| open.runners.iter().any(|runner| runner.key == process.key);
+            if self.open.iter().any(known) {
+                continue;
+            }
+            let Some(change) = self.doers.took_own(&process) else { continue };
+            let now = process.now.without_name(change == Change::Moved);
+            let mut runners = mark(table, &process.now, &now);
+            if !runners.iter().any(|runner| runner.key == process.key) {
+                let mut runner = process.clone();
+                runner.now = now;
+                runners.push(runner);
+                runners.sort_by_key(|runner| runner.key);
+            }
+            self.open.push(Open { loss: Loss { change, process, now, time }, runners, taken: false });
+        }
     }
 
     /// A process executes something else: one that was only on its way there is no runner.
@@ -277,7 +312,7 @@ mod tests {
     }
 
     fn table(paths: &[(u32, &'static str)]) -> Table {
-        let mut table = Table::new("boot".to_owned());
+        let mut table = Table::new("boot".to_owned(), crate::record::Boot(0));
         for (pid, path) in paths {
             let image = Image { executable: Some(Text::from(*path)), running: NAMED, ..Image::default() };
             table.found(key(*pid), Actor::default(), image);
@@ -350,6 +385,52 @@ mod tests {
         let mut table = self::table(&[(1, "/x")]);
         verdicts.hint(hint(&table, 1, Call::Unlink, "x"));
         assert!(look(&mut verdicts, &mut table, key(1), &UNLINKED, 6 + FRESH, false).unwrap().hint.is_none());
+    }
+
+    /// A name that went: of which file, from which name to which, in the directory of `NAMED`.
+    fn went(pid: u32, inode: u32, old: &str, new: Option<&str>) -> Touch {
+        let place = |name: &str| crate::event::touch::Place {
+            directory: Handle::new([4]),
+            name: Named::of(name.as_bytes()).name,
+            temporary: false,
+        };
+        Touch { device: Some(0), old: Some(place(old)), new: new.map(place), ..touch(pid, inode) }
+    }
+
+    #[test]
+    fn one_that_took_its_own_name_and_ended_is_told_without_a_look() {
+        let cases = [
+            (went(1, 9, "x", None), Some(Method::Unlink)),
+            (went(1, 9, "x", Some("y")), Some(Method::Rename)),
+            (went(1, 8, "y", Some("x")), Some(Method::Replace)),
+            // The very file took this name before it was executed; another link of it; another file; another process.
+            (went(1, 9, "y", Some("x")), None),
+            (went(1, 9, "y", None), None),
+            (went(1, 8, "x", None), None),
+            (went(2, 9, "x", None), None),
+        ];
+        for (touch, method) in cases {
+            let mut table = table(&[(1, "/d/x"), (2, "/d/z")]);
+            let mut verdicts = Verdicts::default();
+            verdicts.gone(6, touch);
+            verdicts.ended(table.get(key(1)).unwrap(), 5);
+            table.ended(key(1));
+            assert!(verdicts.ended_unseen());
+            verdicts.look_back(&mut table);
+            let answers = Answers {
+                taken: &|_, _| false,
+                tells: &|_| true,
+                thread_of: &|_| None,
+                thread_group: &|_| None,
+            };
+            let found = verdicts.settle(&mut table, 5 + WAIT_LONG, &answers);
+            let told: Vec<_> = found.iter().map(|found| (found.lost.method, found.runners[0].key)).collect();
+            assert_eq!(
+                told,
+                method.map(|method| (method, key(1))).into_iter().collect::<Vec<_>>(),
+                "{touch:?}"
+            );
+        }
     }
 
     #[test]

@@ -10,7 +10,6 @@ use std::{
     collections::HashMap,
     io::{BufRead, BufReader},
     net::{IpAddr, Ipv4Addr, UdpSocket},
-    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
@@ -23,6 +22,7 @@ use sensor::{
     kernel::{Kernel, Options, State},
     net::Amount,
 };
+use tests::{patience, program::mover, skip::skip};
 
 /// Ends a test that hangs; measures nothing.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -46,9 +46,7 @@ struct Accounts {
 
 impl Accounts {
     fn open() -> Option<Self> {
-        if !nix::unistd::geteuid().is_root() {
-            assert!(std::env::var_os("SENSOR_NO_SKIP").is_none(), "skipped: not root");
-            eprintln!("skipped: not root");
+        if skip() {
             return None;
         }
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,7 +86,7 @@ impl Accounts {
 
     /// Reads until these sockets have ended.
     fn until_ended(&mut self, cookies: &[u64]) {
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + patience(DEADLINE);
         loop {
             self.read();
             let ended = |cookie| self.sockets.get(cookie).is_some_and(|(row, _)| row.ended);
@@ -117,14 +115,6 @@ struct Moved {
     receiver: Option<u64>,
     /// Received and sent by the interface: bytes, packets.
     interface: [u64; 4],
-}
-
-fn mover() -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/programs/mover.c");
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mover");
-    let status = Command::new("cc").args(["-O2", "-o"]).arg(&program).arg(source).status().unwrap();
-    assert!(status.success());
-    program
 }
 
 fn moved(how: &str, count: u64) -> Moved {
@@ -303,9 +293,10 @@ fn a_hundred_thousand_sockets_are_read_in_little_time() {
     eprintln!("{SOCKETS} sockets: {took:?} of CPU when all are new, {:?} when none is", cpu() - before);
     assert!(!idle.sockets.iter().any(|row| row.netns == netns));
     // Without optimisation the reader's own part is several times as slow.
-    assert!(took < Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 }), "{took:?}");
+    let most = Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 });
+    assert!(took < patience(most), "{took:?}");
     drop(child.stdin.take());
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = Instant::now() + patience(DEADLINE);
     let mut ended = 0;
     while ended < SOCKETS {
         let reading = accounts.kernel.traffic().unwrap();

@@ -2,7 +2,7 @@
 
 use crate::event::as_text;
 use crate::sensor::{End, Seen};
-use crate::{DEADLINE, Event};
+use crate::{DEADLINE, Event, patience};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -83,7 +83,7 @@ impl<'a> Find<'a> {
 
     /// The first, if it comes before the deadline.
     pub fn look(&self, deadline: Duration) -> Option<Event> {
-        let found = self.seen.wait(Instant::now() + deadline, |event| self.fits(event))?;
+        let found = self.seen.wait(Instant::now() + patience(deadline), |event| self.fits(event))?;
         found.whole();
         Some(found)
     }

@@ -23,10 +23,20 @@ pub use place::Folder;
 pub use program::Running;
 pub use sensor::{End, Sensor};
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// How long a state may take before a test fails: generous, since two cores run several tests at once.
 pub const DEADLINE: Duration = Duration::from_secs(15);
+
+/// A deadline as this machine needs it: where everything is emulated, `SENSOR_TESTS_PATIENCE` says how many times longer
+/// everything takes. The one place that looks at it; what is checked stays the same.
+#[must_use]
+pub fn patience(deadline: Duration) -> Duration {
+    static FACTOR: OnceLock<u32> = OnceLock::new();
+    let said = || std::env::var("SENSOR_TESTS_PATIENCE").ok();
+    deadline * *FACTOR.get_or_init(|| said().map_or(1, |factor| factor.parse().expect("a whole number")))
+}
 
 /// Words of a command line, from anything that is a name: `words!["unlink", &path, "wait"]`.
 #[macro_export]

@@ -149,7 +149,7 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         // The kernel takes a moment to let go of a process that has ended.
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + crate::patience(DEADLINE);
         while fs::remove_dir(&self.0).is_err() && Instant::now() < deadline {
             std::thread::yield_now();
         }

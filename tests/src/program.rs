@@ -1,6 +1,6 @@
 //! The test programs: compiled once from `programs/*.c` and `evasion/*.c`, copied to where a test wants them, run step by step.
 
-use crate::DEADLINE;
+use crate::{DEADLINE, patience};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -13,61 +13,105 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+/// A program: its name, the compiler's options, and libraries.
+type Source<'a> = (&'a str, &'static [&'static str], &'static [&'static str]);
+
+const STATIC: &[&str] = &["-O1", "-static", "-s"];
+const FLAGS_32: &[&str] =
+    &["-m32", "-O1", "-static", "-nostdlib", "-fno-pie", "-no-pie", "-fno-stack-protector", "-s"];
+
+const ACTOR: Source<'static> = ("actor", STATIC, &["-lutil"]);
+const THREADS: Source<'static> = ("threads", STATIC, &["-lpthread"]);
+const NET: Source<'static> = ("net", STATIC, &["-lpthread"]);
+const MOVER: Source<'static> = ("mover", STATIC, &[]);
+const STORM: Source<'static> = ("storm", STATIC, &[]);
+const TINY: Source<'static> = ("tiny", &["-O1", "-static", "-nostdlib", "-s"], &[]);
+const TINY32: Source<'static> = ("tiny32", FLAGS_32, &[]);
+
+/// All but the 32-bit one, which not every compiler can make.
+const ALL: [Source<'static>; 6] = [ACTOR, THREADS, NET, MOVER, STORM, TINY];
+
 /// `actor`: does what its words say, step by step.
 #[must_use]
 pub fn actor() -> PathBuf {
-    program("actor", &["-O1", "-static", "-s"], &["-lutil"])
+    program(&ACTOR)
 }
 
 /// `threads`: what threads do to their process.
 #[must_use]
 pub fn threads() -> PathBuf {
-    program("threads", &["-O1", "-static", "-s"], &["-lpthread"])
+    program(&THREADS)
 }
 
 /// `net`: what a program can do with sockets.
 #[must_use]
 pub fn net() -> PathBuf {
-    program("net", &["-O1", "-static", "-s"], &["-lpthread"])
+    program(&NET)
 }
 
 /// `mover`: moves a known number of bytes in a network namespace of its own.
 #[must_use]
 pub fn mover() -> PathBuf {
-    program("mover", &["-O1", "-static", "-s"], &[])
+    program(&MOVER)
 }
 
 /// `storm`: many short processes.
 #[must_use]
 pub fn storm() -> PathBuf {
-    program("storm", &["-O1", "-static", "-s"], &[])
+    program(&STORM)
 }
 
 /// `tiny`: exits at once.
 #[must_use]
 pub fn tiny() -> PathBuf {
-    program("tiny", &["-O1", "-static", "-nostdlib", "-s"], &[])
+    program(&TINY)
 }
 
 /// `tiny32`: a true 32-bit program, where the compiler can make one.
 #[must_use]
 pub fn tiny32() -> Option<PathBuf> {
-    let flags = ["-m32", "-O1", "-static", "-nostdlib", "-fno-pie", "-no-pie", "-fno-stack-protector", "-s"];
-    compiled("tiny32", &flags, &[]).ok()
+    found(&TINY32).ok()
 }
 
 /// The program of one trick: `evasion/NAME.c`.
 #[must_use]
 pub fn trick(name: &str) -> PathBuf {
-    program(name, &["-O1", "-static", "-s"], &["-lpthread"])
+    program(&source_of(name))
 }
 
-fn program(name: &str, flags: &[&str], libraries: &[&str]) -> PathBuf {
-    compiled(name, flags, libraries).unwrap_or_else(|why| panic!("{why}"))
+const fn source_of(trick: &str) -> Source<'_> {
+    (trick, STATIC, &["-lpthread"])
+}
+
+/// Compiles all of them into a folder, for machines that have no compiler and find them by `SENSOR_PROGRAMS`.
+pub fn compile_all(folder: &Path) {
+    let tricks =
+        fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("evasion")).expect("list the tricks");
+    let tricks = tricks.map(|entry| entry.expect("list the tricks").path());
+    let tricks = tricks.filter(|path| path.extension().is_some_and(|end| end == "c"));
+    let tricks: Vec<_> = tricks.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
+    let tricks = tricks.iter().map(|name| source_of(name));
+    for source in ALL.into_iter().chain([TINY32]).chain(tricks) {
+        match compiled(&source) {
+            Ok(path) => drop(fs::copy(path, folder.join(source.0)).expect("copy a program")),
+            Err(why) => assert!(source.0 == TINY32.0, "{why}"),
+        }
+    }
+}
+
+fn program(source: &Source<'_>) -> PathBuf {
+    found(source).unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// In the folder of programs that were compiled before, or compiled here.
+fn found(source: &Source<'_>) -> Result<PathBuf, String> {
+    let Some(folder) = std::env::var_os("SENSOR_PROGRAMS") else { return compiled(source) };
+    let path = Path::new(&folder).join(source.0);
+    path.canonicalize().map_err(|why| format!("{}: {why}", path.display()))
 }
 
 /// Compiles a program unless this very source was compiled before; they lie beside the test's own executable.
-fn compiled(name: &str, flags: &[&str], libraries: &[&str]) -> Result<PathBuf, String> {
+fn compiled(&(name, flags, libraries): &Source<'_>) -> Result<PathBuf, String> {
     static DONE: OnceLock<Mutex<HashMap<String, PathBuf>>> = OnceLock::new();
     let mut done = DONE.get_or_init(Mutex::default).lock().unwrap();
     if let Some(path) = done.get(name) {
@@ -212,7 +256,7 @@ impl Running {
     /// The next line it writes.
     pub fn line(&self) -> String {
         self.lines
-            .recv_timeout(DEADLINE)
+            .recv_timeout(patience(DEADLINE))
             .unwrap_or_else(|why| panic!("no line from pid {}: {why}", self.child.id()))
     }
 
@@ -231,7 +275,7 @@ impl Running {
     /// What it wrote and nobody read yet; call it when it has ended.
     pub fn rest(&mut self) -> String {
         let mut text = String::new();
-        while let Ok(line) = self.lines.recv_timeout(DEADLINE) {
+        while let Ok(line) = self.lines.recv_timeout(patience(DEADLINE)) {
             let _ = writeln!(text, "{line}");
         }
         text
@@ -288,7 +332,7 @@ impl Drop for Running {
 
 /// Waits for the end of a child.
 pub fn wait(child: &mut Child, deadline: Duration) -> Option<ExitStatus> {
-    let end = Instant::now() + deadline;
+    let end = Instant::now() + patience(deadline);
     loop {
         if let Some(status) = child.try_wait().expect("wait for a child") {
             return Some(status);

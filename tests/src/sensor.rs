@@ -3,7 +3,7 @@
 use crate::find::Source;
 use crate::lock::{self, Lock};
 use crate::program::{self, Running, actor};
-use crate::{DEADLINE, Event, Folder};
+use crate::{DEADLINE, Event, Folder, patience};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, HashSet};
@@ -142,7 +142,7 @@ impl Start {
     #[must_use]
     pub fn live(self) -> Sensor {
         let sensor = self.now();
-        let ready = sensor.seen.until(Instant::now() + 2 * DEADLINE, |state| {
+        let ready = sensor.seen.until(Instant::now() + patience(2 * DEADLINE), |state| {
             let said = state.stderr.iter().any(|line| line == "sensor: ready");
             (said && state.counts.contains_key("coverage")).then_some(())
         });
@@ -322,7 +322,7 @@ impl Sensor {
             let count = state.counts.get(action).copied().unwrap_or_default();
             (count >= at_least).then_some(count)
         };
-        self.seen.until(Instant::now() + deadline, enough);
+        self.seen.until(Instant::now() + patience(deadline), enough);
         self.seen.counts().get(action).copied().unwrap_or_default()
     }
 
@@ -342,7 +342,7 @@ impl Sensor {
                 rows.filter(|row| row["action"] == "exit").filter_map(|row| row["count"].as_u64()).sum();
             (state.counts.get("exit").copied().unwrap_or_default() + lost >= exits).then_some(())
         };
-        let settled = self.seen.until(Instant::now() + 4 * DEADLINE, enough);
+        let settled = self.seen.until(Instant::now() + patience(4 * DEADLINE), enough);
         assert!(settled.is_some(), "{exits} processes ended, yet: {:?}", self.seen.counts());
     }
 
@@ -366,7 +366,7 @@ impl Sensor {
         let status = program::wait(&mut self.child, 2 * DEADLINE);
         let status = status.unwrap_or_else(|| panic!("the sensor doesn't end: {:#?}", self.seen.stderr()));
         assert!(
-            self.seen.until(Instant::now() + DEADLINE, |state| state.ended.then_some(())).is_some(),
+            self.seen.until(Instant::now() + patience(DEADLINE), |state| state.ended.then_some(())).is_some(),
             "somebody holds the sensor's output open"
         );
         let state = self.seen.state.lock().unwrap();

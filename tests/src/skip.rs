@@ -1,4 +1,7 @@
-//! What a test needs and may not find. It says why it skips; where `SENSOR_NO_SKIP` is set (CI), a skip is a failure.
+//! What a test needs and may not find. It says why it skips; where `SENSOR_NO_SKIP` is set (CI), a skip is a failure, but
+//! for what the kernel itself hasn't got: that stands in one table.
+
+mod kernel;
 
 use std::path::Path;
 
@@ -11,17 +14,33 @@ pub fn skip() -> bool {
     if !Path::new("/sys/kernel/btf/vmlinux").exists() {
         return because("the kernel has no BTF (/sys/kernel/btf/vmlinux)");
     }
-    false
+    kernel::lacks(&test()).is_some_and(not_here)
+}
+
+/// Says that the calling test is about another kernel than this one.
+#[must_use]
+pub fn not_here(reason: &str) -> bool {
+    eprintln!("not here {}: {reason}", test());
+    true
 }
 
 /// Skips for another reason than [`skip`] knows.
 #[must_use]
 pub fn because(why: &str) -> bool {
-    let test = std::thread::current().name().unwrap_or("?").to_owned();
+    let test = test();
     assert!(
         std::env::var_os("SENSOR_NO_SKIP").is_none(),
         "SENSOR_NO_SKIP is set, yet {test} would be skipped: {why}"
     );
     eprintln!("skipped {test}: {why}");
     true
+}
+
+/// The calling test: the name of its file, and its own.
+fn test() -> String {
+    let program = std::env::current_exe().unwrap_or_default();
+    let stem = program.file_stem().unwrap_or_default().to_string_lossy();
+    // Cargo adds a hash.
+    let file = stem.rsplit_once('-').map_or(&*stem, |(file, _)| file);
+    format!("{file}::{}", std::thread::current().name().unwrap_or("?"))
 }

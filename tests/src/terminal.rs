@@ -1,6 +1,6 @@
 //! A real pseudo-terminal with a program on it, and what a screen would show of what it writes.
 
-use crate::{DEADLINE, program};
+use crate::{DEADLINE, patience, program};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
@@ -71,7 +71,7 @@ impl Terminal {
 
     /// Waits until the screen's lines, from the top down, are as wanted; returns them.
     pub fn until(&self, what: &str, wanted: impl Fn(&[String]) -> bool) -> Vec<String> {
-        let end = Instant::now() + DEADLINE;
+        let end = Instant::now() + patience(DEADLINE);
         let mut state = self.shown.0.lock().unwrap();
         loop {
             let lines = lines(&state.parser);

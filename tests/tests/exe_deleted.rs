@@ -483,6 +483,62 @@ fn lost_before_the_sensor_started() {
 }
 
 #[test]
+fn by_one_that_ends_at_once() {
+    if skip() {
+        return;
+    }
+    let (sensor, folder) = (Sensor::shared(), Folder::new());
+    // Kernels before 6.16 show no image any more when a process ends, and no look at what runs is soon enough.
+    for number in 0..8 {
+        for (way, method) in [("unlink", "unlink"), ("rename", "rename"), ("over", "replace")] {
+            let victim = actor_at(folder.at(format!("victim-{way}-{number}")));
+            let other = folder.at(format!("other-{way}-{number}"));
+            let steps = match way {
+                "unlink" => words!["unlink", &victim],
+                "rename" => words!["rename", &victim, &other],
+                _ => {
+                    fs::write(&other, "").unwrap();
+                    words!["rename", &other, &victim]
+                }
+            };
+            let mut running = Running::of(&victim, steps);
+            assert!(running.end().success());
+            let alert = sensor.find("exe_deleted").pid(running.pid()).wait();
+            assert_eq!(alert.str("file.path"), victim.to_string_lossy());
+            assert_eq!(alert.str("sensor.method"), method, "{alert:#}");
+            assert!(alert.truth("sensor.self"), "{alert:#}");
+            assert_eq!(runners(&alert), [(running.pid().to_string(), victim.to_string_lossy().into_owned())]);
+        }
+    }
+}
+
+#[test]
+fn what_went_after_the_end_or_before_the_beginning_is_no_loss() {
+    if skip() {
+        return;
+    }
+    let (sensor, folder) = (Sensor::shared(), Folder::new());
+    // As builds do: a program is made, moved to its place, run, and removed, in no time.
+    for number in 0..20 {
+        let (draft, program) = (folder.at("draft"), folder.at("program"));
+        copy(&actor(), &draft);
+        fs::rename(&draft, &program).unwrap();
+        program::done(&program, words!["ignore", number.to_string()]);
+        fs::remove_file(&program).unwrap();
+    }
+    // A process that moves a program to its place, and becomes it.
+    let (draft, program) = (actor_at(folder.at("draft")), folder.at("became"));
+    program::done(&actor(), join([words!["rename", &draft, &program], nest("exec", words![&program])]));
+    sensor.fence();
+    let about = folder.path().to_string_lossy().into_owned();
+    let alert = sensor.watch(Duration::from_millis(1500), |event| {
+        event.action() == "exe_deleted"
+            && event.text("file.path").is_some_and(|path| path.starts_with(&about))
+    });
+    assert!(alert.is_none(), "{:#}", alert.unwrap());
+}
+
+#[test]
 fn by_another_thread() {
     if skip() {
         return;

@@ -10,7 +10,7 @@ use tests::lock::{self, Lock};
 use tests::place::cgroups;
 use tests::program::{mover, nest, net};
 use tests::skip::{because, skip};
-use tests::{DEADLINE, Event, Running, Sensor, program, words};
+use tests::{DEADLINE, Event, Running, Sensor, patience, program, words};
 
 /// In the order of what the interface counts.
 const FIELDS: [&str; 4] = [
@@ -171,7 +171,7 @@ fn a_close_tells_what_each_end_sent() {
         let both = || closes.all().len() == 2;
         let began = std::time::Instant::now();
         while !both() {
-            assert!(began.elapsed() < DEADLINE, "{:#?}", closes.all());
+            assert!(began.elapsed() < patience(DEADLINE), "{:#?}", closes.all());
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
         for close in closes.all() {
@@ -210,7 +210,7 @@ fn a_connection_that_was_handed_on_is_the_childs() {
     let looked = sensor.find("usage").with("sensor.usage.scope", "user").all().len() + 3;
     let began = std::time::Instant::now();
     while sensor.find("usage").with("sensor.usage.scope", "user").all().len() < looked {
-        assert!(began.elapsed() < DEADLINE, "no look");
+        assert!(began.elapsed() < patience(DEADLINE), "no look");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     running.go();

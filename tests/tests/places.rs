@@ -14,7 +14,7 @@ use tests::find::Source;
 use tests::place::{Cgroup, mount_tmpfs, private_mounts, unmount};
 use tests::program::{self, actor, actor_at, done};
 use tests::sensor::{binary, command};
-use tests::skip::{because, skip};
+use tests::skip::{because, not_here, skip};
 use tests::{Event, Folder, Running, Sensor, words};
 
 /// Runs it to its end, which must come by itself.
@@ -197,6 +197,21 @@ fn no_btf() {
         assert!(said(&output).contains("BTF"), "{}", said(&output));
         assert!(output.stdout.is_empty());
     });
+}
+
+#[test]
+fn lockdown_is_named() {
+    let locked = fs::read_to_string("/sys/kernel/security/lockdown");
+    let locked = locked.is_ok_and(|text| text.contains("[confidentiality]"));
+    if skip() || !locked && not_here("this kernel isn't locked down for confidentiality") {
+        return;
+    }
+    let output = run(command().arg("run"));
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    for word in ["lockdown", "confidentiality", "boot it with"] {
+        assert!(said(&output).contains(word), "{word}: {}", said(&output));
+    }
+    assert!(output.stdout.is_empty());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use tests::find::Source;
 use tests::program::{self, join, net};
 use tests::skip::skip;
-use tests::{DEADLINE, Event, Running, Sensor, lock, words};
+use tests::{DEADLINE, Event, Running, Sensor, lock, patience, words};
 
 /// A server with its port, and a client that connects so often, each time closes at once, and then pauses so long.
 struct Pair {
@@ -60,7 +60,7 @@ fn no_connection_is_lost() {
         let [client_ends, server_ends] = &ends;
         // An end comes in an interrupt, when the other end has said that it knows.
         for find in [&made, &taken, server_ends, client_ends] {
-            let until = Instant::now() + DEADLINE;
+            let until = Instant::now() + patience(DEADLINE);
             while find.all().len() < EACH && Instant::now() < until {
                 let _: Option<Event> = sensor.watch(Duration::from_millis(200), |_| false);
             }
@@ -117,7 +117,7 @@ fn of_a_storm_every_connection_is_told_or_counted() {
     let sensor = Sensor::start(vec![]);
     let _: Vec<Pair> = storm(2, EACH as usize, Duration::ZERO);
     // The last end comes when the other side has said that it knows.
-    let until = Instant::now() + DEADLINE;
+    let until = Instant::now() + patience(DEADLINE);
     let told = || sensor.seen().counts().get("socket_close").copied().unwrap_or(0);
     while told() < 4 * EACH + 2 && Instant::now() < until {
         let _: Option<Event> = sensor.watch(Duration::from_millis(200), |_| false);

@@ -504,7 +504,7 @@ impl Reports {
         are: [&dyn Fn(&Value) -> bool; N],
         done: impl Fn(&[Moved; N]) -> bool,
     ) -> [Moved; N] {
-        let (mut sums, deadline) = ([[0; 4]; N], Instant::now() + tests::DEADLINE);
+        let (mut sums, deadline) = ([[0; 4]; N], Instant::now() + tests::patience(tests::DEADLINE));
         while !done(&sums) {
             assert!(Instant::now() < deadline, "only {sums:?}");
             let row = self.row();
@@ -694,7 +694,7 @@ fn what_those_that_ended_used_is_exact() {
     let words = words!["write", folder.at("file"), "1000000", "cpu", "100"];
     let mut running = Running::of(actor_at(folder.at("exactbee")), words);
     assert!(running.wait().success());
-    let (mut written, mut cpu, deadline) = (0, 0, Instant::now() + tests::DEADLINE);
+    let (mut written, mut cpu, deadline) = (0, 0, Instant::now() + tests::patience(tests::DEADLINE));
     loop {
         assert!(Instant::now() < deadline, "its end is not told");
         let row = sensor.row();

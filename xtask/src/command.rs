@@ -21,10 +21,15 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// Runs a program and returns what it printed on standard output.
 pub(crate) fn read(command: &mut Command) -> Result<String> {
+    bytes(command).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The same for what is no text.
+pub(crate) fn bytes(command: &mut Command) -> Result<Vec<u8>> {
     command.stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output().map_err(start_error(command))?;
     if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        return Ok(output.stdout);
     }
     Err(Error::Failed { command: shown(command), status: output.status })
 }

@@ -27,6 +27,7 @@ mod setup;
 mod test;
 mod tidy;
 mod tool;
+mod vm;
 mod workspace;
 
 /// What is done often with this repository.
@@ -49,6 +50,8 @@ enum Verb {
     Run(run::Args),
     /// Build the sensor and run all tests.
     Test(test::Args),
+    /// Boot other kernels in virtual machines and run the tests there.
+    Vm(vm::Args),
     /// Lint all crates.
     Clippy,
     /// Format all crates.
@@ -76,11 +79,12 @@ fn main() -> ExitCode {
 fn act(verb: &Verb) -> Result<()> {
     let workspace = Workspace::find()?;
     match verb {
-        Verb::Setup => setup::ensure(&workspace, &[setup::Purpose::Build]).map(|_| ()),
+        Verb::Setup => setup::all(&workspace),
         Verb::BuildEbpf(args) => build_ebpf::run(&workspace, args),
         Verb::Build => build_sensor::run(&workspace, &[]),
         Verb::Run(args) => run::run(&workspace, args),
         Verb::Test(args) => test::run(&workspace, args),
+        Verb::Vm(args) => vm::run(&workspace, args),
         Verb::Clippy => clippy::run(&workspace),
         Verb::Fmt(args) => fmt::run(&workspace, args),
         Verb::Deny => deny::run(&workspace),

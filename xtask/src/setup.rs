@@ -23,6 +23,8 @@ pub(crate) enum Purpose {
     Lint,
     /// Run the tests.
     Test,
+    /// Run them in virtual machines.
+    Machines,
 }
 
 impl Purpose {
@@ -31,6 +33,7 @@ impl Purpose {
             Self::Build => "building the kernel programs",
             Self::Lint => "checking the kernel programs",
             Self::Test => "testing",
+            Self::Machines => "testing in virtual machines",
         }
     }
 }
@@ -62,6 +65,11 @@ pub(crate) enum Route {
 enum Found {
     Ready(Toolchain),
     Missing(Vec<Missing>),
+}
+
+/// Brings what every task needs.
+pub(crate) fn all(workspace: &Workspace) -> Result<()> {
+    ensure(workspace, &[Purpose::Build, Purpose::Lint, Purpose::Test, Purpose::Machines]).map(|_| ())
 }
 
 /// Returns a toolchain that can do all of `purposes`, if need be after installing it.

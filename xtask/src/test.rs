@@ -1,4 +1,4 @@
-//! Builds the sensor, then runs every test on it.
+//! Builds the sensor, then runs every test on it, and those that tell most on other kernels.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,11 +10,15 @@ use crate::command;
 use crate::error::Result;
 use crate::say;
 use crate::setup::Purpose;
+use crate::vm;
 use crate::workspace::Workspace;
 
 /// Options of `test`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Don't boot other kernels; without it that is left out where options choose tests.
+    #[arg(long)]
+    no_vm: bool,
     /// Options for `cargo test`: `-p tests`, a name, `-- --nocapture`.
     #[arg(last = true)]
     rest: Vec<OsString>,
@@ -34,5 +38,13 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if env::var_os("CI").is_some_and(|value| value == "true") {
         cargo.env("SENSOR_NO_SKIP", "1");
     }
-    command::run(&mut cargo)
+    command::run(&mut cargo)?;
+    if args.no_vm || !args.rest.is_empty() {
+        return Ok(());
+    }
+    if env::consts::ARCH != "x86_64" {
+        say("not x86-64: other kernels are not tried");
+        return Ok(());
+    }
+    vm::run(workspace, &vm::Args::fast())
 }

@@ -14,7 +14,7 @@ use sensor_common::{
 use crate::{
     emit::{Haste, header, lost, seen, submit},
     map::{ENDED, FINISHED},
-    read::{At, Reach, Record, Typed, ask, change, has, now, processor, small},
+    read::{At, Reach, Record, Typed, ask, change, has, now, processor, small, zero},
     task::{Task, actor, io, running},
 };
 
@@ -95,7 +95,17 @@ fn thread_ended(task: Task<Typed>) {
         return;
     }
     let any = Ended { cpu: Ended::ANY, ..key };
-    if ENDED.insert(any, Io::default(), 0).is_err() || ENDED.insert(key, more, 0).is_err() {
+    let nothing = zero();
+    let none = Io {
+        rchar: nothing,
+        wchar: nothing,
+        syscr: nothing,
+        syscw: nothing,
+        read_bytes: nothing,
+        write_bytes: nothing,
+        cancelled_write_bytes: nothing,
+    };
+    if ENDED.insert(any, none, 0).is_err() || ENDED.insert(key, more, 0).is_err() {
         lost(USAGE, MAP_FULL);
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     read::{
         At, Probed, Reach, Record, Typed, ask, note, sequence, small,
         socket::{cookie, file_iterator, own_cookie, own_sock, socket_of},
-        taken, unnoted, with,
+        taken, unnoted, with, zero,
     },
     sock::{self, Counters},
     task::Task,
@@ -327,7 +327,7 @@ pub(super) fn describe<R: Reach>(sock: At<R>, cookie: u64, body: &mut Socket) {
     body.flags = 0;
     body.error = 0;
     body.reserved = 0;
-    body.traffic = [0; 4];
+    body.traffic = [zero(); 4];
     if family == AF_INET6 {
         body.remote = bytes(sock.array::<u32, 4>(ask!(offsets.sock_remote6)));
         let byte: u8 = sock.get(ask!(offsets.sock_v6only));
@@ -359,7 +359,8 @@ pub(super) fn local<R: Reach>(sock: At<R>, body: &mut Socket) {
 /// An address of IPv4 in the form of IPv6 (RFC 4291, 2.5.5.2).
 #[inline(always)]
 pub(super) fn mapped(address: u32) -> [u8; 16] {
-    bytes([0, 0, u32::from_be(0xffff), address])
+    let nothing = zero() as u32;
+    bytes([nothing, nothing, u32::from_be(0xffff), address])
 }
 
 /// Words in network order as they lie in memory.

@@ -4,12 +4,12 @@ use core::ffi::c_void;
 
 use sensor_common::{
     ask::ABSENT,
-    wire::{Actor, USAGE, usage::Usage},
+    wire::{USAGE, usage::Usage},
 };
 
 use crate::{
     emit::header,
-    read::{Record, ask, iterator, sequence, small},
+    read::{Record, ask, clear, iterator, sequence, small},
     task::{Task, actor, io},
 };
 
@@ -36,7 +36,7 @@ pub extern "C" fn usage(context: *mut c_void) -> i32 {
         record.header.flags = Usage::ACTOR;
         actor(task, &mut record.actor);
     } else {
-        record.actor = Actor::default();
+        clear(&mut record.actor);
     }
     let body = &mut record.body;
     body.ended_cpu = signal.get(ask!(offsets.signal_runtime));

@@ -171,7 +171,7 @@ impl State {
             format::named(format.name()).ok_or_else(|| Failure::new(Status::Usage, "no such format"))?;
         let mut common = pipeline::common(&self.host);
         common.set(Field::Timestamp, self.host.boot().at(self.host.boot_now()));
-        let ids = Table::new(self.host.boot_id.clone());
+        let ids = Table::new(self.host.boot_id.clone(), self.host.boot());
         Ok(report::json(interval, self.by, &self.names, (&common, &ids), json))
     }
 

@@ -834,10 +834,11 @@ mod tests {
         let [first, second] = ["__sk_common.skc_daddr", "__sk_common.skc_rcv_saddr"]
             .map(|path| btf.offset("sock", path).unwrap());
         assert_eq!(first.offset + 4, second.offset, "both lie in one anonymous struct");
-        let number = btf.offset("pid", "numbers[1].nr").unwrap();
+        let pids = btf.offset("signal_struct", "pids").unwrap();
+        assert_eq!(btf.offset("signal_struct", "pids[3]").unwrap().offset, pids.offset + 3 * 8);
         assert_eq!(
-            number.offset,
-            btf.offset("pid", "numbers").unwrap().offset + btf.size_of_struct("upid").unwrap()
+            btf.offset("pid", "numbers[0].nr").unwrap().offset,
+            btf.offset("pid", "numbers").unwrap().offset
         );
         assert!(btf.size_of_struct("mount").unwrap() > 64);
         assert!(btf.params("vfs_unlink").unwrap().iter().any(|param| param.type_name == "dentry"));

@@ -1,5 +1,5 @@
-//! The system calls that no crate wraps: an iterator over a map, and the root of the cgroups wherever
-//! they are mounted.
+//! The system calls that no crate wraps: an iterator over a map, and file systems of the kernel's own
+//! wherever they are mounted.
 
 use std::{
     ffi::CStr,
@@ -60,13 +60,21 @@ fn bpf<T>(command: c_long, attribute: &T) -> io::Result<OwnedFd> {
 /// The root of the cgroups of version 2, by a mount that nobody else sees: it is there whether and
 /// wherever the host has them mounted.
 pub(super) fn cgroup_root() -> io::Result<OwnedFd> {
-    const NAME: &CStr = c"cgroup2";
+    own_mount(c"cgroup2")
+}
+
+/// The kernel's word on security (`securityfs`), likewise.
+pub(super) fn security_root() -> io::Result<OwnedFd> {
+    own_mount(c"securityfs")
+}
+
+fn own_mount(name: &CStr) -> io::Result<OwnedFd> {
     const CLOSE: c_long = 1;
     const CREATE: c_long = 6;
     /// No set-user-id, no devices, nothing executed (`include/uapi/linux/mount.h`).
     const QUIET: c_long = 2 | 4 | 8;
     // SAFETY: a call that reads a string which ends with a NUL.
-    let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, NAME.as_ptr(), CLOSE) })?;
+    let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, name.as_ptr(), CLOSE) })?;
     let (fd, null) = (context.as_raw_fd(), ptr::null::<u8>());
     // SAFETY: a call that takes no memory; the descriptor is open.
     if unsafe { libc::syscall(libc::SYS_fsconfig, fd, CREATE, null, null, 0) } != 0 {

@@ -1,12 +1,17 @@
 //! What this kernel is and has: asked, never guessed from its version.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::Read,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
-use nix::mount::{MsFlags, mount};
+use nix::{
+    fcntl::{OFlag, openat},
+    mount::{MsFlags, mount},
+    sys::stat::Mode,
+};
 use sensor_common::ask::{ABSENT, Ask, Need, Offsets, Row};
 
 use super::{KernelError, btf::Btf, call};
@@ -31,6 +36,9 @@ pub(super) struct Facts {
 impl Facts {
     /// Asks the kernel; `calls`: also for the tracepoints of calls.
     pub(super) fn gather(calls: bool) -> Result<Self, KernelError> {
+        if locked_down_to_secrecy() {
+            return Err(KernelError::LockedDown);
+        }
         let bytes = fs::read(BTF).map_err(|source| KernelError::NoBtf { path: BTF, source })?;
         let (ask, missing) = answers(&bytes)?;
         let tracefs = if calls { tracefs() } else { Err("not needed".to_owned()) };
@@ -78,6 +86,25 @@ fn answers(bytes: &[u8]) -> Result<(Ask, Vec<&'static Row>), KernelError> {
     Ok((ask, missing))
 }
 
+/// Whether the kernel lets no program read its memory (`kernel_lockdown(7)`). Some kernels then refuse to load
+/// such programs, others let them run and read nothing.
+fn locked_down_to_secrecy() -> bool {
+    let read = || {
+        let root = call::security_root().ok()?;
+        let file = openat(&root, "lockdown", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+        let mut text = String::new();
+        File::from(file).read_to_string(&mut text).ok()?;
+        Some(text)
+    };
+    // A kernel without this file can't be locked down.
+    read().is_some_and(|text| is_secrecy(&text))
+}
+
+/// The mode in force stands in brackets.
+fn is_secrecy(lockdown: &str) -> bool {
+    lockdown.contains("[confidentiality]")
+}
+
 /// Finds tracefs, or mounts it where the kernel wants it: perf tracepoints have their ids there.
 fn tracefs() -> Result<PathBuf, String> {
     if let Some(found) = TRACEFS.into_iter().find(|root| Path::new(root).join("events").is_dir()) {
@@ -93,4 +120,16 @@ fn tracefs() -> Result<PathBuf, String> {
     )
     .map(|()| root.into())
     .map_err(|error| format!("tracefs is not mounted, and mounting it on {root} failed: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_secrecy;
+
+    #[test]
+    fn the_mode_in_brackets_counts() {
+        assert!(is_secrecy("none integrity [confidentiality]\n"));
+        assert!(!is_secrecy("none [integrity] confidentiality\n"));
+        assert!(!is_secrecy("[none] integrity confidentiality\n"));
+    }
 }

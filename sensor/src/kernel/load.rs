@@ -193,3 +193,30 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A call of another function of the object (`BPF_PSEUDO_CALL`, `include/uapi/linux/bpf.h`), before it is relocated.
+    fn calls(program: &aya_obj::Function) -> usize {
+        let call = |one: &&aya_obj::generated::bpf_insn| one.code == 0x85 && one.src_reg() == 1;
+        program.instructions.iter().filter(call).count()
+    }
+
+    #[test]
+    fn iterators_and_ends_and_births_call_nothing() {
+        let object = aya_obj::Object::parse(OBJECT).unwrap();
+        let asked = HOOKS.iter().flat_map(|hook| hook.programs).filter(|(name, attach)| {
+            matches!(attach, Attach::Tasks | Attach::Files | Attach::Sockets)
+                || matches!(*name, "exit" | "fork")
+        });
+        let mut found = 0;
+        for (name, _) in asked {
+            let key = object.programs[*name].function_key();
+            assert_eq!(calls(&object.functions[&key]), 0, "{name}: a fault in it would stop older kernels");
+            found += 1;
+        }
+        assert!(found >= 6, "{found}");
+    }
+}

@@ -127,6 +127,11 @@ impl Pipeline<'_> {
         self.table.refresh(stamp.key, actor);
         // The last net: what no hook and no sweep saw shows in the image at the end.
         self.look(stamp, &exit.running);
+        if exit.running.inode == 0
+            && let Some(process) = self.table.get(stamp.key)
+        {
+            self.verdicts.ended(process, stamp.time);
+        }
         let life = self.life(stamp.key, &exit)?;
         self.end_usage(stamp.key, stamp.time, &life)?;
         let (end, page) = (self.enricher.boot.at(stamp.time), self.host.page_bytes());
@@ -244,6 +249,15 @@ impl Pipeline<'_> {
             self.verdicts.gone(Between(after, now), touch);
         }
         count
+    }
+
+    /// Of those who ended the kernel may have shown no image. What they took from themselves before is told by
+    /// now, also what was done since the names that went were last read.
+    pub(super) fn look_back(&mut self) {
+        if self.verdicts.ended_unseen() {
+            self.take_gone();
+            self.verdicts.look_back(&mut self.table);
+        }
     }
 
     fn count_overflows(&mut self, overflows: u64) {

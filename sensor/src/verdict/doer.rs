@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{Answers, Change, Loss};
 use crate::{
     event::{
-        Key,
+        Key, Running,
         name::{Call, Name, Named},
         touch::{Place, Touch},
     },
@@ -90,6 +90,29 @@ impl Doers {
         if let Some((_, touch)) = hint.entry.and_then(|entry| self.gone.get_mut(entry)) {
             touch.claimed = true;
         }
+    }
+
+    /// How a process that ended took the name of what it ran, if it did; a name that went before the file was
+    /// executed, or that leads to it since, is none of these.
+    pub(super) fn took_own(&self, process: &Process) -> Option<Change> {
+        let Running { inode, generation, device, directory, .. } = process.now;
+        let name = Named::of(process.image.executable.as_ref()?.as_bytes()).name;
+        let its = |place: &Place| place.name == name && directory != 0 && place.directory.is_of(directory, 0);
+        let own = self.gone.iter().filter(|(when, touch)| {
+            touch.pid == process.key.pid
+                && !touch.claimed
+                && *when >= process.image.since
+                && touch.device.is_none_or(|told| told == device)
+        });
+        own.rev().find_map(|(_, touch)| {
+            let file = touch.file.is_of(inode, generation);
+            match touch.new {
+                None if file && touch.old.as_ref().is_some_and(its) => Some(Change::Removed),
+                Some(_) if file && touch.old.as_ref().is_some_and(its) => Some(Change::Moved),
+                Some(new) if !file && its(&new) => Some(Change::Removed),
+                _ => None,
+            }
+        })
     }
 
     /// Who did it.

@@ -83,6 +83,9 @@ impl State {
         if purposes.contains(&Purpose::Test) {
             tables.push(packages::TEST_PACKAGES);
         }
+        if purposes.contains(&Purpose::Machines) {
+            tables.push(packages::MACHINES);
+        }
         let too_old = compiler.is_some_and(Compiler::is_too_old);
         let lacking = tables
             .into_iter()

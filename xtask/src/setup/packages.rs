@@ -45,6 +45,16 @@ pub(super) const TEST_PACKAGES: &[Package] = &[
     optional("gcc-multilib", "/usr/lib32/crt1.o", "32-bit test programs (only a 64-bit x86 has them)"),
 ];
 
+/// What virtual machines take, and the tools that the tests find in them.
+pub(super) const MACHINES: &[Package] = &[
+    row("qemu-system-x86", "/usr/bin/qemu-system-x86_64", "boots other kernels"),
+    row("busybox-static", "/bin/busybox", "the first program there"),
+    row("e2fsprogs", "/sbin/mkfs.ext4", "makes their disk"),
+    row("xz-utils", "/usr/bin/xz", "unpacks their modules"),
+    row("binutils", "/usr/bin/strip", "makes the tests smaller for them"),
+    row("iproute2", "/sbin/ip", "interfaces and routes for the tests"),
+];
+
 const fn row(name: &'static str, proof: &'static str, used_for: &'static str) -> Package {
     Package { name, proof, used_for, optional: false }
 }

@@ -173,7 +173,7 @@ mod tests {
             &interval(),
             By::Process,
             &Names::new(),
-            (&Record::new(), &Table::new(String::new())),
+            (&Record::new(), &Table::new(String::new(), crate::record::Boot(0))),
             format,
         );
         let rows: Vec<serde_json::Value> = out

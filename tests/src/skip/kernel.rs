@@ -1,0 +1,78 @@
+//! What some kernels haven't got, and which tests need it: one table. A row excuses a test only where the sensor's own
+//! `coverage` says that the hook isn't served, so a hook that is lost by a mistake of ours still fails its tests
+//! wherever the kernel has it.
+
+use crate::sensor::command;
+use crate::{Event, lock};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::sync::OnceLock;
+
+/// Tests that need a hook.
+struct Need {
+    /// As `coverage` names it.
+    hook: &'static str,
+    /// Why a kernel may lack it.
+    reason: &'static str,
+    /// File and name of a test, or a file's beginning with `*`.
+    tests: &'static [&'static str],
+}
+
+const NEEDS: &[Need] = &[
+    Need {
+        hook: "tp_btf/inet_sock_set_state",
+        reason: "typed programs have the cookie of a socket from Linux 5.12 on",
+        tests: &["sockets::*", "socket_storm::*", "exposure::*", "connect_failed::*", "network::*"],
+    },
+    Need {
+        hook: "tp_btf/tcp_destroy_sock",
+        reason: "typed programs have what is kept beside a socket from Linux 5.11 on",
+        tests: &["net_bytes::*"],
+    },
+];
+
+/// Why this kernel can't do what a test needs, if so.
+pub(super) fn lacks(test: &str) -> Option<&'static str> {
+    let need = NEEDS.iter().find(|need| need.tests.iter().any(|pattern| fits(pattern, test)))?;
+    unserved().iter().any(|hook| hook == need.hook).then_some(need.reason)
+}
+
+fn fits(pattern: &str, test: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == test, |start| test.starts_with(start))
+}
+
+/// The hooks that the sensor can't have on this kernel, as it says itself.
+fn unserved() -> &'static [String] {
+    static HOOKS: OnceLock<Vec<String>> = OnceLock::new();
+    HOOKS.get_or_init(|| {
+        let _lock = lock::together();
+        let mut child = command().arg("run").stdout(Stdio::piped()).spawn().expect("the sensor starts");
+        let mut line = Vec::new();
+        BufReader::new(child.stdout.take().expect("its output"))
+            .read_until(b'\n', &mut line)
+            .expect("a line");
+        let _ = child.kill();
+        let _ = child.wait();
+        let coverage = Event::parse(line.trim_ascii_end()).unwrap_or_else(|why| panic!("no coverage: {why}"));
+        let rows = coverage.list("sensor.coverage");
+        rows.iter()
+            .filter(|row| row["state"] == "unseen")
+            .map(|row| crate::event::as_text(&row["hook"]))
+            .collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NEEDS, fits};
+
+    #[test]
+    fn rows_are_whole() {
+        for need in NEEDS {
+            assert!(!need.reason.is_empty() && !need.tests.is_empty(), "{}", need.hook);
+            assert!(need.tests.iter().all(|test| test.contains("::")), "{}", need.hook);
+        }
+        assert!(fits("sockets::*", "sockets::x") && fits("a::b", "a::b"));
+        assert!(!fits("a::b", "a::bc") && !fits("sockets::*", "socket_storm::x"));
+    }
+}

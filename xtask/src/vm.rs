@@ -1,0 +1,272 @@
+//! Boots real kernels in virtual machines, and runs the same tests there as here.
+
+use std::collections::VecDeque;
+use std::env;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::thread;
+
+use crate::build_sensor;
+use crate::command;
+use crate::error::{Error, Missing, Result};
+use crate::say;
+use crate::setup::Purpose;
+use crate::workspace::Workspace;
+use disk::Root;
+use kernels::{Kernel, Store};
+use plan::{Extent, FAST_KERNELS, KERNELS, Machine, PLAIN, VARIANTS};
+use results::{Outcome, Row};
+
+mod cpio;
+mod disk;
+mod kernels;
+mod machine;
+mod modules;
+mod plan;
+mod results;
+
+/// What a machine does first.
+const GUEST: &str = include_str!("vm/guest.sh");
+/// How many times longer than here something may take where every instruction is emulated.
+const PATIENCE: u32 = 4;
+
+/// Options of `vm`.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Args {
+    /// Kernels by the beginning of their release (`6.1`, `5.10.0-46`, `newest`), or variants by name.
+    kernels: Vec<String>,
+    /// Show what can be booted and end.
+    #[arg(long)]
+    list: bool,
+    /// Also all variants: lockdown, security modules, cgroups, processors.
+    #[arg(long)]
+    all: bool,
+    /// Fewer kernels, and the tests that tell most in little time, as `cargo xtask test` does.
+    #[arg(long)]
+    fast: bool,
+    /// Only this file of tests, this `file::test`, or tests with this in their names.
+    #[arg(long, value_name = "NAME")]
+    test: Option<String>,
+    /// Machines at a time; one for each processor if not given.
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+}
+
+impl Args {
+    /// As every test does.
+    pub(crate) fn fast() -> Self {
+        Self { fast: true, ..Self::default() }
+    }
+}
+
+/// A machine that is to be booted.
+struct Boot {
+    name: String,
+    machine: Machine,
+    kernel: Kernel,
+}
+
+/// Runs the task.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    if env::consts::ARCH != "x86_64" {
+        let machine = Missing { what: "an x86-64 machine".to_owned(), install: "use one".to_owned() };
+        return Err(Error::Missing { purpose: "booting these kernels", missing: vec![machine] });
+    }
+    let folder = workspace.target().join("vm");
+    fs::create_dir_all(&folder).map_err(Error::file("make", &folder))?;
+    if args.list {
+        return list(&folder);
+    }
+    build_sensor::run(workspace, &[Purpose::Test, Purpose::Machines])?;
+    let _lock = lock(&folder.join("lock"))?;
+    let boots = boots(&Store::open(&folder)?, args)?;
+    let programs = tests(workspace)?;
+    let disk = folder.join("disk");
+    make_disk(workspace, &folder, &programs, &disk)?;
+    let names: Vec<String> = programs.into_iter().map(|(name, _)| name).collect();
+    let extent = if args.fast { Extent::Fast } else { Extent::Whole };
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let jobs = args.jobs.unwrap_or(processors).max(1);
+    let boot = |boot: &Boot| {
+        let runs = plan::runs(&boot.machine, extent, &names, args.test.as_deref());
+        machine::boot(&boot.machine, &boot.kernel, &disk, &folder.join("runs").join(&boot.name), &runs)
+    };
+    let failures = each(boots, jobs, boot)?;
+    if failures == 0 {
+        return Ok(());
+    }
+    Err(Error::Check(format!(
+        "{failures} tests failed in virtual machines; what each said is in {}",
+        folder.join("runs").display()
+    )))
+}
+
+fn list(folder: &Path) -> Result<()> {
+    let store = Store::open(folder)?;
+    for wanted in KERNELS {
+        let release = store.find(wanted).unwrap_or("Debian's mirror has none");
+        println!("{wanted:<16} {release}");
+    }
+    for variant in VARIANTS {
+        let Machine { name, kernel, append, processors, cgroups, .. } = variant;
+        println!("{name:<16} {kernel}, processors: {processors}, cgroups of version {cgroups} {append}");
+    }
+    Ok(())
+}
+
+/// Which machines to boot; of kernels that can't be had it is said.
+fn boots(store: &Store, args: &Args) -> Result<Vec<Boot>> {
+    let mut wanted: Vec<(String, Machine)> = Vec::new();
+    let plain = |name: &&str| ((*name).to_owned(), PLAIN);
+    for name in &args.kernels {
+        match VARIANTS.iter().find(|variant| variant.name == name) {
+            Some(variant) => wanted.push((variant.kernel.to_owned(), *variant)),
+            None => wanted.push((name.clone(), PLAIN)),
+        }
+    }
+    if args.kernels.is_empty() {
+        let kernels = if args.fast { FAST_KERNELS } else { KERNELS };
+        wanted.extend(kernels.iter().map(plain));
+    }
+    if args.all {
+        wanted.extend(VARIANTS.iter().map(|variant| (variant.kernel.to_owned(), *variant)));
+    }
+    let mut boots = Vec::new();
+    for (series, machine) in wanted {
+        let Some(kernel) = store.kernel(&series)? else {
+            say(&format!("NOT TRIED: Linux {series}: Debian's mirror has no such kernel (any more)"));
+            continue;
+        };
+        let name = [&*kernel.release, machine.name].join(" ").trim().to_owned();
+        boots.push(Boot { name, machine, kernel });
+    }
+    Ok(boots)
+}
+
+/// Boots them, some at a time, and shows what each said; gives how many tests failed.
+fn each(
+    boots: Vec<Boot>,
+    jobs: usize,
+    boot: impl Fn(&Boot) -> Result<machine::Said> + Sync,
+) -> Result<usize> {
+    let (queue, failures) = (Mutex::new(VecDeque::from(boots)), Mutex::new(Ok(0)));
+    let work = || {
+        loop {
+            let next = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front();
+            let Some(next) = next else { return };
+            say(&format!("booting Linux {}", next.name));
+            let failed = boot(&next).map(|said| show(&next.name, &said));
+            let mut failures = failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            match (&mut *failures, failed) {
+                (Ok(sum), Ok(failed)) => *sum += failed,
+                (sum, Err(error)) => *sum = Err(error),
+                (Err(_), Ok(_)) => {}
+            }
+        }
+    };
+    thread::scope(|scope| (0..jobs).for_each(|_| drop(scope.spawn(work))));
+    failures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Prints a line for each test; gives how many failed.
+fn show(name: &str, said: &machine::Said) -> usize {
+    let rows = results::rows(said);
+    let count = |wanted: fn(&Outcome) -> bool| rows.iter().filter(|row| wanted(&row.outcome)).count();
+    let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
+    let not_here = count(|outcome| matches!(outcome, Outcome::NotHere(_)));
+    let mut text = String::new();
+    for Row { test, outcome } in &rows {
+        let _ = writeln!(text, "{name}  {test}  {outcome}");
+    }
+    // In one piece, as others write too.
+    eprint!("{text}");
+    let (ok, took) = (rows.len() - failed - not_here, said.took.as_secs());
+    say(&format!("Linux {name}: {ok} ok, {not_here} not here, {failed} FAILED, in {took} s"));
+    failed
+}
+
+/// Builds the tests; gives their names and programs.
+fn tests(workspace: &Workspace) -> Result<Vec<(String, PathBuf)>> {
+    say("building the tests");
+    let mut cargo = workspace.cargo();
+    // As `cargo xtask test` builds them, so that nothing is built twice.
+    let said = command::read(cargo.args([
+        "test",
+        "--locked",
+        "--no-run",
+        "--message-format=json-render-diagnostics",
+    ]))?;
+    Ok(said.lines().filter_map(executable).map(|path| (program(&path), path)).collect())
+}
+
+/// The path in cargo's message of a built program of tests; none of what isn't one, as the sensor itself.
+fn executable(message: &str) -> Option<PathBuf> {
+    if message.contains("\"kind\":[\"bin\"]") {
+        return None;
+    }
+    let (_, rest) = message.split_once("\"executable\":\"")?;
+    Some(PathBuf::from(rest.split('"').next()?))
+}
+
+/// The name of a program, without the hash that cargo adds.
+fn program(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    stem.rsplit_once('-').map_or(&*stem, |(name, _)| name).to_owned()
+}
+
+/// Makes the disk that all machines start from.
+fn make_disk(workspace: &Workspace, folder: &Path, tests: &[(String, PathBuf)], disk: &Path) -> Result<()> {
+    say("making the disk of the machines");
+    let mut root = Root::make(folder.join("root"))?;
+    root.copy(&workspace.sensor(), "usr/bin/sensor")?;
+    for (name, path) in tests.iter().filter(|(name, _)| plan::is_taken(name)) {
+        let small = stripped(path, &folder.join("stripped"))?;
+        root.copy(&small, &format!("tests/{name}"))?;
+    }
+    let mut programs = workspace.cargo();
+    programs.args(["run", "--quiet", "--locked", "-p", "tests", "--bin", "compile-programs", "--"]);
+    command::run(programs.arg(root.at("tests/programs")))?;
+    root.disk(disk)
+}
+
+/// A program without what is only for debuggers, made anew when the program changes.
+fn stripped(program: &Path, folder: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(folder).map_err(Error::file("make", folder))?;
+    let small = folder.join(program.file_name().unwrap_or_default());
+    let changed = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified());
+    if let (Ok(made), Ok(from)) = (changed(&small), changed(program))
+        && made >= from
+    {
+        return Ok(small);
+    }
+    command::run(Command::new("strip").arg("-S").arg("-o").arg(&small).arg(program))?;
+    Ok(small)
+}
+
+/// Waits until nobody else boots here: two would take each other's disk.
+fn lock(path: &Path) -> Result<File> {
+    let file = File::create(path).map_err(Error::file("make", path))?;
+    if file.try_lock().is_err() {
+        say("waiting: others boot machines here");
+        file.lock().map_err(Error::file("lock", path))?;
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_cargo_says() {
+        let line =
+            r#"{"reason":"compiler-artifact","target":{"name":"exec"},"executable":"/t/deps/exec-0a1b"}"#;
+        let path = executable(line).unwrap();
+        assert_eq!((path.to_str(), program(&path)), (Some("/t/deps/exec-0a1b"), "exec".to_owned()));
+        assert_eq!(executable(r#"{"executable":null}"#), None);
+        assert_eq!(executable(r#"{"target":{"kind":["bin"]},"executable":"/t/sensor"}"#), None);
+    }
+}

@@ -1,0 +1,225 @@
+//! Debian's cloud kernels: found, downloaded and unpacked into `target/vm`, by an apt of its own
+//! that leaves the machine's alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::modules;
+use crate::command;
+use crate::error::{Error, Missing, Result};
+use crate::say;
+
+/// Where kernels come from: Debian's old stable releases, what they get for security, and what
+/// newer kernels are brought to the stable one.
+const SUITES: &[(&str, &str)] = &[
+    ("debian-security", "bullseye-security"),
+    ("debian-security", "bookworm-security"),
+    ("debian-security", "trixie-security"),
+    ("debian", "bookworm"),
+    ("debian", "trixie"),
+    ("debian", "trixie-backports"),
+];
+const MIRROR: &str = "http://deb.debian.org";
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+const FLAVOUR: &str = "-cloud-amd64";
+/// Names the newest of all.
+pub(super) const NEWEST: &str = "newest";
+/// For how long the lists are taken as they are.
+const FRESH: Duration = Duration::from_secs(24 * 3600);
+
+/// A kernel that can be booted.
+#[derive(Debug, Clone)]
+pub(super) struct Kernel {
+    /// Debian's name for it: `6.1.0-50`.
+    pub(super) release: String,
+    folder: PathBuf,
+}
+
+impl Kernel {
+    pub(super) fn image(&self) -> PathBuf {
+        self.folder.join("vmlinuz")
+    }
+
+    /// Its modules, in the order in which they are to be loaded.
+    pub(super) fn modules(&self) -> Result<Vec<PathBuf>> {
+        let folder = self.folder.join("modules");
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(Error::file("list", &folder))? {
+            found.push(entry.map_err(Error::file("list", &folder))?.path());
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// The kernels that apt knows and those that are here already.
+pub(super) struct Store {
+    folder: PathBuf,
+    offered: Vec<String>,
+}
+
+impl Store {
+    /// Opens the store in this folder; asks Debian when the last answer is a day old.
+    pub(super) fn open(folder: &Path) -> Result<Self> {
+        if !Path::new(KEYRING).exists() {
+            let keys = Missing {
+                what: format!("{KEYRING}: tells that a kernel is Debian's"),
+                install: "apt-get install debian-archive-keyring   (as root, on Debian)".to_owned(),
+            };
+            return Err(Error::Missing { purpose: "fetching kernels", missing: vec![keys] });
+        }
+        let mut store = Self { folder: folder.to_owned(), offered: Vec::new() };
+        store.configure()?;
+        if !store.is_fresh() && store.update().is_err() {
+            say("Debian's lists of kernels can't be had now: going on with what is here");
+        }
+        let names = command::read(store.apt("apt-cache").args(["pkgnames", "linux-image-"]));
+        store.offered = names.unwrap_or_default().lines().filter_map(release).map(str::to_owned).collect();
+        store.offered.extend(store.here()?);
+        Ok(store)
+    }
+
+    /// The newest release that begins so.
+    pub(super) fn find(&self, wanted: &str) -> Option<&str> {
+        newest(self.offered.iter().map(String::as_str), wanted)
+    }
+
+    /// The newest kernel whose release begins so; none when Debian's mirror has no such kernel.
+    pub(super) fn kernel(&self, wanted: &str) -> Result<Option<Kernel>> {
+        let Some(release) = self.find(wanted) else { return Ok(None) };
+        let folder = self.folder.join("kernels").join(release);
+        if !folder.exists() {
+            say(&format!("fetching Linux {release}"));
+            self.fetch(release, &folder)?;
+        }
+        Ok(Some(Kernel { release: release.to_owned(), folder }))
+    }
+
+    fn here(&self) -> Result<Vec<String>> {
+        let folder = self.folder.join("kernels");
+        fs::create_dir_all(&folder).map_err(Error::file("make", &folder))?;
+        let entries = fs::read_dir(&folder).map_err(Error::file("list", &folder))?;
+        let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
+        Ok(names.filter(|name| !name.starts_with('.')).collect())
+    }
+
+    /// Downloads and unpacks a kernel; its folder appears when it is whole.
+    fn fetch(&self, release: &str, folder: &Path) -> Result<()> {
+        let draft = self.folder.join("kernels").join(format!(".{release}"));
+        if draft.exists() {
+            fs::remove_dir_all(&draft).map_err(Error::file("remove", &draft))?;
+        }
+        let unpacked = draft.join("unpacked");
+        fs::create_dir_all(&unpacked).map_err(Error::file("make", &unpacked))?;
+        let names = command::read(self.apt("apt-cache").args(["pkgnames", "linux-"]))?;
+        // From 6.19 on image and modules are packages of their own.
+        let parts = ["image", "binary", "modules"].map(|part| format!("linux-{part}-{release}{FLAVOUR}"));
+        let parts = parts.iter().filter(|part| names.lines().any(|name| name == *part));
+        command::run(self.apt("apt-get").args(["-q", "download"]).args(parts).current_dir(&draft))?;
+        for entry in fs::read_dir(&draft).map_err(Error::file("list", &draft))? {
+            let path = entry.map_err(Error::file("list", &draft))?.path();
+            if path.extension().is_some_and(|extension| extension == "deb") {
+                command::run(Command::new("dpkg-deb").arg("-x").arg(&path).arg(&unpacked))?;
+                fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+            }
+        }
+        modules::keep(&unpacked, &draft)?;
+        fs::remove_dir_all(&unpacked).map_err(Error::file("remove", &unpacked))?;
+        fs::rename(&draft, folder).map_err(Error::file("make", folder))
+    }
+
+    fn is_fresh(&self) -> bool {
+        let changed = fs::metadata(self.stamp()).and_then(|meta| meta.modified());
+        changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age < FRESH))
+    }
+
+    fn update(&self) -> Result<()> {
+        say("asking Debian for its kernels");
+        command::run(self.apt("apt-get").args(["-q", "update"]))?;
+        fs::write(self.stamp(), "").map_err(Error::file("write", &self.stamp()))
+    }
+
+    fn stamp(&self) -> PathBuf {
+        self.folder.join("apt/updated")
+    }
+
+    fn apt(&self, program: &str) -> Command {
+        let mut apt = Command::new(program);
+        apt.env("APT_CONFIG", self.folder.join("apt/apt.conf")).env("LC_ALL", "C");
+        apt
+    }
+
+    /// Writes apt's configuration: its own sources, lists, state and cache.
+    fn configure(&self) -> Result<()> {
+        let apt = self.folder.join("apt");
+        for folder in ["lists/partial", "cache/archives/partial", "state"] {
+            let folder = apt.join(folder);
+            fs::create_dir_all(&folder).map_err(Error::file("make", &folder))?;
+        }
+        let line = |(archive, suite): &(&str, &str)| {
+            format!("deb [signed-by={KEYRING}] {MIRROR}/{archive} {suite} main\n")
+        };
+        let sources: String = SUITES.iter().map(line).collect();
+        let at = apt.display();
+        let configuration = format!(
+            "Dir::Etc::sourcelist \"{at}/sources.list\";\nDir::Etc::sourceparts \"-\";\n\
+             Dir::State \"{at}/state\";\nDir::State::lists \"{at}/lists\";\nDir::State::status \"{at}/status\";\n\
+             Dir::Cache \"{at}/cache\";\nAPT::Architecture \"amd64\";\nAPT::Architectures {{ \"amd64\"; }};\n\
+             APT::Sandbox::User \"\";\nAcquire::Languages \"none\";\nAcquire::Check-Valid-Until \"false\";\n\
+             Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n"
+        );
+        for (name, text) in [("sources.list", &*sources), ("apt.conf", &configuration), ("status", "")] {
+            let path = apt.join(name);
+            fs::write(&path, text).map_err(Error::file("write", &path))?;
+        }
+        Ok(())
+    }
+}
+
+/// The release in the name of a package, when it is a kernel of this flavour.
+fn release(package: &str) -> Option<&str> {
+    let release = package.strip_prefix("linux-image-")?.strip_suffix(FLAVOUR)?;
+    release.starts_with(|first: char| first.is_ascii_digit()).then_some(release)
+}
+
+/// The highest of the releases that begin with whole numbers as wanted.
+fn newest<'a>(releases: impl Iterator<Item = &'a str>, wanted: &str) -> Option<&'a str> {
+    let begins = |release: &&str| {
+        let rest = release.strip_prefix(wanted);
+        wanted == NEWEST || rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()))
+    };
+    releases.filter(begins).max_by_key(|release| numbers(release))
+}
+
+/// The numbers in a release, which order releases as Debian does.
+fn numbers(release: &str) -> Vec<u64> {
+    release.split(|letter: char| !letter.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_kernels_by_the_names_of_packages() {
+        assert_eq!(release("linux-image-6.1.0-50-cloud-amd64"), Some("6.1.0-50"));
+        assert_eq!(release("linux-image-cloud-amd64"), None);
+        assert_eq!(release("linux-image-6.1.0-50-amd64"), None);
+        assert_eq!(release("linux-image-6.1.0-50-cloud-amd64-dbg"), None);
+    }
+
+    #[test]
+    fn finds_the_newest_of_a_series() {
+        let all =
+            ["5.10.0-46", "6.1.0-50", "6.1.0-0.deb11.52", "6.12.95+deb12", "6.12.117+deb13", "7.3.4+deb13"];
+        let find = |wanted| newest(all.into_iter(), wanted);
+        assert_eq!(find("6.1"), Some("6.1.0-50"));
+        assert_eq!(find("6.12"), Some("6.12.117+deb13"));
+        assert_eq!(find("6.12.95"), Some("6.12.95+deb12"));
+        assert_eq!(find(NEWEST), Some("7.3.4+deb13"));
+        assert_eq!(find("6.2"), None);
+        assert_eq!(find("5.1"), None);
+    }
+}

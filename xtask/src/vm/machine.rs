@@ -1,0 +1,146 @@
+//! One virtual machine: booted, watched, and what it said.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::cpio::Archive;
+use super::disk::BUSYBOX;
+use super::kernels::Kernel;
+use super::plan::Machine;
+use super::{GUEST, PATIENCE};
+use crate::command::start_error;
+use crate::error::{Error, Result};
+
+const QEMU: &str = "qemu-system-x86_64";
+/// For a program of tests, and for a machine: ends one that hangs, measures nothing.
+const PROGRAM_MOST: u64 = 600;
+const MACHINE_MOST: Duration = Duration::from_secs(3600);
+
+/// What came of a boot.
+#[derive(Debug)]
+pub(super) struct Said {
+    /// On the port for results.
+    pub(super) results: String,
+    /// On the console.
+    pub(super) console: String,
+    pub(super) took: Duration,
+}
+
+/// Boots a machine from this disk, which it doesn't change, and waits for its end; its files are in `folder`.
+pub(super) fn boot(
+    machine: &Machine,
+    kernel: &Kernel,
+    disk: &Path,
+    folder: &Path,
+    runs: &[(String, Vec<String>)],
+) -> Result<Said> {
+    fs::create_dir_all(folder).map_err(Error::file("make", folder))?;
+    let initramfs = folder.join("initramfs");
+    let bytes = archive(kernel, &plan(machine, runs))?;
+    fs::write(&initramfs, bytes).map_err(Error::file("write", &initramfs))?;
+    let (console, results) = (folder.join("console"), folder.join("results"));
+    let mut qemu = Command::new(QEMU);
+    qemu.args([
+        "-M",
+        "q35,accel=tcg",
+        "-cpu",
+        "max",
+        "-m",
+        "2048",
+        "-nodefaults",
+        "-no-user-config",
+        "-no-reboot",
+    ])
+    .args(["-display", "none", "-monitor", "none", "-smp", &machine.processors.to_string()])
+    .arg("-kernel")
+    .arg(kernel.image())
+    .arg("-initrd")
+    .arg(&initramfs)
+    .arg("-append")
+    .arg(format!("console=ttyS0 quiet loglevel=5 panic=-1 oops=panic {}", machine.append))
+    .arg("-drive")
+    .arg(option("file", disk, ",format=raw,if=virtio,snapshot=on"))
+    .args([
+        "-serial",
+        &format!("file:{}", console.display()),
+        "-serial",
+        &format!("file:{}", results.display()),
+    ])
+    .stdin(Stdio::null())
+    .stdout(Stdio::null());
+    let began = Instant::now();
+    let mut child = qemu.spawn().map_err(start_error(&qemu))?;
+    let ended = wait(&mut child, MACHINE_MOST);
+    let read = |path: &PathBuf| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let mut said = Said {
+        results: read(&results).unwrap_or_default(),
+        console: read(&console).unwrap_or_default(),
+        took: began.elapsed(),
+    };
+    if !ended {
+        said.console.push_str("\nstopped: the machine took too long\n");
+    }
+    Ok(said)
+}
+
+/// A `name=path` of QEMU, in which a comma is doubled.
+fn option(name: &str, path: &Path, rest: &str) -> String {
+    format!("{name}={}{rest}", path.display().to_string().replace(',', ",,"))
+}
+
+fn wait(child: &mut Child, most: Duration) -> bool {
+    let began = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(None) if began.elapsed() < most => sleep(Duration::from_millis(100)),
+            Ok(None) => {
+                // It may have ended just now.
+                let _: std::io::Result<()> = child.kill();
+                let _: std::io::Result<_> = child.wait();
+                return false;
+            }
+            _ => return true,
+        }
+    }
+}
+
+/// What the machine does, as lines of shell.
+fn plan(machine: &Machine, runs: &[(String, Vec<String>)]) -> String {
+    let mut plan = format!(
+        "export SENSOR_BIN=/usr/bin/sensor SENSOR_PROGRAMS=/tests/programs SENSOR_NO_SKIP=1 \
+         SENSOR_TESTS_PATIENCE={PATIENCE} RUST_BACKTRACE=0\ncgroups {}\n",
+        machine.cgroups
+    );
+    for (program, words) in runs {
+        plan.push_str(&format!("run {program} {PROGRAM_MOST}"));
+        for word in words {
+            plan.push_str(&format!(" '{}'", word.replace('\'', "'\\''")));
+        }
+        plan.push('\n');
+    }
+    plan
+}
+
+/// The first root of the machine: what it takes to come to the disk.
+fn archive(kernel: &Kernel, plan: &str) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    for folder in ["bin", "dev", "modules", "root"] {
+        archive.folder(folder);
+    }
+    archive.device("dev/console", (5, 1));
+    archive.file("bin/busybox", &read(Path::new(BUSYBOX))?);
+    archive.file("init", GUEST.as_bytes());
+    archive.file("plan", plan.as_bytes());
+    for module in kernel.modules()? {
+        let name = module.file_name().unwrap_or_default().to_string_lossy();
+        archive.file(&format!("modules/{name}"), &read(&module)?);
+    }
+    Ok(archive.finish())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(Error::file("read", path))
+}

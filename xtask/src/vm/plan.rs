@@ -1,0 +1,166 @@
+//! What is tried on which kernel: tables to edit.
+
+use super::kernels::NEWEST;
+
+/// The kernels, by the beginning of their releases: the oldest of Debian that the sensor is for,
+/// each that Debian maintains, and the newest.
+pub(super) const KERNELS: &[&str] = &["5.10", "6.1", "6.12", "6.18", NEWEST];
+
+/// Those that every `cargo xtask test` boots.
+pub(super) const FAST_KERNELS: &[&str] = &["5.10", "6.1", NEWEST];
+
+/// Programs of tests that aren't taken along, and why.
+const LEFT_OUT: &[(&str, &str)] = &[
+    ("corpus", "it asks no kernel, and reads the repository"),
+    ("tests", "the helpers of the others"),
+    ("xtask", "it builds"),
+    ("sensor_common", "it asks no kernel"),
+];
+
+/// Of the sensor's own unit tests only those that ask the kernel.
+const UNIT_TESTS: (&str, &[&str]) = ("sensor", &["kernel::", "rtnetlink::"]);
+
+/// What a kernel can do wrong and no other, in little time.
+const FAST: &[Choice] = &[
+    (
+        "exe_deleted",
+        &[
+            "by_its_own_forked_child",
+            "by_lying_paths",
+            "by_one_that_ends_at_once",
+            "started_before_the_sensor",
+        ],
+    ),
+    ("exe_memfd", &["memfd"]),
+    ("exec", &[]),
+    ("exit", &[]),
+    ("hostile", &["names"]),
+    ("places", &["no_btf", "no_cgroups"]),
+    ("stream", &[]),
+    ("sockets", &["a_connection_from_bind_to_close", "failed_connects_say_why"]),
+    ("usage", &["the_threads_of_a_process", "who_does_nothing_is_not_told"]),
+];
+
+/// A file of tests, and which of them; all when there is none.
+pub(super) type Choice = (&'static str, &'static [&'static str]);
+
+/// A way to boot a kernel.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Machine {
+    /// What it is called, when it isn't only called by its kernel.
+    pub(super) name: &'static str,
+    /// The beginning of the kernel's release.
+    pub(super) kernel: &'static str,
+    /// More words of the kernel's command line.
+    pub(super) append: &'static str,
+    pub(super) processors: u32,
+    /// The only version of cgroups that is mounted.
+    pub(super) cgroups: u8,
+    /// What is tried; everything when there is nothing.
+    pub(super) tests: &'static [Choice],
+}
+
+/// A kernel as it comes.
+pub(super) const PLAIN: Machine =
+    Machine { name: "", kernel: NEWEST, append: "", processors: 2, cgroups: 2, tests: &[] };
+
+/// One kernel in other circumstances.
+pub(super) const VARIANTS: &[Machine] = &[
+    Machine {
+        name: "lsm-bpf",
+        kernel: "6.12",
+        append: "lsm=lockdown,capability,landlock,yama,apparmor,bpf",
+        ..PLAIN
+    },
+    Machine { name: "integrity", kernel: "6.12", append: "lockdown=integrity", ..PLAIN },
+    Machine {
+        name: "confidentiality",
+        kernel: "6.12",
+        append: "lockdown=confidentiality",
+        tests: &[("places", &["lockdown_is_named"])],
+        ..PLAIN
+    },
+    Machine { name: "cgroup-v1", kernel: "6.12", cgroups: 1, ..PLAIN },
+    Machine { name: "no-btf", kernel: "6.12", tests: &[("places", &["no_btf"])], ..PLAIN },
+    Machine { name: "one-processor", kernel: "6.12", processors: 1, ..PLAIN },
+];
+
+/// Whether all kinds of tests are tried, or the fast ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    Whole,
+    Fast,
+}
+
+/// Whether machines have this program of tests.
+pub(super) fn is_taken(program: &str) -> bool {
+    !LEFT_OUT.iter().any(|(name, _)| *name == program)
+}
+
+/// What a machine runs: the programs, and the words by which each knows its tests.
+pub(super) fn runs(
+    machine: &Machine,
+    extent: Extent,
+    programs: &[String],
+    filter: Option<&str>,
+) -> Vec<(String, Vec<String>)> {
+    let chosen = match (extent, machine.tests) {
+        (Extent::Fast, []) => FAST,
+        (_, tests) => tests,
+    };
+    let mut runs = Vec::new();
+    for program in programs.iter().filter(|program| is_taken(program)) {
+        let words = match chosen.iter().find(|(file, _)| file == program) {
+            Some((_, words)) => *words,
+            None if chosen.is_empty() && program == UNIT_TESTS.0 => UNIT_TESTS.1,
+            None if chosen.is_empty() => &[],
+            None => continue,
+        };
+        let mut words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        if let Some(filter) = filter {
+            let (file, test) = filter.split_once("::").map_or((filter, ""), |(file, test)| (file, test));
+            if file == program {
+                words.extend((!test.is_empty()).then(|| test.to_owned()));
+            } else if programs.iter().any(|program| file == program) {
+                continue;
+            } else {
+                words = vec![filter.to_owned()];
+            }
+        }
+        runs.push((program.clone(), words));
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn programs() -> Vec<String> {
+        ["corpus", "exec", "sensor", "places"].map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn everything_is_tried_but_what_is_left_out() {
+        let runs = runs(&PLAIN, Extent::Whole, &programs(), None);
+        let names: Vec<_> = runs.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["exec", "sensor", "places"]);
+        assert_eq!(runs[1].1, ["kernel::", "rtnetlink::"]);
+    }
+
+    #[test]
+    fn variants_may_try_less() {
+        let named = |name| VARIANTS.iter().find(|machine| machine.name == name).unwrap();
+        let runs = runs(named("no-btf"), Extent::Whole, &programs(), None);
+        assert_eq!(runs, [("places".to_owned(), vec!["no_btf".to_owned()])]);
+    }
+
+    #[test]
+    fn tests_are_chosen_by_file_or_name() {
+        let all = programs();
+        let chosen = |filter| runs(&PLAIN, Extent::Whole, &all, Some(filter));
+        assert_eq!(chosen("exec"), [("exec".to_owned(), vec![])]);
+        assert_eq!(chosen("exec::args"), [("exec".to_owned(), vec!["args".to_owned()])]);
+        assert_eq!(chosen("odd").len(), 3);
+    }
+}

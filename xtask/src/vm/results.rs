@@ -1,0 +1,168 @@
+//! What a machine said, as a row for each test.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use super::machine::Said;
+
+/// How a test went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Ok,
+    /// The kernel hasn't got what it needs.
+    NotHere(String),
+    /// With what it said.
+    Failed(String),
+}
+
+/// A test, by its file and name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) test: String,
+    pub(super) outcome: Outcome,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ok => formatter.write_str("ok"),
+            Self::NotHere(reason) => write!(formatter, "not here: {reason}"),
+            Self::Failed(said) => {
+                formatter.write_str("FAILED")?;
+                said.lines().try_for_each(|line| write!(formatter, "\n    {line}"))
+            }
+        }
+    }
+}
+
+/// What the kernel says on its console when it went wrong.
+const COMPLAINTS: &[&str] =
+    &["BUG:", "WARNING:", "Oops", "Kernel panic", "general protection fault", "cannot load"];
+/// Lines of the console that are shown.
+const TAIL: usize = 40;
+
+/// Reads all that a machine said; what doesn't end as it should is a failure, and so is a complaint
+/// of the kernel.
+pub(super) fn rows(said: &Said) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut program: Option<(&str, Vec<&str>)> = None;
+    let mut done = false;
+    for line in said.results.lines().map(|line| line.trim_end_matches('\r')) {
+        if let Some(name) = line.strip_prefix("@begin ") {
+            program = Some((name, Vec::new()));
+        } else if let Some(end) = line.strip_prefix("@end ") {
+            let Some((name, lines)) = program.take() else { continue };
+            let status = end.split(' ').nth(1).unwrap_or("?");
+            rows.extend(of_program(name, &lines, status));
+        } else if line == "@done" {
+            done = true;
+        } else if let Some((_, lines)) = &mut program {
+            lines.push(line);
+        }
+    }
+    if let Some((name, lines)) = program {
+        rows.extend(of_program(name, &lines, "cut off"));
+    }
+    rows.extend(of_kernel(&said.console, done));
+    rows
+}
+
+fn of_kernel(console: &str, done: bool) -> Option<Row> {
+    let lines: Vec<&str> = console.lines().collect();
+    let complaint = lines.iter().position(|line| COMPLAINTS.iter().any(|complaint| line.contains(complaint)));
+    let from = match complaint {
+        Some(at) => at,
+        None if done => return None,
+        None => lines.len().saturating_sub(TAIL),
+    };
+    let text: Vec<&str> = lines.iter().skip(from).take(TAIL).copied().collect();
+    let what = if done { "the kernel complained" } else { "the machine didn't come to the end" };
+    Some(Row { test: "kernel".to_owned(), outcome: Outcome::Failed(format!("{what}:\n{}", text.join("\n"))) })
+}
+
+/// The rows of one program, by what libtest prints.
+fn of_program(program: &str, lines: &[&str], status: &str) -> Vec<Row> {
+    let not_here: HashMap<&str, &str> =
+        lines.iter().filter_map(|line| line.strip_prefix("not here ")?.split_once(": ")).collect();
+    let mut rows = Vec::new();
+    for line in lines {
+        let Some((name, result)) = line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... "))
+        else {
+            continue;
+        };
+        let test = format!("{program}::{name}");
+        let outcome = match (result, not_here.get(&*test)) {
+            ("ok", Some(reason)) => Outcome::NotHere((*reason).to_owned()),
+            ("ok", None) => Outcome::Ok,
+            ("ignored", _) => continue,
+            _ => Outcome::Failed(section(lines, name)),
+        };
+        rows.push(Row { test, outcome });
+    }
+    let failed = rows.iter().any(|row| matches!(row.outcome, Outcome::Failed(_)));
+    if status != "0" && !failed {
+        let from = lines.len().saturating_sub(TAIL);
+        let tail = lines.get(from..).unwrap_or_default().join("\n");
+        let said = format!("it ended with status {status} before its tests did:\n{tail}");
+        rows.push(Row { test: format!("{program}::*"), outcome: Outcome::Failed(said) });
+    }
+    rows
+}
+
+/// What a test said.
+fn section(lines: &[&str], test: &str) -> String {
+    let head = format!("---- {test} stdout ----");
+    let inside = lines.iter().skip_while(|line| **line != head).skip(1);
+    let text: Vec<&str> =
+        inside.take_while(|line| !line.starts_with("---- ") && **line != "failures:").copied().collect();
+    text.join("\n").trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn read(results: &str, console: &str) -> Vec<Row> {
+        rows(&Said { results: results.to_owned(), console: console.to_owned(), took: Duration::ZERO })
+    }
+
+    const PRINTED: &str = "@begin exec\r\nrunning 3 tests\ntest a ... ok\ntest b ... FAILED\ntest c ... ok\n\n\
+        successes:\n\n---- c stdout ----\nnot here exec::c: no such hook\n\nfailures:\n\n---- b stdout ----\nit broke\nbadly\n\n\
+        failures:\n    b\n\n@end exec 101 7\n";
+
+    #[test]
+    fn reads_what_libtest_prints() {
+        let rows = read(&format!("{PRINTED}@done\n"), "");
+        let outcomes: Vec<_> = rows.iter().map(|row| (&*row.test, row.outcome.clone())).collect();
+        assert_eq!(
+            outcomes,
+            [
+                ("exec::a", Outcome::Ok),
+                ("exec::b", Outcome::Failed("it broke\nbadly".to_owned())),
+                ("exec::c", Outcome::NotHere("no such hook".to_owned())),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_end_too_early_is_a_failure() {
+        let rows = read(PRINTED, "one\nKernel panic - not syncing\nthree\n");
+        assert_eq!(rows.len(), 4);
+        let Outcome::Failed(said) = &rows[3].outcome else { panic!("{rows:?}") };
+        assert!(said.contains("Kernel panic") && said.contains("three") && !said.contains("one"), "{said}");
+        let rows = read("@begin exec\ntest a ... ok\n", "");
+        assert_eq!(
+            rows.iter().filter(|row| matches!(row.outcome, Outcome::Failed(_))).count(),
+            2,
+            "{rows:?}"
+        );
+        assert_eq!(read("", "").len(), 1);
+    }
+
+    #[test]
+    fn a_complaint_of_the_kernel_is_a_failure() {
+        assert_eq!(read("@done\n", "[ 1.0] all is well\n"), []);
+        assert_eq!(read("@done\n", "[ 1.0] WARNING: CPU: 0\n").len(), 1);
+    }
+}
