@@ -28,6 +28,7 @@ use crate::{
 };
 
 mod connect;
+mod guard;
 mod network;
 mod reach;
 mod socket;
@@ -107,6 +108,7 @@ pub struct Pipeline<'a> {
     usage: Option<Usage>,
     /// None where the kernel doesn't count.
     traffic: Option<network::Traffic>,
+    guard: guard::Guard,
 }
 
 impl<'a> Pipeline<'a> {
@@ -143,6 +145,7 @@ impl<'a> Pipeline<'a> {
             interval: None,
             usage: None,
             traffic: None,
+            guard: guard::Guard::default(),
         }
     }
 
@@ -163,9 +166,12 @@ impl<'a> Pipeline<'a> {
         ready: impl FnOnce(),
     ) -> Result<(), PipelineError> {
         let result = self.stream(stop, ready).await;
-        if result.is_err() {
-            self.kernel.stop();
-            self.count_rest();
+        match &result {
+            Ok(()) => self.end_run(),
+            Err(_) => {
+                self.kernel.stop();
+                self.count_rest();
+            }
         }
         result
     }
@@ -244,7 +250,9 @@ impl<'a> Pipeline<'a> {
         self.begin_traffic();
         self.swept = self.host.boot_now();
         self.begin_sockets(batch)?;
-        self.process(batch)
+        self.process(batch)?;
+        self.guard.awake(self.host.boot_now());
+        Ok(())
     }
 
     /// One round: what the rings hold, what a look at everything shows, what was lost.
@@ -252,6 +260,7 @@ impl<'a> Pipeline<'a> {
     /// Gives how long to wait for the next.
     fn round(&mut self, batch: &mut Batch) -> Result<Duration, PipelineError> {
         let began = self.host.boot_now();
+        self.notice_gap(began)?;
         // Before the rings: who did it, and to what, is told there by then.
         self.take_touched(began);
         let gone = self.take_gone();
@@ -273,6 +282,7 @@ impl<'a> Pipeline<'a> {
         if due {
             self.swept = began;
             self.enricher.refresh(self.host.boot());
+            self.watch_over(began)?;
             self.tell_losses()?;
         }
         self.flush()?;
@@ -303,6 +313,7 @@ impl<'a> Pipeline<'a> {
         self.close_usage()?;
         self.end_sockets()?;
         self.tell_losses()?;
+        self.tell_stop()?;
         self.flush()?;
         match self.output.counts().waiting {
             0 => Ok(()),
