@@ -14,8 +14,8 @@ pub const ACTION: Action = Action {
     kind: "state",
     category: &["configuration"],
     types: &["info"],
-    sentence: "Which hook serves each event on this host, and what is not seen and why; at the start and when it changes.",
-    hooks: "what the kernel answered when the hooks were attached",
+    sentence: "Which hook serves each event on this host, and what is not seen, why, and what to do; at the start, when it changes, when something was done to the sensor, and when it is asked to stop.",
+    hooks: "what the kernel answered when the hooks were attached, and each second whether they still are",
     fields: &[Field::SensorCoverage],
     process: false,
 };

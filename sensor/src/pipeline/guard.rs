@@ -193,3 +193,23 @@ fn told(broken: &[Run], boot: &str) -> Vec<Coverage> {
     }
     rows
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn killed_runs_are_told_each_and_not_without_end() {
+        let run =
+            |boot: &str| Run { id: "a1".into(), boot: boot.into(), pid: 7, sequence: 42, seconds: 86_400 };
+        let rows = told(&[run("here"), run("there")], "here");
+        assert_eq!(
+            rows[0].gap.reason,
+            "run a1 (pid 7) was killed: its last known event is a1-42, at 1970-01-02T00:00:00.000000000Z"
+        );
+        assert!(rows[1].gap.reason.contains("was cut off by the end of that boot"), "{rows:?}");
+        let rows = told(&vec![run("here"); RUNS_MOST + 3], "here");
+        assert_eq!(rows.len(), RUNS_MOST + 1);
+        assert_eq!(rows[RUNS_MOST].gap.reason, "3 more runs were killed");
+    }
+}
