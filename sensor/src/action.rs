@@ -3,12 +3,21 @@
 use std::{
     error::Error,
     io::{IsTerminal, Write},
+    path::Path,
 };
 
 use clap::ValueEnum;
+use nix::unistd::geteuid;
 
-use crate::format::misleads;
+use crate::{
+    config::{Config, ConfigError},
+    format::misleads,
+    host::Host,
+    kernel::{Gap, Kernel, Options},
+    procfs::Reader,
+};
 
+pub mod doctor;
 pub mod events;
 pub mod fields;
 pub mod run;
@@ -89,6 +98,59 @@ impl Failure {
         let safe = |c: char| c == '\n' || !misleads(c);
         lines.chars().map(|c| if safe(c) { c.to_string() } else { c.escape_unicode().to_string() }).collect()
     }
+}
+
+/// The configuration; what is usual where no file is given.
+fn configuration(path: Option<&Path>) -> Result<Config, Failure> {
+    let Some(path) = path else {
+        return Ok(Config::default());
+    };
+    Config::read(path).map_err(|error| {
+        let status = match error {
+            ConfigError::Read { .. } => Status::Failed,
+            ConfigError::Wrong { .. } => Status::Usage,
+        };
+        Failure::new(status, error)
+    })
+}
+
+/// The programs at work, as the configuration wants them; else why nothing can be seen on this host.
+fn loaded(host: &Host, config: &Config, log: bool) -> Result<Kernel, Gap> {
+    let gap = |reason: &str, missing: &str, remedy: &str| Gap {
+        reason: reason.to_owned(),
+        missing: missing.to_owned(),
+        remedy: remedy.to_owned(),
+        ..Gap::default()
+    };
+    if !geteuid().is_root() {
+        let reason = "loading programs into the kernel needs root";
+        return Err(gap(reason, "root", "run it with sudo or as a service of root"));
+    }
+    let reader = Reader::new(host.proc());
+    if !reader.in_first_pid_namespace() {
+        return Err(gap(
+            "joining what the kernel tells with /proc: the kernel tells the host's process ids, and this is another pid namespace",
+            "the host's pid namespace",
+            "run it on the host, or its container with --pid=host",
+        ));
+    }
+    reader.enter_first_cgroup_namespace().map_err(|error| {
+        let reason = format!("entering the host's cgroup namespace, /proc/2/ns/cgroup: {error}");
+        gap(&reason, "CAP_SYS_ADMIN", "run it on the host, or its container with --cgroupns=host")
+    })?;
+    let options = Options {
+        bulk_ring_bytes: config.kernel.bulk_ring_bytes.get(),
+        urgent_ring_bytes: config.kernel.urgent_ring_bytes.get(),
+        names: config.kernel.names,
+        log,
+        actions: None,
+    };
+    Kernel::start(&options).map_err(|error| error.gap())
+}
+
+/// Whether colours are wanted (<https://no-color.org>).
+fn colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// What was asked for: text for a person, else JSON.

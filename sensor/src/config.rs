@@ -16,6 +16,48 @@ pub struct Config {
     pub kernel: Kernel,
     /// What is told of who uses what.
     pub usage: Usage,
+    /// What is left for the next run.
+    pub state: State,
+}
+
+/// `[state]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct State {
+    /// Where it is noted how far a run came, so that the next tells of one that was killed; empty for nowhere.
+    pub folder: Folder,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { folder: Folder(PathBuf::from("/run/sensor")) }
+    }
+}
+
+/// A folder by its whole path, or none.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "PathBuf")]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// Its path.
+    #[must_use]
+    pub fn get(&self) -> Option<&Path> {
+        (!self.0.as_os_str().is_empty()).then_some(&*self.0)
+    }
+}
+
+impl TryFrom<PathBuf> for Folder {
+    type Error = String;
+
+    fn try_from(path: PathBuf) -> Result<Self, String> {
+        match path.is_absolute() || path.as_os_str().is_empty() {
+            true => Ok(Self(path)),
+            false => {
+                Err(format!("{} is no whole path: give one that begins with /, or nothing", path.display()))
+            }
+        }
+    }
 }
 
 /// `[kernel]`.

@@ -406,9 +406,13 @@ fields! {
     CoverageHook => "sensor.coverage.hook", Keyword, own, none,
         "The hook that serves it.";
     CoverageState => "sensor.coverage.state", Keyword, own, none,
-        "Whether it is seen: wholly, in part or not at all.";
+        "Whether it is seen: `seen`, `unseen`, `replaced` (refused, and another hook serves less exactly), `off` (by the configuration) or `absent` (the kernel has nothing to see there).";
     CoverageReason => "sensor.coverage.reason", Keyword, own, none,
         "Why a hook was refused or something is not seen.";
+    CoverageMissing => "sensor.coverage.missing", Keyword, own, none,
+        "What the host lacks, in a word, such as `CAP_BPF`, `tracefs` or `cgroup2`.";
+    CoverageEffect => "sensor.coverage.effect", Keyword, own, none,
+        "Which events or fields are missing, late or less exact.";
     CoverageRemedy => "sensor.coverage.remedy", Keyword, own, none,
         "What would make it better.";
     SensorRaw => "sensor.raw", Raw, own, none,

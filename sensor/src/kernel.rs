@@ -25,18 +25,21 @@ mod attempts;
 pub mod btf;
 mod call;
 mod counters;
-mod coverage;
 mod facts;
+mod links;
 mod load;
 mod marks;
 mod names;
 mod plan;
+mod refusal;
 mod ring;
 mod traffic;
+mod untouched;
 
+pub use crate::event::coverage::{Coverage, Gap, State};
 pub use counters::Counters;
-pub use coverage::{Coverage, State};
 use facts::Facts;
+use links::Links;
 use marks::Marks;
 use names::{Names, Watched};
 pub use ring::Batch;
@@ -63,9 +66,7 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each says what it is in its message")]
 pub enum KernelError {
-    #[error(
-        "reading the kernel's type information, {path}: the sensor needs a kernel from 5.8 on with CONFIG_DEBUG_INFO_BTF=y, and sysfs mounted on /sys"
-    )]
+    #[error("reading the kernel's type information, {path}")]
     NoBtf { path: &'static str, source: io::Error },
     #[error(
         "reading the kernel's type information, {path}: it is damaged, or of a format that this version doesn't know"
@@ -77,9 +78,9 @@ pub enum KernelError {
     LockedDown,
     #[error("this kernel has no {members}: report its version and this line")]
     Unknown { members: String },
-    #[error(
-        "loading {what} into the kernel: needs root (CAP_BPF, CAP_PERFMON, CAP_SYS_RESOURCE), a kernel from 5.8 on, and no lockdown that forbids it (see /sys/kernel/security/lockdown)"
-    )]
+    #[error("the kernel refused {what}: {why}")]
+    Refused { what: &'static str, why: Gap },
+    #[error("loading {what} into the kernel")]
     Load { what: &'static str, source: Box<dyn Error + Send + Sync> },
     #[error("waiting for the kernel's rings")]
     Ring(#[source] io::Error),
@@ -93,9 +94,42 @@ pub enum KernelError {
     Traffic(#[source] Box<dyn Error + Send + Sync>),
 }
 
+impl KernelError {
+    /// Why nothing can be seen at all.
+    #[must_use]
+    pub fn gap(&self) -> Gap {
+        match self {
+            Self::NoBtf { source, .. } => Gap {
+                reason: format!("{self}: {}", refusal::explain(source, &[]).reason),
+                missing: "BTF".to_owned(),
+                remedy: "a kernel from 5.8 on with CONFIG_DEBUG_INFO_BTF=y, and sysfs mounted on /sys"
+                    .to_owned(),
+                ..Gap::default()
+            },
+            Self::Unknown { members } => {
+                Gap { reason: self.to_string(), missing: members.clone(), ..Gap::default() }
+            }
+            Self::Refused { what, why } => {
+                Gap { reason: format!("the kernel refused {what}: {}", why.reason), ..why.clone() }
+            }
+            other => {
+                let why = other.source().map(|source| refusal::explain(source, &[])).unwrap_or_default();
+                Gap { reason: format!("{other}: {}", why.reason), ..why }
+            }
+        }
+    }
+}
+
+/// What isn't seen where nothing is, for this reason: every hook.
+pub fn nothing(why: &Gap) -> impl Iterator<Item = Coverage> {
+    let rows = plan::HOOKS.iter().flat_map(|hook| hook.actions.iter().map(move |action| (*action, hook)));
+    rows.map(|(action, hook)| Coverage::unseen(action, hook.name, why.clone().effect(hook.without)))
+}
+
 /// The programs at work.
 pub struct Kernel {
     ebpf: Ebpf,
+    links: Links,
     urgent: Ring,
     bulk: Ring,
     sockets: Sockets,
@@ -116,7 +150,7 @@ impl Kernel {
     /// When it takes not even the hooks without which nothing is worth seeing.
     pub fn start(options: &Options) -> Result<Self, KernelError> {
         let (names, row) = match options.actions {
-            None => names(options.names),
+            None => Names::open(options.names),
             Some(_) => (None, None),
         };
         // Where nobody else sees names go.
@@ -134,20 +168,22 @@ impl Kernel {
             ),
             false => None,
         };
-        let mut coverage = load::attach(&mut ebpf, &facts, options, calls)?;
+        let mut links = Links::to(facts.cgroup.as_ref().ok().and_then(|root| root.try_clone().ok()));
+        let mut coverage = load::attach(&mut ebpf, &mut links, &facts, options, calls)?;
+        coverage.extend(load::frozen(&ebpf));
         coverage.extend(row);
-        coverage.extend(facts.missing.iter().map(|row| {
-            Coverage::row(
-                "exec",
-                row.name,
-                State::Unseen,
-                format!("this kernel has no {}: not told: {}", row.name, row.why),
-                "",
-            )
-        }));
-        let marks = if options.actions.is_none() { marks(&mut coverage) } else { None };
+        coverage.extend(facts.missing.iter().map(|row| plan::without(row)));
+        let marks = match options.actions {
+            None => {
+                let (marks, row) = Marks::open();
+                coverage.push(row);
+                marks
+            }
+            Some(_) => None,
+        };
         Ok(Self {
             ebpf,
+            links,
             urgent,
             bulk,
             sockets,
@@ -329,39 +365,25 @@ impl Kernel {
     /// Asks to be told when the executable behind `path` loses a name or moves, whoever does it.
     pub fn mark(&mut self, running: &Running, path: &Path) -> Marked {
         if running.foreign() {
-            return Marked { new: false, uncovered: self.uncover(MARKS, marks::FOREIGN.to_owned(), "") };
+            return Marked { new: false, uncovered: self.uncover(marks::HOOK, marks::foreign()) };
         }
         let Some(marks) = &mut self.marks else { return Marked::default() };
         let uncovered = match marks.mark(file(running), path) {
             Ok(false) => return Marked::default(),
             Ok(true) => false,
-            Err(errno) => self.uncover(
-                MARKS,
-                format!(
-                    "a file system on which programs run takes no inode marks ({errno}); not seen there: at once that a \
-                     running file lost its name; the sweep still sees it, within a second"
-                ),
-                "overlayfs takes marks from Linux 6.6 on",
-            ),
+            Err(errno) => self.uncover(marks::HOOK, marks::refused(errno)),
         };
         let Some(Watched::Refused(errno)) = self.names.as_mut().map(|names| names.watch(path)) else {
             return Marked { new: true, uncovered };
         };
-        let unwatched = self.uncover(
-            NAMES,
-            format!(
-                "a file system on which programs run takes no mark ({errno}); not seen there: who took the name of a file \
-                 in the first moments of its running"
-            ),
-            "",
-        );
+        let unwatched = self.uncover(names::HOOK, names::refused(errno));
         Marked { new: true, uncovered: uncovered || unwatched }
     }
 
     /// Notes that a hook doesn't see all; true when that is news.
-    fn uncover(&mut self, hook: &str, reason: String, remedy: &'static str) -> bool {
+    fn uncover(&mut self, hook: &str, gap: Gap) -> bool {
         let seen = self.coverage.iter_mut().find(|row| row.hook == hook && row.state == State::Seen);
-        seen.map(|row| (row.state, row.reason, row.remedy) = (State::Unseen, reason, remedy)).is_some()
+        seen.map(|row| (row.state, row.gap) = (State::Unseen, gap)).is_some()
     }
 
     /// Forgets marks of files that nobody runs any more.
@@ -451,6 +473,7 @@ impl Kernel {
 
     /// Takes the programs out of the kernel; the rings can still be drained.
     pub fn stop(&mut self) {
+        self.links.detach();
         load::detach(&mut self.ebpf);
     }
 }
@@ -467,42 +490,8 @@ pub struct Marked {
 /// Most connections that are looked at in a round.
 const UNTAKEN_MOST: usize = 16384;
 
-/// The hooks that need no program.
-const MARKS: &str = "fanotify/inode";
-const NAMES: &str = "fanotify/filesystem";
-
 fn file(running: &Running) -> marks::File {
     (running.device, running.inode, running.generation, running.ctime)
-}
-
-fn marks(coverage: &mut Vec<Coverage>) -> Option<Marks> {
-    let (marks, state, reason, remedy) = match Marks::new() {
-        Ok(marks) => (Some(marks), State::Seen, String::new(), ""),
-        Err(error) => (
-            None,
-            State::Unseen,
-            format!(
-                "the kernel refused a fanotify group with file ids: {error}; not seen: at once that a running file lost its name"
-            ),
-            "needs CAP_SYS_ADMIN and a kernel with CONFIG_FANOTIFY",
-        ),
-    };
-    coverage.push(Coverage::row("exe_deleted", MARKS, state, reason, remedy));
-    marks
-}
-
-/// The marks that tell names, or why the hooks of the calls are needed.
-fn names(by: config::Names) -> (Option<Names>, Option<Coverage>) {
-    let row = |state, reason| Coverage::row("exe_deleted", NAMES, state, reason, "");
-    let refused = match by {
-        config::Names::Tracepoints => "the configuration says so".to_owned(),
-        config::Names::Fanotify => match Names::new() {
-            Ok(names) => return (Some(names), Some(row(State::Seen, String::new()))),
-            Err(error) => format!("the kernel takes no such mark on the file system of /: {error}"),
-        },
-    };
-    let reason = format!("tracepoints of the calls see names go instead: {refused}");
-    (None, Some(row(State::Absent, reason)))
 }
 
 fn quiet(ebpf: &mut Ebpf) -> Result<Array<MapData, u32>, KernelError> {

@@ -21,5 +21,6 @@ pub mod process;
 pub mod procfs;
 pub mod record;
 pub mod rtnetlink;
+pub mod runs;
 pub mod sockets;
 pub mod verdict;

@@ -29,6 +29,7 @@ use crate::{
 
 mod connect;
 mod ended;
+mod guard;
 mod missed;
 mod network;
 mod reach;
@@ -111,6 +112,7 @@ pub struct Pipeline<'a> {
     usage: Option<Usage>,
     /// None where the kernel doesn't count.
     traffic: Option<network::Traffic>,
+    guard: guard::Guard,
 }
 
 impl<'a> Pipeline<'a> {
@@ -149,6 +151,7 @@ impl<'a> Pipeline<'a> {
             interval: None,
             usage: None,
             traffic: None,
+            guard: guard::Guard::default(),
         }
     }
 
@@ -169,9 +172,12 @@ impl<'a> Pipeline<'a> {
         ready: impl FnOnce(),
     ) -> Result<(), PipelineError> {
         let result = self.stream(stop, ready).await;
-        if result.is_err() {
-            self.kernel.stop();
-            self.count_rest();
+        match &result {
+            Ok(()) => self.end_run(),
+            Err(_) => {
+                self.kernel.stop();
+                self.count_rest();
+            }
         }
         result
     }
@@ -250,7 +256,9 @@ impl<'a> Pipeline<'a> {
         self.begin_traffic();
         self.swept = self.host.boot_now();
         self.begin_sockets(batch)?;
-        self.process(batch)
+        self.process(batch)?;
+        self.guard.awake(self.host.boot_now());
+        Ok(())
     }
 
     /// One round: what the rings hold, what a look at everything shows, what was lost.
@@ -258,6 +266,7 @@ impl<'a> Pipeline<'a> {
     /// Gives how long to wait for the next.
     fn round(&mut self, batch: &mut Batch) -> Result<Duration, PipelineError> {
         let began = self.host.boot_now();
+        self.notice_gap(began)?;
         // Before the rings: who did it, and to what, is told there by then.
         self.take_touched(began);
         let gone = self.take_gone();
@@ -284,6 +293,7 @@ impl<'a> Pipeline<'a> {
             self.swept = began;
             self.enricher.refresh(self.host.boot());
             self.table.refresh_clock(self.enricher.boot);
+            self.watch_over(began)?;
             self.tell_losses()?;
         }
         self.flush()?;
@@ -318,6 +328,7 @@ impl<'a> Pipeline<'a> {
         self.close_usage()?;
         self.end_sockets()?;
         self.tell_losses()?;
+        self.tell_stop()?;
         self.flush()?;
         match self.output.counts().waiting {
             0 => Ok(()),

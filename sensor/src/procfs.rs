@@ -27,6 +27,8 @@ const MOST_ARGS: u64 = 16 * 1024;
 const MOST_MOUNTS: u64 = 1024 * 1024;
 /// `PROC_PID_INIT_INO` (`include/linux/proc_ns.h`).
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+/// `PROC_CGROUP_INIT_INO`.
+const FIRST_CGROUP_NAMESPACE: u64 = 0xEFFF_FFFB;
 /// How long one process may keep us waiting.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How many processes may keep a thread of ours for ever; after that, nobody's arguments are asked for.
@@ -119,11 +121,15 @@ impl Reader {
 
     /// Enters the host's cgroup namespace: the root of cgroups, and the paths of others' cgroups, are then the
     /// host's, also when a container runtime gave us a namespace of our own. Process 2 is the kernel's own
-    /// (`kthreadd`), which nothing moves.
+    /// (`kthreadd`), which nothing moves. Who is there already needs no permission for it.
     ///
     /// # Errors
     /// When it can't be entered.
     pub fn enter_first_cgroup_namespace(&self) -> std::io::Result<()> {
+        let own = std::fs::metadata(self.root.join("self/ns/cgroup"));
+        if own.is_ok_and(|own| own.ino() == FIRST_CGROUP_NAMESPACE) {
+            return Ok(());
+        }
         let namespace = std::fs::File::open(self.root.join("2/ns/cgroup"))?;
         Ok(nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWCGROUP)?)
     }

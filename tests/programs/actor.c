@@ -5,12 +5,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/filter.h>
 #include <linux/io_uring.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <pty.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -295,6 +298,22 @@ static long become(char **a, int n, char **w) {
   return setgroups(0, 0) || setresgid(id, id, id) || setresuid(id, id, id) ? -1 : 0;
 }
 static long no_new_privs(char **a, int n, char **w) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); }
+// From the next exec on: root has all but this capability.
+static long drop_cap(char **a, int n, char **w) { return prctl(PR_CAPBSET_DROP, atoi(a[0]), 0, 0, 0); }
+// refuse CALL FIRST ERRNO: from now on this system call fails so, if its first argument is that one (- for any).
+static long refuse(char **a, int n, char **w) {
+  int any = *a[1] == '-';
+  struct sock_filter code[] = {
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, atoi(a[0]), 0, 3),
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, any ? offsetof(struct seccomp_data, nr) : offsetof(struct seccomp_data, args[0])),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, any ? atoi(a[0]) : atoi(a[1]), 0, 1),
+    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | atoi(a[2])),
+    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  struct sock_fprog filter = {.len = sizeof code / sizeof *code, .filter = code};
+  return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter);
+}
 static long loginuid(char **a, int n, char **w) {
   int fd = open("/proc/self/loginuid", O_WRONLY | O_CLOEXEC);
   return fd < 0 || write(fd, a[0], strlen(a[0])) < 0 ? -1 : close(fd);
@@ -393,7 +412,8 @@ static const struct { const char *name; int fixed, nested; act *run; } table[] =
   {"exec-empty", 1, 0, exec_empty}, {"exec-fd", 1, 1, exec_fd}, {"memfd", 2, 1, from_memfd},
   {"memfd-proc", 2, 1, from_memfd_proc}, {"tmpfile", 2, 1, from_tmpfile}, {"unlinked", 1, 1, from_unlinked},
   {"unlinked-proc", 1, 1, from_unlinked_proc},
-  {"become", 1, 0, become}, {"no-new-privs", 0, 0, no_new_privs}, {"loginuid", 1, 0, loginuid},
+  {"become", 1, 0, become}, {"no-new-privs", 0, 0, no_new_privs}, {"drop-cap", 1, 0, drop_cap},
+  {"refuse", 3, 0, refuse}, {"loginuid", 1, 0, loginuid},
   {"new-spaces", 0, 0, new_spaces}, {"new-session", 0, 0, new_session}, {"chdir", 1, 0, do_chdir},
   {"deep", 2, 0, deep}, {"scribble", 1, 0, scribble}, {"rename-self", 1, 0, rename_self},
   {"cpu", 1, 0, cpu}, {"touch", 1, 0, touch}, {"write", 2, 0, do_write}, {"direct", 2, 0, direct}, {"read", 1, 0, do_read},

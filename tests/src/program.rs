@@ -55,6 +55,12 @@ pub fn mover() -> PathBuf {
     program(&MOVER)
 }
 
+/// `attacker`: what somebody with root does to a sensor.
+#[must_use]
+pub fn attacker() -> PathBuf {
+    program("attacker", &["-O1", "-static", "-s"], &[])
+}
+
 /// `storm`: many short processes.
 #[must_use]
 pub fn storm() -> PathBuf {

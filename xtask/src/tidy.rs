@@ -23,7 +23,7 @@ const FLOORS: &[&[&str]] = &[
     &["cli"],
     &["action"],
     &["pipeline"],
-    &["kernel", "output", "journal", "host", "procfs", "rtnetlink"],
+    &["kernel", "output", "journal", "host", "procfs", "rtnetlink", "runs"],
     &["enrich", "account"],
     &["verdict"],
     &["process", "sockets", "network"],

@@ -3,18 +3,15 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use nix::unistd::geteuid;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, Format, Status};
+use super::{Failure, Format, Status, configuration, loaded};
 use crate::{
-    config::{Config, ConfigError},
+    config::Config,
     format,
     host::Host,
-    kernel::{Kernel, Options},
     output::{self, stdout::Stdout},
     pipeline::Pipeline,
-    procfs::Reader,
 };
 
 /// `sensor run`.
@@ -46,13 +43,7 @@ pub enum Output {
 /// # Errors
 /// With the status of the contract: wrong configuration, not permitted, or failed on the way.
 pub fn act(args: &Run) -> Result<(), Failure> {
-    let config = config(args)?;
-    if !geteuid().is_root() {
-        return Err(Failure::new(
-            Status::NotPermitted,
-            "loading programs into the kernel: needs root; run it with sudo or as a service of root",
-        ));
-    }
+    let config = configuration(args.config.as_deref())?;
     let format =
         format::named(args.format.name()).ok_or_else(|| Failure::new(Status::Usage, "no such format"))?;
     if args.kernel_log {
@@ -69,29 +60,14 @@ pub fn act(args: &Run) -> Result<(), Failure> {
 async fn stream(config: &Config, format: &dyn format::Format, log: bool) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::new(Status::Failed, error);
     let host = Host::real().map_err(failed)?;
-    if !Reader::new(host.proc()).in_first_pid_namespace() {
-        return Err(Failure::new(
-            Status::NotPermitted,
-            "joining what the kernel tells with /proc: the kernel tells the host's process ids, and this is another pid \
-             namespace; run it on the host, or its container with --pid=host",
-        ));
-    }
-    Reader::new(host.proc()).enter_first_cgroup_namespace().map_err(|error| {
-        let what = "entering the host's cgroup namespace, /proc/2/ns/cgroup: needs root (CAP_SYS_ADMIN, CAP_SYS_PTRACE)";
-        Failure::new(Status::NotPermitted, format!("{what}: {error}"))
-    })?;
     let output: Box<dyn output::Output> = Box::new(Stdout::open().map_err(failed)?);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let options = Options {
-        bulk_ring_bytes: config.kernel.bulk_ring_bytes.get(),
-        urgent_ring_bytes: config.kernel.urgent_ring_bytes.get(),
-        names: config.kernel.names,
-        log,
-        actions: None,
-    };
-    let kernel = Kernel::start(&options).map_err(|error| Failure::new(Status::NotPermitted, error))?;
+    let kernel = loaded(&host, config, log).map_err(|gap| Failure::new(Status::NotPermitted, gap))?;
     let mut pipeline = Pipeline::new(&host, kernel, format, output).with_usage(config.usage.interval_s.get());
+    if let Some(folder) = config.state.folder.get() {
+        pipeline.leave_for_the_next(folder);
+    }
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -103,19 +79,6 @@ async fn stream(config: &Config, format: &dyn format::Format, log: bool) -> Resu
         eprintln!("sensor: {kind}: seen {seen}, delivered {delivered}, lost {lost}");
     }
     result.map_err(|error| Failure::new(Status::Failed, error))
-}
-
-fn config(args: &Run) -> Result<Config, Failure> {
-    let Some(path) = &args.config else {
-        return Ok(Config::default());
-    };
-    Config::read(path).map_err(|error| {
-        let status = match error {
-            ConfigError::Read { .. } => Status::Failed,
-            ConfigError::Wrong { .. } => Status::Usage,
-        };
-        Failure::new(status, error)
-    })
 }
 
 /// The programs' log lines on standard error.

@@ -20,7 +20,7 @@ use self::{
     view::{View, Wish},
     window::Window,
 };
-use super::{Failure, Format, Status};
+use super::{Failure, Format, Status, colour};
 use crate::{enrich, field::Field, format, host::Host, pipeline, process::Table};
 
 mod backend;
@@ -260,11 +260,6 @@ fn left(written: io::Result<()>) -> Result<bool, Failure> {
 
 fn in_part(told: &[String]) -> Result<(), Failure> {
     if told.is_empty() { Ok(()) } else { Err(Failure::new(Status::Part, told.join("; "))) }
-}
-
-/// Whether colours are wanted (<https://no-color.org>).
-fn colour() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Whether the terminal shows more than ASCII, by the first of these that is set (`locale(7)`).

@@ -1,6 +1,7 @@
 //! What this kernel is and has: asked, never guessed from its version.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::Read,
     os::fd::OwnedFd,
@@ -14,7 +15,13 @@ use nix::{
 };
 use sensor_common::ask::{ABSENT, Ask, Need, Offsets, Row};
 
-use super::{KernelError, btf::Btf, call};
+use super::{
+    Gap, KernelError,
+    btf::Btf,
+    call,
+    plan::{Attach, CALLS, HOOKS},
+    refusal::{self, SYS_ADMIN},
+};
 
 /// Type information of the running kernel.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -27,10 +34,26 @@ pub(super) struct Facts {
     pub(super) ask: Ask,
     /// Members that this kernel lacks and the sensor can do without.
     pub(super) missing: Vec<&'static Row>,
+    /// What a program would hang on and this kernel doesn't have.
+    pub(super) absent: HashSet<String>,
     /// Where tracefs is, or why not.
-    pub(super) tracefs: Result<PathBuf, String>,
+    pub(super) tracefs: Result<PathBuf, Gap>,
     /// The root of the cgroups of version 2, or why not.
-    pub(super) cgroup: Result<OwnedFd, String>,
+    pub(super) cgroup: Result<OwnedFd, Gap>,
+}
+
+impl Attach {
+    /// The part of the kernel that it hangs on, as type information names it: a tracepoint's arguments, or the
+    /// function that an iterator is described by.
+    pub(super) fn place(self) -> Option<String> {
+        match self {
+            Self::Typed(tracepoint) | Self::Raw(tracepoint) => Some(format!("tracepoint {tracepoint}")),
+            Self::Tasks => Some("bpf_iter_task".to_owned()),
+            Self::Files => Some("bpf_iter_task_file".to_owned()),
+            Self::Sockets => Some("bpf_iter_bpf_sk_storage_map".to_owned()),
+            Self::Syscall(_) | Self::Sock(_) | Self::SockAddr(_) | Self::Packets(_) => None,
+        }
+    }
 }
 
 impl Facts {
@@ -40,16 +63,23 @@ impl Facts {
             return Err(KernelError::LockedDown);
         }
         let bytes = fs::read(BTF).map_err(|source| KernelError::NoBtf { path: BTF, source })?;
-        let (ask, missing) = answers(&bytes)?;
-        let tracefs = if calls { tracefs() } else { Err("not needed".to_owned()) };
-        let cgroup =
-            call::cgroup_root().map_err(|error| format!("there is no root of cgroups of version 2: {error}"));
-        Ok(Self { ask, missing, tracefs, cgroup })
-    }
-
-    /// The root of the cgroups, to attach to.
-    pub(super) fn cgroup(&self) -> Result<&OwnedFd, &str> {
-        self.cgroup.as_ref().map_err(String::as_str)
+        let btf = Btf::parse(&bytes).map_err(|source| KernelError::BadBtf { path: BTF, source })?;
+        let (ask, missing) = answers(&btf)?;
+        let tracefs = if calls { tracefs() } else { Err(Gap::default()) };
+        let cgroup = call::cgroup_root().map_err(|error| {
+            let why = refusal::explain(&error, &[SYS_ADMIN]);
+            let reason = format!("there is no root of cgroups of version 2: {}", why.reason);
+            match why.missing.is_empty() {
+                true => Gap {
+                    reason,
+                    missing: "cgroup2".to_owned(),
+                    remedy: "a kernel with CONFIG_CGROUPS and CONFIG_CGROUP_BPF".to_owned(),
+                    ..Gap::default()
+                },
+                false => Gap { reason, ..why },
+            }
+        });
+        Ok(Self { ask, missing, absent: absent(&btf), tracefs, cgroup })
     }
 
     /// Whether the kernel has a perf tracepoint.
@@ -59,8 +89,7 @@ impl Facts {
 }
 
 /// Offsets and positions from the kernel's type information.
-fn answers(bytes: &[u8]) -> Result<(Ask, Vec<&'static Row>), KernelError> {
-    let btf = Btf::parse(bytes).map_err(|source| KernelError::BadBtf { path: BTF, source })?;
+fn answers(btf: &Btf<'_>) -> Result<(Ask, Vec<&'static Row>), KernelError> {
     let (offsets, missing) =
         Offsets::fill(|strukt, path| btf.offset(strukt, path).map(|member| member.offset));
     let missing: Vec<_> = missing.collect();
@@ -105,8 +134,19 @@ fn is_secrecy(lockdown: &str) -> bool {
     lockdown.contains("[confidentiality]")
 }
 
+/// What the programs would hang on and this kernel doesn't have.
+fn absent(btf: &Btf<'_>) -> HashSet<String> {
+    let attaches = HOOKS.iter().chain(CALLS).flat_map(|hook| hook.programs).map(|(_, attach)| attach);
+    let places = attaches.filter_map(|attach| attach.place());
+    let there = |place: &String| match place.strip_prefix("tracepoint ") {
+        Some(tracepoint) => btf.trace_params(tracepoint).is_some(),
+        None => btf.params(place).is_some(),
+    };
+    places.filter(|place| !there(place)).collect()
+}
+
 /// Finds tracefs, or mounts it where the kernel wants it: perf tracepoints have their ids there.
-fn tracefs() -> Result<PathBuf, String> {
+fn tracefs() -> Result<PathBuf, Gap> {
     if let Some(found) = TRACEFS.into_iter().find(|root| Path::new(root).join("events").is_dir()) {
         return Ok(found.into());
     }
@@ -119,7 +159,15 @@ fn tracefs() -> Result<PathBuf, String> {
         None::<&str>,
     )
     .map(|()| root.into())
-    .map_err(|error| format!("tracefs is not mounted, and mounting it on {root} failed: {error}"))
+    .map_err(|error| Gap {
+        reason: format!(
+            "tracefs is not mounted, and mounting it on {root} failed: {}",
+            refusal::explain(&error, &[SYS_ADMIN]).reason
+        ),
+        missing: "tracefs".to_owned(),
+        remedy: format!("mount -t tracefs tracefs {root}"),
+        ..Gap::default()
+    })
 }
 
 #[cfg(test)]

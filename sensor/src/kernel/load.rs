@@ -4,18 +4,20 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::PerCpuArray,
+    maps::{Map, PerCpuArray},
     programs::{
-        BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, CgroupSockAddr, Iter, Program, ProgramError,
-        RawTracePoint, TracePoint,
+        BtfTracePoint, CgroupSkb, CgroupSock, CgroupSockAddr, Iter, Program, ProgramError, RawTracePoint,
+        TracePoint,
     },
 };
 use zerocopy::IntoBytes;
 
 use super::{
-    Coverage, KernelError, Options, State,
+    Coverage, Gap, KernelError, Options, State, call,
     facts::Facts,
+    links::Links,
     plan::{Attach, CALLS, HOOKS, Hook, NESTED, Outcome, refusal},
+    refusal::{BPF, PERFMON, errno, explain},
 };
 
 /// The programs, built from `sensor-ebpf`.
@@ -35,7 +37,15 @@ pub(super) fn object(facts: &Facts, options: &Options, calls: bool) -> Result<Eb
         .map_max_entries("BULK", options.bulk_ring_bytes)
         .map_max_entries("URGENT", options.urgent_ring_bytes)
         .load(OBJECT)
-        .map_err(|source| KernelError::Load { what: "the maps", source: Box::new(source) })
+        .map_err(|error| {
+            // Where no program is taken at all, the loader takes the kernel for an older one, and fails at that.
+            let probed = aya::sys::is_program_supported(aya::programs::ProgramType::TracePoint);
+            let why = match probed {
+                Err(refused) if errno(&error).is_none() => explain(&refused, &[BPF, PERFMON]),
+                _ => explain(&error, &[BPF]),
+            };
+            KernelError::Refused { what: "the maps and programs", why }
+        })
 }
 
 /// Attaches every hook that this kernel takes, and says what became of each.
@@ -43,47 +53,56 @@ pub(super) fn object(facts: &Facts, options: &Options, calls: bool) -> Result<Eb
 /// `calls`: also those of the calls that take names.
 pub(super) fn attach(
     ebpf: &mut Ebpf,
+    links: &mut Links,
     facts: &Facts,
     options: &Options,
     calls: bool,
 ) -> Result<Vec<Coverage>, KernelError> {
     let btf = Btf::from_sys_fs()
-        .map_err(|source| KernelError::Load { what: "the kernel's types", source: Box::new(source) })?;
+        .map_err(|error| KernelError::Refused { what: "the kernel's types", why: explain(&error, &[]) })?;
     let mut coverage = Vec::new();
-    let wanted = |hook: &&Hook| {
+    let wanted = |hook: &&'static Hook| {
         options.actions.is_none_or(|wanted| hook.actions.iter().any(|action| wanted.contains(action)))
     };
     for hook in HOOKS.iter().chain(CALLS.iter().filter(|_| calls)).filter(wanted) {
-        let (state, reason, remedy) = match refusal(hook, facts) {
+        let (state, gap) = match refusal(hook, facts) {
+            Some((State::Unseen, why)) if hook.must => {
+                return Err(KernelError::Refused { what: hook.name, why });
+            }
+            Some((State::Unseen, why)) => (State::Unseen, why.effect(hook.without)),
             Some(outcome) => outcome,
-            None => attach_hook(ebpf, &btf, facts, hook)?,
+            None => attach_hook(ebpf, &btf, links, hook)?,
         };
-        let row = |action: &&'static str| Coverage::row(action, hook.name, state, reason.clone(), remedy);
+        let row = |action: &&'static str| Coverage { action, hook: hook.name, state, gap: gap.clone() };
         coverage.extend(hook.actions.iter().map(row));
     }
     Ok(coverage)
 }
 
-fn attach_hook(ebpf: &mut Ebpf, btf: &Btf, facts: &Facts, hook: &Hook) -> Result<Outcome, KernelError> {
+fn attach_hook(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    links: &mut Links,
+    hook: &'static Hook,
+) -> Result<Outcome, KernelError> {
     for (name, attach) in hook.programs {
-        if let Err(source) = attach_program(ebpf, btf, facts, name, *attach) {
-            if hook.must {
-                return Err(KernelError::Load { what: hook.name, source });
-            }
-            let reason =
-                format!("the kernel refused it: {}; not seen: {}", chain(source.as_ref()), hook.without);
-            return Ok((State::Unseen, reason, "run `sensor run --kernel-log` and report its output"));
+        if let Err(source) = attach_program(ebpf, btf, links, hook, (name, *attach)) {
+            let why = explain(source.as_ref(), attach.needs());
+            return match hook.must {
+                true => Err(KernelError::Refused { what: hook.name, why }),
+                false => Ok((State::Unseen, why.effect(hook.without))),
+            };
         }
     }
-    Ok((State::Seen, String::new(), ""))
+    Ok((State::Seen, Gap::default()))
 }
 
 fn attach_program(
     ebpf: &mut Ebpf,
     btf: &Btf,
-    facts: &Facts,
-    name: &str,
-    attach: Attach,
+    links: &mut Links,
+    hook: &'static Hook,
+    (name, attach): (&str, Attach),
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let program = ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
     match attach {
@@ -106,21 +125,21 @@ fn attach_program(
         Attach::Tasks => once(<&mut Iter>::try_from(program)?.load("task", btf))?,
         Attach::Files => once(<&mut Iter>::try_from(program)?.load("task_file", btf))?,
         Attach::Sockets => once(<&mut Iter>::try_from(program)?.load("bpf_sk_storage_map", btf))?,
-        // A link never replaces what others attached there, whatever the mode.
-        Attach::Sock => {
+        // A link never replaces what others attached there.
+        Attach::Sock(sort) => {
             let program: &mut CgroupSock = program.try_into()?;
             once(program.load())?;
-            program.attach(facts.cgroup()?, CgroupAttachMode::Single)?;
+            links.attach(hook, program.fd()?.as_fd(), sort)?;
         }
-        Attach::SockAddr => {
+        Attach::SockAddr(sort) => {
             let program: &mut CgroupSockAddr = program.try_into()?;
             once(program.load())?;
-            program.attach(facts.cgroup()?, CgroupAttachMode::Single)?;
+            links.attach(hook, program.fd()?.as_fd(), sort)?;
         }
-        Attach::Packets(direction) => {
+        Attach::Packets(sort) => {
             let program: &mut CgroupSkb = program.try_into()?;
             once(program.load())?;
-            program.attach(facts.cgroup()?, direction, CgroupAttachMode::Single)?;
+            links.attach(hook, program.fd()?.as_fd(), sort)?;
         }
     }
     Ok(())
@@ -165,6 +184,47 @@ pub(super) fn told_nested(ebpf: &Ebpf) -> u64 {
     map.get(&0, 0).map_or(0, |values| values.iter().sum())
 }
 
+/// Maps that user space writes to as well, and rings, of which it writes how far it has read.
+const WRITTEN: [&str; 9] =
+    ["QUIET", "ENDED", "OWNERS", "UNTAKEN", "ATTEMPTS", "URGENT", "BULK", "TRAFFIC", "SPILL"];
+
+/// Lets nobody but the programs write to the other maps from now on, root neither: gives those of which the kernel
+/// doesn't take that, and why.
+fn freeze(ebpf: &Ebpf) -> Vec<(String, std::io::Error)> {
+    let mut refused = Vec::new();
+    for (name, map) in ebpf.maps() {
+        let data = match map {
+            Map::Array(data)
+            | Map::PerCpuArray(data)
+            | Map::HashMap(data)
+            | Map::LruHashMap(data)
+            | Map::SkStorage(data)
+                // The loader froze the constants.
+                if !WRITTEN.contains(&name) && !name.starts_with(".rodata") =>
+            {
+                data
+            }
+            _ => continue,
+        };
+        match call::freeze(data.fd().as_fd()) {
+            Ok(()) => {}
+            Err(error) => refused.push((name.to_owned(), error)),
+        }
+    }
+    refused
+}
+
+/// Freezes the maps, and says what isn't.
+pub(super) fn frozen(ebpf: &Ebpf) -> Option<Coverage> {
+    let refused = freeze(ebpf);
+    let (_, error) = refused.first()?;
+    let names: Vec<_> = refused.iter().map(|(name, _)| name.as_str()).collect();
+    let why = explain(error, &[BPF]);
+    let reason = format!("the kernel refused to freeze the maps {}: {}", names.join(", "), why.reason);
+    let effect = "that somebody with root changes what the programs remember";
+    Some(Coverage::unseen("coverage", "self/maps", Gap { reason, ..why }.effect(effect)))
+}
+
 /// Takes every program out of the kernel; what is in the rings stays.
 pub(super) fn detach(ebpf: &mut Ebpf) {
     for (_, program) in ebpf.programs_mut() {
@@ -180,18 +240,6 @@ pub(super) fn detach(ebpf: &mut Ebpf) {
             _ => Ok(()),
         };
     }
-}
-
-/// An error with all its causes, as one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    line
 }
 
 #[cfg(test)]

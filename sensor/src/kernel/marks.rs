@@ -17,8 +17,15 @@ use nix::{
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::ring::awaited;
+use super::{
+    Coverage, Gap,
+    refusal::{SYS_ADMIN, explain},
+    ring::awaited,
+};
 use crate::event::touch::{self, Touches};
+
+/// Its name as a hook.
+pub(super) const HOOK: &str = "fanotify/inode";
 
 /// `FAN_REPORT_FID` (`include/uapi/linux/fanotify.h`), without which inodes' own events aren't told.
 const REPORT_FID: u32 = 0x200;
@@ -26,11 +33,6 @@ const REPORT_FID: u32 = 0x200;
 const KEPT_MOST: usize = 4096;
 /// Most readings of the queue at once.
 const READS_MOST: usize = 64;
-
-/// Why a file isn't marked: to be marked, its file system is asked, and all else would wait for the answer.
-pub(super) const FOREIGN: &str = "programs run on a file system for which a process or another host answers, which may never \
-                                  come, so it is asked for nothing; not seen there: at once that a running file lost its name, \
-                                  and who took it; the sweep still sees the loss, within a second";
 
 /// A file, also when its number, or that of its device, is used again: device, inode, generation, change time.
 pub(super) type File = (u32, u64, u32, u64);
@@ -52,7 +54,70 @@ impl AsRawFd for Group {
     }
 }
 
+/// What a file system that takes no marks means.
+pub(super) fn refused(errno: Errno) -> Gap {
+    Gap {
+        reason: format!(
+            "a file system on which programs run takes no inode marks: {}",
+            explain(&errno, &[]).reason
+        ),
+        missing: "marks of inodes".to_owned(),
+        effect: "there, at once that a running file lost its name; the sweep still sees it, within a second"
+            .to_owned(),
+        remedy: "overlayfs takes marks from Linux 6.6 on".to_owned(),
+    }
+}
+
+/// What a file system for which others answer means: to mark a file, it would be asked, and all else would wait.
+pub(super) fn foreign() -> Gap {
+    Gap {
+        reason: "programs run on a file system for which a process or another host answers, which may never come, \
+                 so it is asked for nothing"
+            .to_owned(),
+        missing: "marks of inodes".to_owned(),
+        effect: "there, at once that a running file lost its name, and who took it; the sweep still sees the loss, \
+                 within a second"
+            .to_owned(),
+        remedy: String::new(),
+    }
+}
+
+/// A group of fanotify was refused. Its number is limited by user.
+pub(super) fn no_group(error: &io::Error, what: &str) -> Gap {
+    let why = explain(error, &[SYS_ADMIN]);
+    let gap = Gap { reason: format!("the kernel refused {what}: {}", why.reason), ..why };
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EMFILE) => Gap {
+            missing: "fs.fanotify.max_user_groups".to_owned(),
+            remedy:
+                "raise it (sysctl fs.fanotify.max_user_groups=128), and the limit of open files (ulimit -n)"
+                    .to_owned(),
+            ..gap
+        },
+        Some(Errno::ENOSYS) if gap.missing != "seccomp" => Gap {
+            missing: "CONFIG_FANOTIFY".to_owned(),
+            remedy: "a kernel with CONFIG_FANOTIFY".to_owned(),
+            ..gap
+        },
+        _ => gap,
+    }
+}
+
 impl Marks {
+    /// A group, and what became of it.
+    pub(super) fn open() -> (Option<Self>, Coverage) {
+        const SERVES: &str = "exe_deleted";
+        match Self::new() {
+            Ok(marks) => (Some(marks), Coverage::seen(SERVES, HOOK)),
+            Err(error) => {
+                let effect =
+                    "at once that a running file lost its name; the sweep still sees it, within a second";
+                let gap = no_group(&error, "a fanotify group with file ids").effect(effect);
+                (None, Coverage::unseen(SERVES, HOOK, gap))
+            }
+        }
+    }
+
     /// A group without marks.
     pub(super) fn new() -> io::Result<Self> {
         let flags = InitFlags::FAN_CLASS_NOTIF

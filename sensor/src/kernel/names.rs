@@ -22,7 +22,14 @@ use nix::{
     },
 };
 
-use crate::event::touch::{self, Touches};
+use super::{Coverage, Gap, State, marks::no_group, refusal::explain};
+use crate::{
+    config,
+    event::touch::{self, Touches},
+};
+
+/// Its name as a hook.
+pub(super) const HOOK: &str = "fanotify/filesystem";
 
 /// `FAN_REPORT_FID | …_DIR_FID | …_NAME | …_TARGET_FID` (`include/uapi/linux/fanotify.h`), the last from Linux 5.17 on.
 const REPORT: u32 = 0x200 | 0x400 | 0x800 | 0x1000;
@@ -39,6 +46,10 @@ pub(super) struct Names {
     /// Device of each file system that is marked, by its id; none where it isn't known.
     devices: HashMap<u64, Option<u32>>,
     buffer: Vec<u8>,
+    /// The device of the root's file system.
+    root: u64,
+    /// Its mark was gone.
+    taken: bool,
 }
 
 /// What became of a file system.
@@ -53,7 +64,52 @@ pub(super) enum Watched {
     Refused(Errno),
 }
 
+/// What a file system that takes no mark means.
+pub(super) fn refused(errno: Errno) -> Gap {
+    Gap {
+        reason: format!("a file system on which programs run takes no mark: {}", explain(&errno, &[]).reason),
+        missing: "marks of file systems".to_owned(),
+        effect: "there, who took the name of a file in the first moments of its running".to_owned(),
+        remedy: String::new(),
+    }
+}
+
+/// What a group has whose marks were taken away.
+pub(super) fn taken() -> Gap {
+    Gap {
+        reason: "somebody took away the sensor's marks on file systems (FAN_MARK_FLUSH or _REMOVE, by a descriptor got from the sensor)"
+            .to_owned(),
+        missing: "its marks".to_owned(),
+        effect: "for up to a second: who took the name of a file".to_owned(),
+        remedy: "they were set again; find who did it, by the events before this one".to_owned(),
+    }
+}
+
 impl Names {
+    /// With a mark on the file system of `/`, and what became of it; none where the hooks of the calls are needed.
+    pub(super) fn open(by: config::Names) -> (Option<Self>, Option<Coverage>) {
+        let instead = "tracepoints of the calls tell names that go instead";
+        let effect =
+            format!("who took a name by a 32-bit call ({instead}, and every system call pays for them)");
+        let (state, gap) = match by {
+            config::Names::Tracepoints => (
+                State::Off,
+                Gap {
+                    reason: format!("the configuration says so (kernel.names): {instead}"),
+                    effect,
+                    ..Gap::default()
+                },
+            ),
+            config::Names::Fanotify => match Self::new() {
+                Ok(names) => return (Some(names), Some(Coverage::seen("exe_deleted", HOOK))),
+                Err(error) => {
+                    (State::Replaced, no_group(&error, "such a mark on the file system of /").effect(&effect))
+                }
+            },
+        };
+        (None, Some(Coverage { action: "exe_deleted", hook: HOOK, state, gap }))
+    }
+
     /// With a mark on the file system of `/`.
     pub(super) fn new() -> io::Result<Self> {
         let flags = InitFlags::FAN_CLASS_NOTIF
@@ -62,7 +118,8 @@ impl Names {
             | InitFlags::FAN_UNLIMITED_MARKS
             | InitFlags::from_bits_retain(REPORT);
         let group = Fanotify::init(flags, EventFFlags::O_RDONLY | EventFFlags::O_CLOEXEC)?;
-        let mut names = Self { group, devices: HashMap::new(), buffer: vec![0; MOST] };
+        let root = nix::sys::stat::stat("/")?.st_dev;
+        let mut names = Self { group, devices: HashMap::new(), buffer: vec![0; MOST], root, taken: false };
         names.set(Path::new("/"))?;
         Ok(names)
     }
@@ -93,6 +150,10 @@ impl Names {
     fn set(&mut self, path: &Path) -> Result<(), Errno> {
         let mask = MaskFlags::FAN_DELETE | MaskFlags::FAN_RENAME;
         let flags = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_FILESYSTEM;
+        if !self.devices.is_empty() && nix::sys::stat::stat(path)?.st_dev == self.root {
+            // Set again here, nobody would see that it was gone.
+            self.taken |= self.lacks(path);
+        }
         self.group.mark(flags, mask, nix::fcntl::AT_FDCWD, Some(path))?;
         let device = match statfs(path)?.filesystem_type() {
             // Its files have device numbers that the kernel uses nowhere else.
@@ -106,6 +167,20 @@ impl Names {
     /// Whether every name that goes on the file system of this device is told with that device.
     pub(super) fn tells(&self, device: u32) -> bool {
         self.devices.values().any(|known| *known == Some(device))
+    }
+
+    /// Whether somebody took marks away since this was last asked: that of the root's file system, which is never
+    /// unmounted. Those of others go with their file systems.
+    pub(super) fn taken(&mut self) -> bool {
+        self.taken |= self.lacks(Path::new("/"));
+        std::mem::take(&mut self.taken)
+    }
+
+    /// Whether there is no mark. One that is there is asked to leave out what it doesn't ask for, and stays as it is.
+    fn lacks(&self, path: &Path) -> bool {
+        let flags = MarkFlags::FAN_MARK_REMOVE | MarkFlags::FAN_MARK_FILESYSTEM;
+        let answer = self.group.mark(flags, MaskFlags::FAN_CREATE, nix::fcntl::AT_FDCWD, Some(path));
+        answer == Err(Errno::ENOENT)
     }
 
     /// What went since this was last asked, in order.
@@ -141,6 +216,26 @@ mod tests {
     use sensor_common::wire::name::hash;
 
     use super::*;
+
+    #[test]
+    fn marks_that_were_taken_away_are_missed() {
+        let Ok(mut names) = Names::new() else { return };
+        assert!(!names.taken());
+        names.mounted([PathBuf::from("/")].into_iter());
+        assert!(!names.taken(), "asking leaves it there");
+        let flush = MarkFlags::FAN_MARK_FLUSH | MarkFlags::FAN_MARK_FILESYSTEM;
+        let gone = |names: &Names| {
+            names.group.mark(flush, MaskFlags::empty(), nix::fcntl::AT_FDCWD, None::<&Path>).unwrap();
+        };
+        gone(&names);
+        assert!(names.taken());
+        assert!(matches!(names.watch(Path::new("/")), Watched::Now));
+        assert!(names.taken(), "that it was set again doesn't hide it");
+        assert!(!names.taken());
+        gone(&names);
+        names.mounted([PathBuf::from("/")].into_iter());
+        assert!(names.taken() && !names.taken());
+    }
 
     #[test]
     fn tells_who_took_which_name() {

@@ -1,9 +1,8 @@
 //! Which hooks serve which event: one table, and what is left of it on this kernel.
 
-use aya::programs::CgroupSkbAttachType;
-use sensor_common::ask::ABSENT;
+use sensor_common::ask::{ABSENT, Row};
 
-use super::{State, facts::Facts};
+use super::{Coverage, Gap, State, facts::Facts};
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug)]
@@ -21,12 +20,23 @@ pub(super) enum Attach {
     /// As an iterator over the sockets that have counters.
     Sockets,
     /// To the root of the cgroups of version 2, for sockets.
-    Sock,
+    Sock(u32),
     /// The same, for calls with an address.
-    SockAddr,
+    SockAddr(u32),
     /// The same, for packets.
-    Packets(CgroupSkbAttachType),
+    Packets(u32),
 }
+
+/// What is attached to a cgroup (`enum bpf_attach_type`, `include/uapi/linux/bpf.h`).
+const INGRESS: u32 = 0;
+const EGRESS: u32 = 1;
+const CONNECT4: u32 = 10;
+const CONNECT6: u32 = 11;
+const POST_BIND4: u32 = 12;
+const POST_BIND6: u32 = 13;
+const GETPEERNAME4: u32 = 29;
+const GETPEERNAME6: u32 = 30;
+const SOCK_RELEASE: u32 = 34;
 
 /// The program that only runs where another was skipped: what that was skipped, it told.
 pub(super) const NESTED: &str = "socket_state_nested";
@@ -86,14 +96,14 @@ pub(super) const HOOKS: &[Hook] = &[
     Hook {
         actions: &["socket_close", "socket_connect"],
         name: "cgroup/sock_release",
-        programs: &[("socket_released", Sock)],
+        programs: &[("socket_released", Sock(SOCK_RELEASE))],
         must: false,
         without: "ends of UDP sockets, and at once what came of connects that found no route",
     },
     Hook {
         actions: &["socket_accept"],
         name: "cgroup/getpeername",
-        programs: &[("socket_peer4", SockAddr), ("socket_peer6", SockAddr)],
+        programs: &[("socket_peer4", SockAddr(GETPEERNAME4)), ("socket_peer6", SockAddr(GETPEERNAME6))],
         must: false,
         without: "at once who accepted a connection; a look at open files still shows it, within a second",
     },
@@ -107,7 +117,7 @@ pub(super) const HOOKS: &[Hook] = &[
     Hook {
         actions: &["socket_connect"],
         name: "cgroup/connect",
-        programs: &[("socket_connect4", SockAddr), ("socket_connect6", SockAddr)],
+        programs: &[("socket_connect4", SockAddr(CONNECT4)), ("socket_connect6", SockAddr(CONNECT6))],
         must: false,
         without: "UDP sockets that connect, and connects of TCP that find no route",
     },
@@ -121,7 +131,7 @@ pub(super) const HOOKS: &[Hook] = &[
     Hook {
         actions: &["socket_bind"],
         name: "cgroup/post_bind",
-        programs: &[("socket_bound4", Sock), ("socket_bound6", Sock)],
+        programs: &[("socket_bound4", Sock(POST_BIND4)), ("socket_bound6", Sock(POST_BIND6))],
         must: false,
         without: "addresses that are bound",
     },
@@ -163,17 +173,14 @@ pub(super) const HOOKS: &[Hook] = &[
     Hook {
         actions: &["usage"],
         name: "cgroup/sock_release",
-        programs: &[("bytes_closed", Sock)],
+        programs: &[("bytes_closed", Sock(SOCK_RELEASE))],
         must: false,
         without: "the last network bytes of a socket, not of TCP, that ended",
     },
     Hook {
         actions: &["usage"],
         name: TRAFFIC,
-        programs: &[
-            ("bytes_sent", Packets(CgroupSkbAttachType::Egress)),
-            ("bytes_received", Packets(CgroupSkbAttachType::Ingress)),
-        ],
+        programs: &[("bytes_sent", Packets(EGRESS)), ("bytes_received", Packets(INGRESS))],
         must: false,
         without: "network bytes",
     },
@@ -241,26 +248,56 @@ pub(super) const CALLS: &[Hook] = &[
     },
 ];
 
-/// What became of a hook: whether it is seen, why not, what to do.
-pub(super) type Outcome = (State, String, &'static str);
+/// Which event the members of the kernel are for, by the beginning of their names in `Offsets`.
+const MEMBERS: &[(&str, &str)] = &[
+    ("sock", "socket_connect"),
+    ("addressed_", "socket_connect"),
+    ("cgroup_retval", "socket_connect"),
+    ("uring_", "exe_deleted"),
+    ("filename_", "exe_deleted"),
+    ("io_", "exit"),
+    ("signal_", "exit"),
+    ("task_ioac", "exit"),
+    ("task_runtime", "exit"),
+];
+
+/// What isn't told where the kernel lacks a member that can be done without.
+pub(super) fn without(row: &'static Row) -> Coverage {
+    let serves = MEMBERS.iter().find(|(start, _)| row.name.starts_with(start));
+    let member = format!("{}.{}", row.strukt, row.paths.first().unwrap_or(&""));
+    let gap = Gap {
+        reason: format!("this kernel has no {member}"),
+        missing: member,
+        effect: row.why.to_owned(),
+        remedy: String::new(),
+    };
+    Coverage::unseen(serves.map_or("exec", |(_, action)| action), row.name, gap)
+}
+
+/// What became of a hook: whether it is seen, and why not.
+pub(super) type Outcome = (State, Gap);
 
 /// Why a hook isn't tried on this kernel, if it isn't.
 pub(super) fn refusal(hook: &Hook, facts: &Facts) -> Option<Outcome> {
     hook.programs.iter().find_map(|(_, attach)| match attach {
-        Syscall(name) => syscall_refusal(hook, facts, name),
-        Raw("io_uring_queue_async_work") if uring_absent(facts) => Some((
-            State::Absent,
-            "this kernel's io_uring can't unlink or rename, or doesn't tell".to_owned(),
-            "nothing to do",
-        )),
-        Sock | SockAddr | Packets(_) if facts.cgroup.is_err() => facts.cgroup.as_ref().err().map(|reason| {
-            (
+        Syscall(name) => syscall_refusal(facts, name),
+        Raw("io_uring_queue_async_work") if uring_absent(facts) => {
+            let reason = "this kernel's io_uring can't unlink or rename, or doesn't tell";
+            Some((State::Absent, Gap { reason: reason.to_owned(), ..Gap::default() }))
+        }
+        Sock(_) | SockAddr(_) | Packets(_) => Some((State::Unseen, facts.cgroup.as_ref().err()?.clone())),
+        Typed(_) | Raw(_) | Tasks | Files | Sockets => {
+            let place = attach.place().filter(|place| facts.absent.contains(place))?;
+            Some((
                 State::Unseen,
-                format!("{reason}; not seen: {}", hook.without),
-                "needs a kernel with CONFIG_CGROUP_BPF",
-            )
-        }),
-        Typed(_) | Raw(_) | Tasks | Files | Sockets | Sock | SockAddr | Packets(_) => None,
+                Gap {
+                    reason: format!("this kernel has no {place}"),
+                    missing: place,
+                    remedy: "a newer kernel, or one built with it".to_owned(),
+                    ..Gap::default()
+                },
+            ))
+        }
     })
 }
 
@@ -268,21 +305,22 @@ fn uring_absent(facts: &Facts) -> bool {
     facts.ask.uring_request == ABSENT || facts.ask.offsets.uring_unlink_name == ABSENT
 }
 
-fn syscall_refusal(hook: &Hook, facts: &Facts, name: &str) -> Option<Outcome> {
+fn syscall_refusal(facts: &Facts, name: &str) -> Option<Outcome> {
     match &facts.tracefs {
-        Err(reason) => Some((
-            State::Unseen,
-            format!("{reason}; not seen: {}", hook.without),
-            "mount -t tracefs tracefs /sys/kernel/tracing",
-        )),
+        Err(gap) => Some((State::Unseen, gap.clone())),
         Ok(_) if facts.has_tracepoint("syscalls", name) => None,
         Ok(root) => Some((
             State::Absent,
-            format!(
-                "no {name} in {}/events/syscalls: this architecture has no such call, or CONFIG_FTRACE_SYSCALLS is off",
-                root.display()
-            ),
-            "nothing to do when the call doesn't exist; else a kernel with CONFIG_FTRACE_SYSCALLS",
+            Gap {
+                reason: format!(
+                    "no {name} in {}/events/syscalls: this architecture has no such call, or CONFIG_FTRACE_SYSCALLS is off",
+                    root.display()
+                ),
+                remedy:
+                    "nothing to do when the call doesn't exist; else a kernel with CONFIG_FTRACE_SYSCALLS"
+                        .to_owned(),
+                ..Gap::default()
+            },
         )),
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         socket::{self, Socket, set_reach},
     },
     field::Field,
-    kernel::{Coverage, State},
+    kernel::{Coverage, Gap},
     net::live::{Live, Reach},
     record::Record,
     rtnetlink::{AddressError, Asker, Changes},
@@ -93,14 +93,10 @@ impl Default for Reaches {
             blind: false,
             round: 0,
             others: 0,
-            coverage: coverage(State::Seen, String::new(), ""),
+            coverage: Coverage::seen(socket::LISTEN.name, HOOK),
             news: false,
         }
     }
-}
-
-fn coverage(state: State, reason: String, remedy: &'static str) -> Coverage {
-    Coverage::row(socket::LISTEN.name, HOOK, state, reason, remedy)
 }
 
 impl Reaches {
@@ -115,19 +111,26 @@ impl Reaches {
     }
 
     fn trouble(&mut self, error: Option<&AddressError>) {
-        let (state, reason, remedy) = match error {
-            None => (State::Seen, String::new(), ""),
+        let row = match error {
+            None => Coverage::seen(socket::LISTEN.name, HOOK),
             Some(error) => {
-                let remedy = match error {
-                    AddressError::Call { .. } => "allow the sensor netlink sockets (AF_NETLINK)",
-                    _ => "",
+                let (missing, remedy) = match error {
+                    AddressError::Call { .. } => {
+                        ("AF_NETLINK", "allow the sensor netlink sockets (AF_NETLINK)")
+                    }
+                    _ => ("", ""),
                 };
-                let reason = format!("{error}; not told: sensor.reach, and that it changes");
-                (State::Unseen, reason, remedy)
+                let gap = Gap {
+                    reason: error.to_string(),
+                    missing: missing.to_owned(),
+                    effect: "sensor.reach, and that it changes".to_owned(),
+                    remedy: remedy.to_owned(),
+                };
+                Coverage::unseen(socket::LISTEN.name, HOOK, gap)
             }
         };
-        if (self.coverage.state, &self.coverage.reason) != (state, &reason) {
-            self.coverage = coverage(state, reason, remedy);
+        if self.coverage != row {
+            self.coverage = row;
             self.news = true;
         }
     }

@@ -2,8 +2,9 @@
 
 use super::{Pipeline, PipelineError, SKIPPED};
 use crate::{
-    event::{self, Action, Stamp, exe_deleted, exec, loss, process_snapshot},
+    event::{self, Action, Stamp, exe_deleted, exec, loss, process_snapshot, usage},
     field::Field,
+    kernel::{Batch, Coverage, Gap, State},
     output::{Fault, OutputError, Taken},
     process::Process,
     record::{Record, Text, Value},
@@ -48,16 +49,35 @@ impl Pipeline<'_> {
     }
 
     pub(super) fn tell_coverage(&mut self, time: u64) -> Result<(), PipelineError> {
-        let rows =
-            self.kernel.coverage().iter().chain([self.reaches.coverage()]).map(|row| event::coverage::Row {
-                action: row.action,
-                hook: row.hook,
-                state: row.state.word(),
-                reason: &row.reason,
-                remedy: row.remedy,
-            });
-        let record = event::coverage::record(rows);
+        let record = event::coverage::record(self.coverage().iter());
         self.deliver(event::coverage::ACTION.name, time, record)
+    }
+
+    /// What is seen by which hook.
+    pub(super) fn coverage(&self) -> Vec<Coverage> {
+        let own = [self.reaches.coverage()].into_iter().chain(self.guard.coverage());
+        let mut rows: Vec<_> = self.kernel.coverage().iter().chain(own).cloned().collect();
+        if self.interval.is_none() {
+            for row in rows.iter_mut().filter(|row| row.action == usage::ACTION.name) {
+                let gap = Gap {
+                    reason: "the configuration says so (usage.interval_s)".to_owned(),
+                    effect: "what processes use while they run; their exits still tell the totals".to_owned(),
+                    ..Gap::default()
+                };
+                (row.state, row.gap) = (State::Off, gap);
+            }
+        }
+        rows
+    }
+
+    /// What would be told of coverage at the start, and nothing else: begins as a run does, and ends at once.
+    ///
+    /// # Errors
+    /// As a run's beginning.
+    pub fn examine(mut self) -> Result<Vec<Coverage>, PipelineError> {
+        self.begin(&mut Batch::default())?;
+        self.kernel.stop();
+        Ok(self.coverage())
     }
 
     pub(super) fn tell_losses(&mut self) -> Result<(), PipelineError> {

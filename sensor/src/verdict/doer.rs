@@ -101,7 +101,7 @@ impl Doers {
         let own = self.gone.iter().filter(|(when, touch)| {
             touch.pid == process.key.pid
                 && !touch.claimed
-                && *when >= process.image.since
+                && when.1 >= process.image.since
                 && touch.device.is_none_or(|told| told == device)
         });
         own.rev().find_map(|(_, touch)| {

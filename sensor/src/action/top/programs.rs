@@ -15,7 +15,7 @@ use crate::{
         usage::{self, Reading, Total, Used},
     },
     host::Host,
-    kernel::{Batch, Counters, Kernel, KernelError, Options, State},
+    kernel::{Batch, Counters, Kernel, KernelError, Options},
     procfs::Reader,
     sockets::owners,
 };
@@ -264,8 +264,8 @@ impl Programs {
     /// Hooks that the kernel refused.
     fn uncovered(&self) -> Vec<String> {
         let mut told = Vec::new();
-        for row in self.kernel.coverage().iter().filter(|row| row.state == State::Unseen) {
-            let line = format!("{}: {}", row.hook, row.reason);
+        for row in self.kernel.coverage().iter().filter(|row| row.state.lacks()) {
+            let line = format!("{}: {}", row.hook, row.gap);
             if !told.contains(&line) {
                 told.push(line);
             }

@@ -1,0 +1,150 @@
+//! `sensor doctor`: what a run would see on this host, by which hook, and what it wouldn't and why.
+
+use std::{
+    io::{IsTerminal, Write as _},
+    path::PathBuf,
+};
+
+use super::{Failure, Format, Status, colour, configuration, loaded};
+use crate::{
+    config::{Config, Names},
+    event::coverage::{self, Coverage, Gap},
+    field::Field,
+    format,
+    host::Host,
+    kernel,
+    output::{Counts, Output, OutputError, Taken},
+    pipeline::{self, Pipeline, PipelineError},
+};
+
+mod report;
+
+/// `sensor doctor`.
+#[derive(Debug, clap::Args)]
+pub struct Doctor {
+    /// Configuration file (TOML) of the run that is asked about.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Text, or JSON: one line, the `coverage` event; text on a terminal, else JSON.
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+}
+
+/// Loads and attaches what `run` would, says what became of it, and takes it out again.
+///
+/// # Errors
+/// When not all is seen, or nothing; the parts are named.
+pub fn act(args: &Doctor) -> Result<(), Failure> {
+    let config = configuration(args.config.as_deref())?;
+    let host = Host::real().map_err(|error| Failure::new(Status::Failed, error))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Status::Failed, error))?;
+    let examined = runtime.block_on(async { examine(&host, &config) });
+    let (mut rows, verdict) = match examined {
+        Ok(rows) => {
+            let verdict = partly(&rows);
+            (rows, verdict)
+        }
+        Err(gap) => {
+            let rows = kernel::nothing(&gap).collect();
+            (rows, Err(Failure::new(Status::NotPermitted, format!("nothing can be seen: {gap}"))))
+        }
+    };
+    // Stable: hooks of one state stay in the order of the table.
+    rows.sort_by_key(|row| row.state);
+    let terminal = std::io::stdout().is_terminal();
+    let text = args.format.map_or(terminal, |format| format == Format::Text);
+    let out = match text {
+        true => (report::text(&rows, terminal && colour()) + &plans(args, &config)).into_bytes(),
+        false => json(&host, &rows),
+    };
+    match std::io::stdout().lock().write_all(&out) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Status::Failed, format!("writing to standard output: {error}")))
+        }
+        _ => verdict,
+    }
+}
+
+/// Begins as a run, tells nobody, and ends.
+fn examine(host: &Host, config: &Config) -> Result<Vec<Coverage>, Gap> {
+    let kernel = loaded(host, config, false)?;
+    let format = format::named(Format::Json.name()).ok_or_else(Gap::default)?;
+    let pipeline =
+        Pipeline::new(host, kernel, format, Box::new(Nowhere)).with_usage(config.usage.interval_s.get());
+    pipeline.examine().map_err(|error| match error {
+        PipelineError::Kernel(error) => error.gap(),
+        other => Gap { reason: Failure::new(Status::Failed, other).chain(), ..Gap::default() },
+    })
+}
+
+/// What isn't seen, or not as well as could be, named.
+fn partly(rows: &[Coverage]) -> Result<(), Failure> {
+    let mut parts: Vec<String> = Vec::new();
+    for row in rows.iter().filter(|row| row.state.lacks()) {
+        let part = format!("{} ({})", row.action, row.hook);
+        if !parts.contains(&part) {
+            parts.push(part);
+        }
+    }
+    match parts.is_empty() {
+        true => Ok(()),
+        false => {
+            Err(Failure::new(Status::Part, format!("not all is seen on this host: {}", parts.join(", "))))
+        }
+    }
+}
+
+/// What a run would do by this configuration, beside what the rows say.
+fn plans(args: &Doctor, config: &Config) -> String {
+    let by = args.config.as_ref().map_or_else(
+        || "without a configuration".to_owned(),
+        |path| format!("with {}", format::text::escape(path.as_os_str().as_encoded_bytes())),
+    );
+    let names = match config.kernel.names {
+        Names::Fanotify => "marks on file systems where the kernel has them",
+        Names::Tracepoints => "tracepoints, which every system call pays for",
+    };
+    let usage = config.usage.interval_s.get().map_or_else(
+        || "never told while it lasts".to_owned(),
+        |interval| format!("told every {} s", interval.as_secs()),
+    );
+    format!(
+        "\n`sensor run` {by}:\n  rings   {} bytes, and {} for alerts\n  names   by {names}\n  usage   {usage}\n  events  to standard output\n",
+        config.kernel.bulk_ring_bytes.get(),
+        config.kernel.urgent_ring_bytes.get(),
+    )
+}
+
+/// The `coverage` event that a run would begin with; it has no number, as it is of no run.
+fn json(host: &Host, rows: &[Coverage]) -> Vec<u8> {
+    let mut record = coverage::record(rows.iter());
+    record.extend_from(&pipeline::common(host));
+    record.set(Field::Timestamp, host.boot().at(host.boot_now()));
+    let mut out = Vec::new();
+    if let Some(format) = format::named(Format::Json.name()) {
+        format.write(&record, &mut out);
+    }
+    out
+}
+
+/// Where events of nobody go.
+struct Nowhere;
+
+impl Output for Nowhere {
+    fn write(&mut self, _: &[u8]) -> Result<Taken, OutputError> {
+        Ok(Taken::Kept)
+    }
+
+    fn flush(&mut self) -> Result<(), OutputError> {
+        Ok(())
+    }
+
+    fn end(&mut self) {}
+
+    fn counts(&self) -> Counts {
+        Counts::default()
+    }
+}

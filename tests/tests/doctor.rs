@@ -1,0 +1,380 @@
+//! `sensor doctor`: what this host allows, and what is missing where something really is.
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+use tests::find::Source;
+use tests::place::{mount_tmpfs, private_mounts, unmount};
+use tests::program::{self, actor, nest};
+use tests::sensor::{binary, command};
+use tests::skip::{self, skip};
+use tests::terminal::Terminal;
+use tests::{Event, Folder, Sensor, fields, lock, words};
+
+/// Numbers of system calls on x86-64, and of commands of `bpf(2)`.
+const SOCKET: u32 = 41;
+const FANOTIFY_INIT: u32 = 300;
+const BPF: u32 = 321;
+const FSOPEN: u32 = 430;
+const MAP_CREATE: &str = "0";
+const PROG_LOAD: &str = "5";
+const LINK_CREATE: &str = "28";
+
+/// Every event that the kernel tells.
+const TOLD: [&str; 12] = [
+    "process_snapshot",
+    "fork",
+    "exec",
+    "exit",
+    "exe_deleted",
+    "exe_memfd",
+    "socket_bind",
+    "socket_listen",
+    "socket_connect",
+    "socket_accept",
+    "socket_close",
+    "usage",
+];
+
+fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    program::output(command, Duration::from_secs(30))
+}
+
+/// What `doctor` answers: its status, its report, what it says on standard error.
+struct Answer {
+    status: Option<i32>,
+    event: Value,
+    said: String,
+}
+
+impl Answer {
+    fn of(output: &Output) -> Self {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let line = output.stdout.strip_suffix(b"\n").unwrap_or_else(|| panic!("no line: {said}"));
+        let event: Value = serde_json::from_slice(line).unwrap_or_else(|why| panic!("{why}: {said}"));
+        let answer = Self { status: output.status.code(), event, said };
+        answer.is_whole();
+        answer
+    }
+
+    /// With what is in its way: steps of `actor` before it becomes the sensor.
+    fn after(steps: Vec<OsString>, args: &[&str]) -> Self {
+        let mut doctor = words![binary(), "doctor", "--format", "json"];
+        doctor.extend(args.iter().map(OsString::from));
+        let mut words = steps;
+        words.extend(nest("exec", doctor));
+        Self::of(&run(Command::new(actor()).args(words)))
+    }
+
+    fn plain(args: &[&str]) -> Self {
+        Self::after(words![], args)
+    }
+
+    fn rows(&self) -> &[Value] {
+        self.event["sensor"]["coverage"].as_array().unwrap()
+    }
+
+    fn row(&self, action: &str, hook: &str) -> &Value {
+        let found = self.rows().iter().find(|row| row["action"] == action && row["hook"] == hook);
+        found.unwrap_or_else(|| panic!("no {action} by {hook}: {:#}", self.event))
+    }
+
+    /// The rows have the names and words of the dictionary, every event has one, the worst stand first, and
+    /// what isn't seen is explained and named.
+    fn is_whole(&self) {
+        let words = ["unseen", "replaced", "off", "absent", "seen"];
+        let rank = |row: &Value| words.iter().position(|word| row["state"] == **word);
+        let ranks: Vec<_> = self.rows().iter().map(rank).collect();
+        assert!(ranks.iter().all(Option::is_some) && ranks.is_sorted(), "{:#}", self.event);
+        for action in TOLD {
+            assert!(self.rows().iter().any(|row| row["action"] == action), "no {action}: {:#}", self.event);
+        }
+        for row in self.rows() {
+            for (name, value) in row.as_object().unwrap() {
+                assert_eq!(fields::wrong(&format!("sensor.coverage[].{name}"), value), None);
+            }
+            assert_eq!(row.get("reason").is_some(), row["state"] != "seen", "{row}");
+            if row["state"] == "unseen" || row["state"] == "replaced" {
+                assert!(row.get("effect").is_some(), "{row}");
+                if self.status == Some(4) {
+                    let named =
+                        format!("{} ({})", row["action"].as_str().unwrap(), row["hook"].as_str().unwrap());
+                    assert!(self.said.contains(&named), "{named} in {}", self.said);
+                }
+            }
+        }
+        let lacks = self.rows().iter().any(|row| row["state"] == "unseen" || row["state"] == "replaced");
+        assert_eq!(self.status != Some(0), lacks, "{:?}: {}", self.status, self.said);
+        assert_eq!(self.said.is_empty(), !lacks, "{}", self.said);
+        assert_eq!(self.event["event"]["action"], "coverage");
+        assert!(self.event["event"].get("sequence").is_none(), "it is of no run");
+    }
+
+    /// This is the state of that hook, by what is missing.
+    fn lacks(&self, action: &str, hook: &str, state: &str, missing: &str, reason: &str) {
+        let row = self.row(action, hook);
+        assert_eq!((row["state"].as_str(), row["missing"].as_str()), (Some(state), Some(missing)), "{row}");
+        assert!(row["reason"].as_str().unwrap().contains(reason), "{row}");
+        assert!(!row["remedy"].as_str().unwrap().is_empty(), "{row}");
+    }
+
+    /// Nothing is seen, for this reason.
+    fn is_blind(&self, missing: &str, reason: &str) {
+        assert_eq!(self.status, Some(3), "{}", self.said);
+        assert!(self.rows().iter().all(|row| row["state"] == "unseen"), "{:#}", self.event);
+        assert!(self.said.contains(missing) && self.said.contains(reason), "{}", self.said);
+        for row in self.rows() {
+            assert_eq!(row["missing"], missing, "{row}");
+            assert!(row["reason"].as_str().unwrap().contains(reason), "{row}");
+        }
+    }
+}
+
+fn refuse(call: u32, first: &str, errno: i32) -> Vec<OsString> {
+    words!["refuse", call.to_string(), first, errno.to_string()]
+}
+
+/// What runs in the kernel and is ours: names of programs by `/proc/*/fdinfo` would miss who leaves them behind.
+fn programs() -> usize {
+    let count = |pid: &Path| {
+        let infos = fs::read_dir(pid.join("fdinfo")).into_iter().flatten().flatten();
+        let texts = infos.filter_map(|info| fs::read_to_string(info.path()).ok());
+        texts.filter(|text| text.contains("prog_id:")).count()
+    };
+    let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    processes.map(|pid| count(&pid)).sum()
+}
+
+#[test]
+fn all_is_seen_also_beside_a_sensor_and_nothing_stays() {
+    if skip() {
+        return;
+    }
+    let _alone = lock::alone();
+    let before = programs();
+    let answer = Answer::plain(&[]);
+    assert_eq!(answer.status, Some(0), "{}", answer.said);
+    assert!(answer.rows().iter().all(|row| row["state"] == "seen"), "{:#}", answer.event);
+    assert_eq!(programs(), before);
+    // The same rows as the event's.
+    let sensor = Sensor::start(words![]);
+    let coverage = sensor.find("coverage").wait();
+    let mut rows = coverage.list("sensor.coverage").to_vec();
+    // Runs of other tests that were killed are of no host.
+    rows.retain(|row| row["hook"] != "self/last_run");
+    assert_eq!(rows, Answer::plain(&[]).rows());
+    // And the sensor goes on as before.
+    sensor.fence();
+    sensor.stop().clean();
+}
+
+#[test]
+fn the_text_has_columns_and_no_colour_but_on_a_terminal() {
+    if skip() {
+        return;
+    }
+    let _together = lock::together();
+    let output = run(command().args(["doctor", "--format", "text"]));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[..3], ["All 12 sorts of events are seen here.", "", "STATE   EVENT            SEEN BY"]);
+    for action in TOLD {
+        let line = lines.iter().find(|line| line.get(8..).is_some_and(|rest| rest.starts_with(action)));
+        let line = line.unwrap_or_else(|| panic!("no {action}: {text}"));
+        assert!(line.starts_with("seen    ") && line[24..].starts_with(' ') && line.len() > 25, "{line}");
+    }
+    assert!(text.contains("`sensor run` without a configuration:") && !text.contains('\x1b'), "{text}");
+
+    let mut doctor = Command::new(actor());
+    let mut steps = refuse(FSOPEN, "-", 19);
+    steps.extend(nest("exec", words![binary(), "doctor", "--format", "text"]));
+    let output = run(doctor.args(steps));
+    assert_eq!(output.status.code(), Some(4));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[3], "UNSEEN  socket_bind      -", "the worst first: {text}");
+    let part = lines.iter().position(|line| line.starts_with("part    socket_connect")).unwrap();
+    assert!(part < lines.iter().position(|line| line.starts_with("seen    exec ")).unwrap(), "{text}");
+    let missing = lines.iter().position(|line| *line == "missing   cgroup2").unwrap();
+    assert!(lines[missing - 1].starts_with("unseen    there is no root of cgroups"), "{text}");
+    assert!(lines[missing + 1].starts_with("do        "), "{text}");
+    assert!(text.contains("\n  cgroup/post_bind             addresses that are bound\n"), "{text}");
+    assert!(lines.iter().all(|line| line.chars().count() <= 100), "{text}");
+}
+
+#[test]
+fn a_terminal_gets_text_and_colour() {
+    if skip() {
+        return;
+    }
+    let _together = lock::together();
+    let shown = |env: &[(&str, &str)]| {
+        let mut terminal = Terminal::start(&binary(), words!["doctor"], env, (140, 40));
+        terminal.until("the report", |lines| lines.iter().any(|line| line.starts_with("seen    exec ")));
+        assert!(terminal.wait().success());
+        String::from_utf8(terminal.raw()).unwrap()
+    };
+    assert!(shown(&[]).contains("\x1b[32mseen\x1b[0m    exec "));
+    assert!(!shown(&[("NO_COLOR", "1")]).contains('\x1b'));
+}
+
+#[test]
+fn it_says_what_the_configuration_does() {
+    if skip() {
+        return;
+    }
+    let _together = lock::together();
+    let folder = Folder::new();
+    let file = folder.at("sensor.toml");
+    fs::write(&file, "kernel.names = \"tracepoints\"\nusage.interval_s = 0\n").unwrap();
+    let path = file.to_str().unwrap();
+    let answer = Answer::plain(&["--config", path]);
+    // Who chose it misses nothing that could be had otherwise.
+    assert_eq!(answer.status, Some(0), "{}", answer.said);
+    assert_eq!(answer.row("exe_deleted", "fanotify/filesystem")["state"], "off");
+    assert_eq!(answer.row("exe_deleted", "tracepoint/syscalls/unlinkat")["state"], "seen");
+    assert!(answer.rows().iter().filter(|row| row["action"] == "usage").all(|row| row["state"] == "off"));
+    let output = run(command().args(["doctor", "--format", "text", "--config", path]));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(path) && text.contains("usage   never"), "{text}");
+
+    fs::write(&file, "kernel.name = 1\n").unwrap();
+    let output = run(command().args(["doctor", "--config", path]));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(output.stdout.is_empty() && String::from_utf8_lossy(&output.stderr).contains("names"));
+    fs::remove_file(&file).unwrap();
+    assert_eq!(run(command().args(["doctor", "--config", path])).status.code(), Some(1));
+    assert_eq!(run(command().args(["doctor", "--frobnicate"])).status.code(), Some(2));
+}
+
+#[test]
+fn not_root_and_no_type_information() {
+    if skip() {
+        return;
+    }
+    let _together = lock::together();
+    let folder = Folder::new();
+    let sensor = folder.at("sensor");
+    program::copy(&binary(), &sensor);
+    let mut nobody = Command::new(&sensor);
+    nobody.args(["doctor", "--format", "json"]).uid(65534).gid(65534);
+    Answer::of(&run(&mut nobody)).is_blind("root", "needs root");
+    private_mounts(|| {
+        mount_tmpfs(Path::new("/sys/kernel/btf"), "4k");
+        Answer::plain(&[]).is_blind("BTF", "ENOENT");
+    });
+    let mut inside = Command::new("unshare");
+    inside.args(["--pid", "--fork", "--mount-proc"]).arg(binary()).args(["doctor", "--format", "json"]);
+    Answer::of(&run(&mut inside)).is_blind("the host's pid namespace", "pid namespace");
+}
+
+#[test]
+fn capabilities_that_were_taken_away() {
+    if skip() {
+        return;
+    }
+    let _together = lock::together();
+    let without = |caps: &[u32], args: &[&str]| {
+        let steps = caps.iter().flat_map(|cap| words!["drop-cap", cap.to_string()]).collect();
+        Answer::after(steps, args)
+    };
+    // The older one holds the younger ones.
+    assert_eq!(without(&[39], &[]).status, Some(0));
+    without(&[39, 21], &[]).is_blind("CAP_BPF", "BPF_MAP_CREATE: EPERM (Operation not permitted)");
+    without(&[38, 21], &[]).is_blind("CAP_PERFMON", "EPERM");
+    let answer = without(&[21], &[]);
+    assert_eq!(answer.status, Some(4));
+    answer.lacks("socket_bind", "cgroup/post_bind", "unseen", "CAP_SYS_ADMIN", "EPERM");
+    answer.lacks("exe_deleted", "fanotify/inode", "unseen", "CAP_SYS_ADMIN", "EPERM");
+    answer.lacks("exe_deleted", "fanotify/filesystem", "replaced", "CAP_SYS_ADMIN", "EPERM");
+    assert_eq!(answer.row("exec", "tp_btf/sched_process_exec")["state"], "seen");
+    private_mounts(|| {
+        for place in ["/sys/kernel/tracing", "/sys/kernel/debug/tracing", "/sys/kernel/debug"] {
+            unmount(place);
+        }
+        let answer = without(&[21], &[]);
+        assert_eq!(answer.status, Some(4));
+        answer.lacks("exe_deleted", "tracepoint/syscalls/unlink", "unseen", "tracefs", "EPERM");
+    });
+}
+
+#[test]
+fn calls_that_a_filter_refuses() {
+    if skip() {
+        return;
+    }
+    let _together = lock::together();
+    let refused = |call, first: &str, errno| Answer::after(refuse(call, first, errno), &[]);
+    refused(BPF, MAP_CREATE, 1).is_blind("seccomp", "BPF_MAP_CREATE: EPERM");
+    refused(BPF, PROG_LOAD, 1).is_blind("seccomp", "EPERM");
+    refused(BPF, LINK_CREATE, 1).is_blind("seccomp", "EPERM");
+    let answer = refused(FSOPEN, "-", 38);
+    assert_eq!(answer.status, Some(4));
+    answer.lacks("usage", "cgroup_skb", "unseen", "seccomp", "ENOSYS");
+    let answer = refused(FANOTIFY_INIT, "-", 1);
+    answer.lacks("exe_deleted", "fanotify/inode", "unseen", "seccomp", "EPERM");
+    answer.lacks("exe_deleted", "fanotify/filesystem", "replaced", "seccomp", "EPERM");
+    assert_eq!(answer.row("exe_deleted", "tracepoint/syscalls/renameat2")["state"], "seen");
+    // AF_NETLINK.
+    let answer = refused(SOCKET, "16", 97);
+    assert_eq!(answer.status, Some(4));
+    answer.lacks("socket_listen", "rtnetlink", "unseen", "AF_NETLINK", "EAFNOSUPPORT");
+}
+
+#[test]
+fn limits_that_are_too_low() {
+    if skip() {
+        return;
+    }
+    let _alone = lock::alone();
+    let limited = |limits: &str| {
+        let shell = format!("ulimit {limits} && exec \"$0\" doctor --format json");
+        Answer::of(&run(Command::new("sh").arg("-c").arg(shell).arg(binary())))
+    };
+    limited("-n 20").is_blind("RLIMIT_NOFILE", "EMFILE (Too many open files)");
+    // From Linux 5.11 on nobody counts it, and before, the loader raises it.
+    assert_eq!(limited("-l 0").status, Some(0));
+    // A setting of the whole machine: nobody else starts meanwhile.
+    let setting = "/proc/sys/fs/fanotify/max_user_groups";
+    let Ok(usual) = fs::read_to_string(setting) else {
+        let _ = skip::because("the kernel has no limit of fanotify's groups");
+        return;
+    };
+    fs::write(setting, "0").unwrap();
+    let answer = std::panic::catch_unwind(|| Answer::plain(&[]));
+    fs::write(setting, usual).unwrap();
+    let answer = answer.unwrap();
+    assert_eq!(answer.status, Some(4));
+    answer.lacks("exe_deleted", "fanotify/inode", "unseen", "fs.fanotify.max_user_groups", "EMFILE");
+    answer.lacks("exe_deleted", "fanotify/filesystem", "replaced", "fs.fanotify.max_user_groups", "EMFILE");
+}
+
+#[test]
+fn what_is_missing_is_in_the_first_event_too() {
+    if skip() {
+        return;
+    }
+    let _together = lock::together();
+    let mut steps = refuse(FANOTIFY_INIT, "-", 1);
+    steps.extend(nest("exec", words![binary(), "run"]));
+    let mut sensor = tests::Running::of(actor(), steps);
+    let event = Event::parse(sensor.line().as_bytes()).unwrap();
+    event.whole();
+    assert_eq!(event.action(), "coverage");
+    let rows = event.list("sensor.coverage");
+    let row = rows.iter().find(|row| row["hook"] == "fanotify/filesystem").unwrap();
+    assert_eq!(
+        (row["state"].as_str(), row["missing"].as_str()),
+        (Some("replaced"), Some("seccomp")),
+        "{row}"
+    );
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(sensor.pid()).unwrap());
+    nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+    assert!(sensor.wait().success());
+}
