@@ -24,6 +24,7 @@ use crate::{
 mod attempts;
 pub mod btf;
 mod call;
+mod connections;
 mod counters;
 mod facts;
 mod links;
@@ -399,29 +400,6 @@ impl Kernel {
         self.marks.as_ref().map(Marks::touched).unwrap_or_default()
     }
 
-    /// Cookies of the connections that no process has taken yet, as far as the programs know.
-    #[must_use]
-    pub fn untaken(&self) -> Vec<u64> {
-        let map = self.ebpf.map("UNTAKEN").map(HashMap::<_, u64, [u64; 12]>::try_from);
-        let Some(Ok(map)) = map else { return Vec::new() };
-        map.keys().filter_map(Result::ok).take(UNTAKEN_MOST).collect()
-    }
-
-    /// Has the programs tell the end of a datagram socket that was there before them; false when there is no room for it.
-    pub fn remember_datagram(&mut self, cookie: u64) -> bool {
-        let map = self.ebpf.map_mut("DATAGRAMS").map(HashMap::<_, u64, u32>::try_from);
-        map.is_some_and(|map| map.is_ok_and(|mut map| map.insert(cookie, 1, 0).is_ok()))
-    }
-
-    /// Takes one of them away from the programs, which then don't tell it: its `Socket`, unless a program
-    /// has told it meanwhile.
-    pub fn take_untaken(&mut self, cookie: u64) -> Option<[u64; 12]> {
-        let map = self.ebpf.map_mut("UNTAKEN")?;
-        let mut map = HashMap::<_, u64, [u64; 12]>::try_from(map).ok()?;
-        let body = map.get(&cookie, 0).ok()?;
-        map.remove(&cookie).ok().map(|()| body)
-    }
-
     /// The programs' counters: what each kind's hooks saw, and what was lost and why.
     ///
     /// # Errors
@@ -443,20 +421,6 @@ impl Kernel {
     /// When the kernel can't be asked.
     pub fn traffic(&mut self) -> Result<Reading, KernelError> {
         self.sockets.read(&mut self.ebpf).map_err(KernelError::Traffic)
-    }
-
-    /// Whether it can be asked which connections are still there.
-    #[must_use]
-    pub fn knows_gone(&self) -> bool {
-        self.sees(plan::THERE) && self.tells_traffic()
-    }
-
-    /// Which of these connections the kernel has no counters of, or none any more.
-    ///
-    /// # Errors
-    /// When the kernel can't be asked.
-    pub fn gone_sockets(&mut self, cookies: &[u64]) -> Result<Vec<u64>, KernelError> {
-        traffic::gone(&mut self.ebpf, cookies).map_err(KernelError::Traffic)
     }
 
     /// The attached programs that tell of an event, with their descriptors: `/proc/self/fdinfo` says how often
@@ -486,9 +450,6 @@ pub struct Marked {
     /// What is covered has changed.
     pub uncovered: bool,
 }
-
-/// Most connections that are looked at in a round.
-const UNTAKEN_MOST: usize = 16384;
 
 fn file(running: &Running) -> marks::File {
     (running.device, running.inode, running.generation, running.ctime)

@@ -4,7 +4,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command};
+use std::process::Command;
 use tests::find::Source;
 use tests::program::{actor, actor_at, nest, threads, tiny};
 use tests::skip::{because, skip};
@@ -97,16 +97,6 @@ fn threads_are_no_processes() {
     sensor.find("fork").with("process.parent.pid", pid).none();
 }
 
-/// What the scheduler has summed up of a process that has ended and isn't reaped yet, nanoseconds.
-fn summed(child: &mut Child) -> u64 {
-    let id = Id::Pid(Pid::from_raw(i32::try_from(child.id()).unwrap()));
-    waitid(id, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
-    let line = fs::read_to_string(format!("/proc/{}/schedstat", child.id())).unwrap();
-    let sum = line.split(' ').next().unwrap().parse().unwrap();
-    child.wait().unwrap();
-    sum
-}
-
 /// Also of those at which the scheduler never looked while they ran.
 #[test]
 fn processor_time_of_the_shortest_lives() {
@@ -115,12 +105,17 @@ fn processor_time_of_the_shortest_lives() {
     }
     const LIVES: usize = 50;
     let sensor = Sensor::shared();
-    let lives: Vec<(u32, u64)> = (0..LIVES)
-        .map(|_| {
-            let mut child = Command::new(tiny()).spawn().unwrap();
-            (child.id(), summed(&mut child))
-        })
-        .collect();
+    // What the scheduler has summed up of it when it has ended and isn't reaped yet.
+    let live = |_| {
+        let mut child = Command::new(tiny()).spawn().unwrap();
+        let id = Id::Pid(Pid::from_raw(child.id().try_into().unwrap()));
+        waitid(id, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
+        let line = fs::read_to_string(format!("/proc/{}/schedstat", child.id())).unwrap();
+        let sum: u64 = line.split(' ').next().unwrap().parse().unwrap();
+        child.wait().unwrap();
+        (child.id(), sum)
+    };
+    let lives: Vec<(u32, u64)> = (0..LIVES).map(live).collect();
     sensor.fence();
     let mut shares = Vec::new();
     for (pid, sum) in lives {

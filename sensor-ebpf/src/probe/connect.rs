@@ -32,7 +32,6 @@ use crate::{
         },
     },
     sock,
-    task::Task,
 };
 
 /// `connect(2)`, before the kernel looks for a route.

@@ -1,0 +1,47 @@
+//! Connections that the programs keep for user space, and whether the kernel still has them.
+
+use aya::maps::HashMap;
+
+use super::{Kernel, KernelError, plan, traffic};
+
+/// Most connections that are looked at in a round.
+const UNTAKEN_MOST: usize = 16384;
+
+impl Kernel {
+    /// Cookies of the connections that no process has taken yet, as far as the programs know.
+    #[must_use]
+    pub fn untaken(&self) -> Vec<u64> {
+        let map = self.ebpf.map("UNTAKEN").map(HashMap::<_, u64, [u64; 12]>::try_from);
+        let Some(Ok(map)) = map else { return Vec::new() };
+        map.keys().filter_map(Result::ok).take(UNTAKEN_MOST).collect()
+    }
+
+    /// Has the programs tell the end of a datagram socket that was there before them; false when there is no room for it.
+    pub fn remember_datagram(&mut self, cookie: u64) -> bool {
+        let map = self.ebpf.map_mut("DATAGRAMS").map(HashMap::<_, u64, u32>::try_from);
+        map.is_some_and(|map| map.is_ok_and(|mut map| map.insert(cookie, 1, 0).is_ok()))
+    }
+
+    /// Takes one of them away from the programs, which then don't tell it: its `Socket`, unless a program
+    /// has told it meanwhile.
+    pub fn take_untaken(&mut self, cookie: u64) -> Option<[u64; 12]> {
+        let map = self.ebpf.map_mut("UNTAKEN")?;
+        let mut map = HashMap::<_, u64, [u64; 12]>::try_from(map).ok()?;
+        let body = map.get(&cookie, 0).ok()?;
+        map.remove(&cookie).ok().map(|()| body)
+    }
+
+    /// Whether it can be asked which connections are still there.
+    #[must_use]
+    pub fn knows_gone(&self) -> bool {
+        self.sees(plan::THERE) && self.tells_traffic()
+    }
+
+    /// Which of these connections the kernel has no counters of, or none any more.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn gone_sockets(&mut self, cookies: &[u64]) -> Result<Vec<u64>, KernelError> {
+        traffic::gone(&mut self.ebpf, cookies).map_err(KernelError::Traffic)
+    }
+}
