@@ -1,4 +1,4 @@
-// Trick: a child born by `clone` with odd flags, which share memory, files or signals without being a thread, deletes its own image.
+// Trick: A child born by `clone` with odd flags, which share memory, files or signals without being a thread, deletes its own image.
 // Described: clone(2): CLONE_VM without CLONE_THREAD, CLONE_FILES, CLONE_FS, CLONE_SIGHAND, CLONE_PARENT, CLONE_UNTRACED; T1106
 //
 // `clones FLAGS PATH`: the flags as a number; the child unlinks PATH and ends; its pid is printed.

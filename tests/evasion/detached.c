@@ -1,5 +1,5 @@
-// Trick: an image on a file system that is mounted nowhere: no path leads to it, and no list of mounts has it.
-// Described: fsmount(2), open_tree(2) with OPEN_TREE_CLONE; "Detached mounts", LWN 759499 (2018); T1564
+// Trick: An image on a file system that is mounted nowhere: no path leads to it, and no list of mounts has it.
+// Described: fsmount(2), open_tree(2) with OPEN_TREE_CLONE; "Six (or seven) new system calls for filesystem mounting", LWN 759499 (2018)
 //
 // `detached tmpfs SOURCE WORD…`: a new file system with a copy of SOURCE; `detached tree FOLDER WORD…`: a copy of the mount of
 // FOLDER. `payload` in it is executed with these words; descriptor 9 is its root.

@@ -1,5 +1,5 @@
-// Trick: a process moves its code into nameless memory, has the kernel call another file its executable, and deletes the real one.
-// Described: prctl(2), PR_SET_MM_MAP and PR_SET_MM_EXE_FILE; "Linux process masquerading", T1036.011; ul_exec of the grugq (2004) for code without its file
+// Trick: A process moves its code into nameless memory, has the kernel call another file its executable, and deletes the real one.
+// Described: prctl(2), PR_SET_MM_MAP and PR_SET_MM_EXE_FILE; T1036.011; "The design and implementation of userland exec", the grugq (2004)
 //
 // `exefile INNOCENT`: becomes INNOCENT in /proc/self/exe, unlinks the path it was started by, says `done` and waits.
 #define _GNU_SOURCE

@@ -1,5 +1,5 @@
-// Trick: so many sockets, threads or processes that what the sensor remembers of the one that matters has to make room.
-// Described: Documentation/bpf/map_hash.rst, BPF_MAP_TYPE_LRU_HASH; "Evading detection by event flooding", T1562.006
+// Trick: So many sockets, threads or processes that what the sensor remembers of the one that matters has to make room.
+// Described: Documentation/bpf/map_hash.rst, BPF_MAP_TYPE_LRU_HASH; T1562.006
 //
 // `fills owners COUNT`: a connection that can't be made yet; so many UDP sockets; then the connection is made. Prints its ports.
 // `fills connects COUNT ADDRESS`: so many connected UDP sockets, then one TCP connect to ADDRESS, port 81, which fails.

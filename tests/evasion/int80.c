@@ -1,5 +1,5 @@
-// Trick: a 64-bit process binds, listens and connects by 32-bit system calls, `int 0x80`, also by `socketcall`.
-// Described: "System call dispatch: int 0x80 from 64-bit code", entry_64_compat.S in Linux; seccomp(2), "Caveats"; T1106
+// Trick: A 64-bit process binds, listens and connects by 32-bit system calls, `int 0x80`, also by `socketcall`.
+// Described: seccomp(2), "Caveats", on calls of another interface; arch/x86/entry/syscalls/syscall_32.tbl of Linux; T1106
 //
 // `int80 plain` or `int80 socketcall`: prints the ports of the listener and of the client, then waits.
 #define _GNU_SOURCE

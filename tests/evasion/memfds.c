@@ -1,5 +1,5 @@
-// Trick: so many images without a name that the ring for alerts has no room for the one that matters.
-// Described: "Evading detection by event flooding", T1562.006; memfd_create(2), T1620
+// Trick: So many images without a name that the ring for alerts has no room for the one that matters.
+// Described: Documentation/bpf/ringbuf.rst, on a buffer that is full; memfd_create(2); T1562.006 and T1620
 //
 // `memfds COUNT PROGRAM`: so many children that execute a nameless copy of PROGRAM, one after the other.
 #define _GNU_SOURCE

@@ -1,5 +1,5 @@
-// Trick: a connection without connect(2) (TCP Fast Open), one with itself, one made in repair mode, and one accepted on a stolen listener.
-// Described: RFC 7413; RFC 9293, 3.5, "simultaneous connection"; TCP_REPAIR, LWN 495304 (2012); pidfd_getfd(2)
+// Trick: A connection without connect(2) (TCP Fast Open), one with itself, one made in repair mode, and one accepted on a stolen listener.
+// Described: RFC 7413; RFC 9293, section 3.5; "TCP connection repair", LWN 495304 (2012); pidfd_getfd(2)
 //
 // `oddnet fastopen`, `self`, `repair`: prints the ports of server and client. `oddnet stolen`: a child takes the listener of its
 // parent and accepts; prints the ports and the child's pid. Then it waits.

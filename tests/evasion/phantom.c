@@ -1,4 +1,4 @@
-// Trick: another thread rewrites the arguments of a call after it began and before the kernel has copied them.
+// Trick: Another thread rewrites the arguments of a call after it began and before the kernel has copied them.
 // Described: "Phantom attack: evading system call monitoring", R. Guo and J. Zeng, DEF CON 29 (2021); CVE-2021-33505
 //
 // `phantom exec PROGRAM BEFORE AFTER WORD…`: runs `PROGRAM ignore BEFORE WORD…`; the kernel copies the last word first and waits for

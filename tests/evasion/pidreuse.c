@@ -1,5 +1,5 @@
-// Trick: who did it ends at once, and an innocent process is given its pid, to be blamed for it.
-// Described: "pid reuse" races: pidfd_open(2); CVE-2019-6133 (polkit); clone3(2), set_tid; /proc/sys/kernel/ns_last_pid in proc(5)
+// Trick: Who did it ends at once, and an innocent process is given its pid, to be blamed for it.
+// Described: pidfd_open(2); CVE-2019-6133 (polkit); clone3(2), set_tid; proc_sys_kernel(5), ns_last_pid
 //
 // `pidreuse VICTIM INNOCENT WORD…`: a child with a pid of its own unlinks VICTIM; INNOCENT then runs with that very pid. The pid is printed.
 #define _GNU_SOURCE

@@ -1,5 +1,5 @@
-// Trick: a storm of renames, so that the one of the running file is lost in it.
-// Described: fanotify(7), "the queue overflows"; inotify(7), IN_Q_OVERFLOW; T1562.006
+// Trick: A storm of renames, so that the one of the running file is lost in it.
+// Described: fanotify(7), FAN_Q_OVERFLOW; T1562.006
 //
 // `renames FOLDER THREADS COUNT`: each thread gives a file of its own another name, and its old one again, so often.
 #include <err.h>

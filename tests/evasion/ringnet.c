@@ -1,5 +1,5 @@
-// Trick: sockets that are made, bound, connected and accepted by io_uring alone, polled by the kernel, and never have a descriptor.
-// Described: "io_uring is back, this time as a rootkit" (ARMO, "curing", 2025); io_uring_enter(2), direct descriptors
+// Trick: Sockets that are made, bound, connected and accepted by io_uring alone, polled by the kernel, and never have a descriptor.
+// Described: The proof of concept "curing" of ARMO (2025); io_uring_enter(2); io_uring_register(2), IORING_REGISTER_FILES
 //
 // `ringnet FLAGS`: the flags of io_uring_setup(2) as a number. Prints the ports of the listener and of the client, then waits.
 #define _GNU_SOURCE

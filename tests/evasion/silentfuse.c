@@ -1,5 +1,5 @@
-// Trick: an image on a file system of the attacker's own, which lets every question of the sensor wait for ever.
-// Described: fuse(4); "Blocking FUSE requests", Documentation/filesystems/fuse.rst; T1562.006
+// Trick: An image on a file system of the attacker's own, which lets every question of the sensor wait for ever.
+// Described: fuse(4); Documentation/filesystems/fuse.rst, "Aborting a filesystem connection"; T1562.006
 //
 // `silentfuse FOLDER SOURCE WORD…`: mounts on FOLDER, and executes `payload` there, a copy of SOURCE, with these words. statfs(2) is
 // never answered, and neither is what comes after a line of standard input, but for reading. Ends with its input.

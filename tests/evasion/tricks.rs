@@ -68,7 +68,7 @@ pub const TRICKS: &[Trick] = &[
     Trick {
         what: Words(
             "A process calls itself like a thread of the kernel, by its zeroth argument and its name.",
-            "T1036.009 and T1036.011; \"Linux malware: kernel thread masquerading\", Sandfly Security (2020)",
+            "T1036.004 and T1036.011; research.splunk.com, \"Linux kworker process in writable process path\"",
         ),
         tests: &["processes::named_like_a_kernel_thread", "../tests/exec::the_zeroth_argument_may_lie"],
         told: Whole(
@@ -121,7 +121,7 @@ pub const TRICKS: &[Trick] = &[
     Trick {
         what: Words(
             "The payload is an argument of the dynamic loader, which is what the kernel executes.",
-            "ld.so(8); GTFOBins, \"ld.so\"; T1574.006",
+            "ld.so(8); GTFOBins, \"ld.so\"",
         ),
         tests: &["where_it_is::run_by_the_loader"],
         told: Limit(
@@ -191,7 +191,7 @@ pub const TRICKS: &[Trick] = &[
     Trick {
         what: Words(
             "io_uring takes the name, also from a ring that the kernel polls.",
-            "\"curing\", ARMO (2025); io_uring_enter(2), IORING_OP_UNLINKAT, IORING_OP_RENAMEAT",
+            "The proof of concept \"curing\" of ARMO (2025); io_uring_enter(2), IORING_OP_UNLINKAT, IORING_OP_RENAMEAT",
         ),
         tests: &[
             "../tests/exe_deleted::every_way_on_disk",
@@ -202,7 +202,7 @@ pub const TRICKS: &[Trick] = &[
     Trick {
         what: Words(
             "32-bit calls take the name: `int 0x80` from 64-bit code, or a 32-bit program.",
-            "seccomp(2), \"Caveats\"; entry_64_compat.S in Linux",
+            "seccomp(2), \"Caveats\", on calls of another interface",
         ),
         tests: &[
             "../tests/exe_deleted::every_way_on_disk",
@@ -266,7 +266,7 @@ pub const TRICKS: &[Trick] = &[
     Trick {
         what: Words(
             "From new user, pid, mount and network namespaces, as root of those.",
-            "T1611; user_namespaces(7), pid_namespaces(7)",
+            "user_namespaces(7), pid_namespaces(7)",
         ),
         tests: &[
             "processes::in_namespaces_of_its_own",
@@ -386,7 +386,7 @@ pub const TRICKS: &[Trick] = &[
     Trick {
         what: Words(
             "A child, a thread or another user does it with a socket that its parent made; who accepts says nothing.",
-            "accept(2); unix(7), SCM_RIGHTS; T1095",
+            "accept(2); unix(7), SCM_RIGHTS",
         ),
         tests: &[
             "../tests/sockets::who_accepts_is_who_has_it",
@@ -467,7 +467,7 @@ pub const TRICKS: &[Trick] = &[
         told: Whole("The process, or a loss with a number."),
     },
     Trick {
-        what: Words("More connections than can be told.", "T1499; CVE-2018-5390 for what such storms do"),
+        what: Words("More connections than can be told.", "T1499; T1562.006"),
         tests: &[
             "../tests/socket_storm::of_a_storm_every_connection_is_told_or_counted",
             "../tests/socket_storm::no_connection_is_lost",

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use tests::find::Source;
-use tests::place::{mount_overlay, mount_tmpfs, private_mounts};
+use tests::place::{mount_bind, mount_overlay, mount_tmpfs, private_mounts};
 use tests::program::{actor, actor_at, copy, done, join, trick};
 use tests::skip::{because, skip};
 use tests::{Event, Folder, Running, Sensor, words};
@@ -334,8 +334,19 @@ fn on_a_file_system_that_never_answers() {
         let exec = sensor.find("exec").exe(&payload).within(Duration::from_secs(5)).wait();
         assert_eq!(exec.str("process.name"), "payload");
         assert_eq!(exec.str("sensor.exe.state"), "present");
+        // Another file, that of a disk, with a path that leads through it.
+        let real = actor_at(folder.at("real"));
+        let pid = u32::try_from(exec.num("process.pid")).unwrap();
+        mount_bind(&real, &payload);
+        let mut through = Running::idle(&payload);
+        sensor.find("exec").pid(through.pid()).exe(&payload).wait();
         // The sensor goes on.
         running.go();
+        done(&actor(), words!["unlink", &real]);
+        let alert = sensor.find("exe_deleted").file(&payload).wait();
+        assert_eq!(alert.str("sensor.method"), "unlink");
+        assert_eq!(alert.list("sensor.runners")[0]["pid"], through.pid());
+        through.end();
         let victim = actor_at(folder.at("victim"));
         let file = fs::metadata(&victim).unwrap();
         let mut other = Running::of(&victim, words!["unlink", &victim, "say", "done", "wait"]);
@@ -345,7 +356,6 @@ fn on_a_file_system_that_never_answers() {
             .told(&sensor);
         other.end();
         running.end();
-        let pid = u32::try_from(exec.num("process.pid")).unwrap();
         sensor.find("exit").pid(pid).wait();
     });
     sensor.stop().clean();

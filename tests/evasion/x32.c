@@ -1,4 +1,4 @@
-// Trick: system calls by the numbers of the x32 interface, which filters of 64-bit numbers don't know.
+// Trick: System calls by the numbers of the x32 interface, which filters of 64-bit numbers don't know.
 // Described: seccomp(2), "Caveats": X32_SYSCALL_BIT; CVE-2014-0038 for what that interface was good for
 //
 // `x32 VICTIM MOVED OTHER`: unlinks VICTIM, renames MOVED to OTHER, connects to a listener of its own; prints the errno of each,
