@@ -14,21 +14,21 @@ use crate::{
 const WIDTH: usize = 100;
 /// How far an event is seen, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Seen {
+enum Sight {
     Unseen,
     Part,
     Off,
-    Seen,
+    Whole,
 }
 
-impl Seen {
+impl Sight {
     fn of(states: &[State]) -> Self {
         let any = |wanted: fn(State) -> bool| states.iter().any(|state| wanted(*state));
         let (served, lacks) = (any(|state| state == State::Seen), any(State::lacks));
         match (served, lacks) {
             (false, true) => Self::Unseen,
             (true, true) => Self::Part,
-            (true, false) => Self::Seen,
+            (true, false) => Self::Whole,
             (false, false) => Self::Off,
         }
     }
@@ -39,7 +39,7 @@ impl Seen {
             Self::Unseen => ("UNSEEN", "1;31"),
             Self::Part => ("part", "33"),
             Self::Off => ("off", "2"),
-            Self::Seen => ("seen", "32"),
+            Self::Whole => ("seen", "32"),
         }
     }
 }
@@ -51,7 +51,7 @@ pub fn text(rows: &[Coverage], colour: bool) -> String {
         .filter_map(|action| {
             let own: Vec<_> = rows.iter().filter(|row| row.action == action.name).collect();
             let states: Vec<_> = own.iter().map(|row| row.state).collect();
-            (!own.is_empty()).then(|| (Seen::of(&states), action.name, own))
+            (!own.is_empty()).then(|| (Sight::of(&states), action.name, own))
         })
         .collect();
     events.sort_by_key(|(seen, ..)| *seen);
@@ -137,10 +137,10 @@ fn beside(head: &str, width: usize, text: &str) -> String {
 }
 
 /// What is so, in a line.
-fn headline(events: &[Seen]) -> String {
+fn headline(events: &[Sight]) -> String {
     let count = |wanted| events.iter().filter(|seen| **seen == wanted).count();
     let all = events.len();
-    match (count(Seen::Unseen), count(Seen::Part)) {
+    match (count(Sight::Unseen), count(Sight::Part)) {
         (0, 0) => format!("All {all} sorts of events are seen here.\n"),
         (unseen, _) if unseen == all => format!("Nothing is seen here: none of {all} sorts of events.\n"),
         (unseen, part) => {
