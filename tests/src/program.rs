@@ -24,12 +24,13 @@ const ACTOR: Source<'static> = ("actor", STATIC, &["-lutil"]);
 const THREADS: Source<'static> = ("threads", STATIC, &["-lpthread"]);
 const NET: Source<'static> = ("net", STATIC, &["-lpthread"]);
 const MOVER: Source<'static> = ("mover", STATIC, &[]);
+const ATTACKER: Source<'static> = ("attacker", STATIC, &[]);
 const STORM: Source<'static> = ("storm", STATIC, &[]);
 const TINY: Source<'static> = ("tiny", &["-O1", "-static", "-nostdlib", "-s"], &[]);
 const TINY32: Source<'static> = ("tiny32", FLAGS_32, &[]);
 
 /// All but the 32-bit one, which not every compiler can make.
-const ALL: [Source<'static>; 6] = [ACTOR, THREADS, NET, MOVER, STORM, TINY];
+const ALL: [Source<'static>; 7] = [ACTOR, THREADS, NET, MOVER, ATTACKER, STORM, TINY];
 
 /// `actor`: does what its words say, step by step.
 #[must_use]
@@ -58,7 +59,7 @@ pub fn mover() -> PathBuf {
 /// `attacker`: what somebody with root does to a sensor.
 #[must_use]
 pub fn attacker() -> PathBuf {
-    program("attacker", &["-O1", "-static", "-s"], &[])
+    program(&ATTACKER)
 }
 
 /// `storm`: many short processes.
