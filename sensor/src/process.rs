@@ -398,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_pid_is_that_of_who_had_it_then() {
-        let mut table = Table::new("boot".to_owned());
+        let mut table = Table::new("boot".to_owned(), Boot(0));
         let at = |start| Key { pid: 2, start };
         for start in [10, 20, 30] {
             table.found(at(start), Actor::default(), Image::default());

@@ -412,9 +412,9 @@ mod tests {
         for (touch, method) in cases {
             let mut table = table(&[(1, "/d/x"), (2, "/d/z")]);
             let mut verdicts = Verdicts::default();
-            verdicts.gone(6, touch);
+            verdicts.gone(Between(5, 6), touch);
             verdicts.ended(table.get(key(1)).unwrap(), 5);
-            table.ended(key(1));
+            table.ended(key(1), 6);
             assert!(verdicts.ended_unseen());
             verdicts.look_back(&mut table);
             let answers = Answers {

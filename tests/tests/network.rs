@@ -1,7 +1,6 @@
 //! Network bytes: told of who moved them by `usage`, `exit` and `socket_close`, and as many as the interface counted.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     reason = "a helper that can't go on fails the test, there is nobody else to tell"
 )]
 

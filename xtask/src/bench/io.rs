@@ -42,10 +42,10 @@ pub(crate) fn run(lab: &Lab, args: &Args, quiet: &mut Quiet, report: &mut Report
     let mut works = Works { sensor: &sensor, rounds: args.rounds, quiet };
     let copies = Copies::new(lab, args.mib)?;
     let title = format!("copying files: {} pairs of {} MiB, µs for each MiB", args.rounds, args.mib);
-    report.add(works.compare(title, "copy", f64::from(args.mib), || copies.run(cpu))?);
+    report.add(works.compare(&title, "copy", f64::from(args.mib), || copies.run(cpu))?);
     let pieces = Pieces::new(lab, args.pieces)?;
     let title = format!("4 KiB writes: {} pairs of {} writes, µs for each", args.rounds, args.pieces);
-    report.add(works.compare(title, "write", f64::from(args.pieces), || pieces.run(cpu))?);
+    report.add(works.compare(&title, "write", f64::from(args.pieces), || pieces.run(cpu))?);
     sensor.stop()?;
     Ok(())
 }
@@ -59,7 +59,7 @@ struct Works<'a> {
 impl Works<'_> {
     fn compare(
         &mut self,
-        title: String,
+        title: &str,
         name: &str,
         units: f64,
         work: impl Fn() -> Result<f64>,
