@@ -201,7 +201,7 @@ pub fn zero() -> u64 {
 /// Makes a value all zeros, without a call.
 #[inline(always)]
 pub fn clear<T: FromBytes>(value: &mut T) {
-    const { assert!(size_of::<T>() % 8 == 0 && align_of::<T>() == 8) };
+    const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() == 8) };
     let (words, zero) = (ptr::from_mut(value).cast::<u64>(), zero());
     for at in 0..size_of::<T>() / 8 {
         // SAFETY: a word of the value, aligned as asserted; any bytes are a `T`.

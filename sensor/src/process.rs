@@ -62,6 +62,8 @@ pub struct Process {
     pub name: Option<Text>,
     /// Who started it; this stays when the parent ends and the kernel gives it another.
     pub parent: Option<Parent>,
+    /// When it ended, nanoseconds since boot, if it has.
+    pub ended: Option<u64>,
     /// Sweeps in which it was missing.
     missing: u8,
 }
@@ -173,6 +175,11 @@ impl Table {
         self.live.values()
     }
 
+    /// The last that ended.
+    pub fn ended_lately(&self) -> impl Iterator<Item = &Process> {
+        self.recent.iter()
+    }
+
     /// All, to change.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Process> {
         self.live.values_mut()
@@ -267,13 +274,15 @@ impl Table {
             cgroup: None,
             name: None,
             parent: self.get(parent_of(&actor)).map(Process::as_parent),
+            ended: None,
             missing: 0,
         }
     }
 
-    /// A process ended.
-    pub fn ended(&mut self, key: Key) {
-        if let Some(process) = self.remove(key) {
+    /// A process ended at this time.
+    pub fn ended(&mut self, key: Key, time: u64) {
+        if let Some(mut process) = self.remove(key) {
+            process.ended = Some(time);
             if self.recent.len() >= RECENT_MOST {
                 self.recent.pop_front();
             }
@@ -349,7 +358,7 @@ mod tests {
         let mut table = Table::new("boot".to_owned(), Boot(0));
         table.found(key(1), Actor::default(), image("/bin/parent"));
         table.born(key(2), child_of(1), key(1));
-        table.ended(key(1));
+        table.ended(key(1), 0);
         assert!(table.get(key(1)).is_none() && table.lately(1).is_some());
         let child = table.get(key(2)).unwrap();
         assert_eq!(child.image.executable, Some(Text::from("/bin/parent")));

@@ -128,7 +128,7 @@ impl Pipeline<'_> {
             exit.set(record, page, signal_name);
             life.set(record);
         })?;
-        self.table.ended(stamp.key);
+        self.table.ended(stamp.key, stamp.time);
         Ok(())
     }
 
