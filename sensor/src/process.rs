@@ -62,8 +62,8 @@ pub struct Process {
     pub name: Option<Text>,
     /// Who started it; this stays when the parent ends and the kernel gives it another.
     pub parent: Option<Parent>,
-    /// When it ended, nanoseconds since boot, if it did.
-    end: Option<u64>,
+    /// When it ended, nanoseconds since boot, if it has.
+    pub ended: Option<u64>,
     /// Sweeps in which it was missing.
     missing: u8,
 }
@@ -171,7 +171,7 @@ impl Table {
     pub fn had(&self, pid: u32, from: u64, to: u64) -> Option<&Process> {
         let recent = self.recent.iter().rev().filter(|process| process.key.pid == pid);
         let within =
-            |process: &&Process| process.key.start <= to && process.end.is_none_or(|end| end >= from);
+            |process: &&Process| process.key.start <= to && process.ended.is_none_or(|end| end >= from);
         let mut all = recent.chain(self.at(pid)).filter(within);
         all.next().filter(|_| all.next().is_none())
     }
@@ -185,6 +185,11 @@ impl Table {
     /// All.
     pub fn iter(&self) -> impl Iterator<Item = &Process> {
         self.live.values()
+    }
+
+    /// The last that ended.
+    pub fn ended_lately(&self) -> impl Iterator<Item = &Process> {
+        self.recent.iter()
     }
 
     /// All, to change.
@@ -281,7 +286,7 @@ impl Table {
             cgroup: None,
             name: None,
             parent: self.get(parent_of(&actor)).map(Process::as_parent),
-            end: None,
+            ended: None,
             missing: 0,
         }
     }
@@ -289,7 +294,7 @@ impl Table {
     /// A process ended at this time.
     pub fn ended(&mut self, key: Key, time: u64) {
         if let Some(mut process) = self.remove(key) {
-            process.end = Some(time);
+            process.ended = Some(time);
             if self.recent.len() >= RECENT_MOST {
                 self.recent.pop_front();
             }
@@ -365,7 +370,7 @@ mod tests {
         let mut table = Table::new("boot".to_owned(), Boot(0));
         table.found(key(1), Actor::default(), image("/bin/parent"));
         table.born(key(2), child_of(1), key(1));
-        table.ended(key(1), 9);
+        table.ended(key(1), 0);
         assert!(table.get(key(1)).is_none() && table.lately(1).is_some());
         let child = table.get(key(2)).unwrap();
         assert_eq!(child.image.executable, Some(Text::from("/bin/parent")));

@@ -222,16 +222,18 @@ impl Open {
         let method = method(change, hint.as_ref(), taken);
         // One that has executed something else by now was on its way there.
         runners.retain(|runner| table.get(runner.key).is_none_or(|live| live.now.same_file(&now)));
-        // And one whose birth was told only after the look had been there before it; who did it may have
+        // And one whose birth was told only after the look had been there before it; it and who did it may have
         // ended since.
         let late = |live: &&Process| {
             live.now.same_file(&now) && live.now.dentry == now.dentry && live.key.start <= time
         };
         let known: Vec<Key> = runners.iter().map(|runner| runner.key).collect();
         let actor = hint.iter().map(|hint| &hint.actor).filter(|actor| table.get(actor.key).is_none());
-        let more = table.iter().chain(actor).filter(late).filter(|live| !known.contains(&live.key));
-        runners.extend(more.cloned());
+        let ended = table.ended_lately().filter(|ended| ended.ended.is_some_and(|end| end >= time));
+        let more = table.iter().chain(ended).chain(actor).filter(late);
+        runners.extend(more.filter(|live| !known.contains(&live.key)).cloned());
         runners.sort_by_key(|runner| runner.key);
+        runners.dedup_by_key(|runner| runner.key);
         if method == Method::Replace {
             for live in table.iter_mut().filter(|live| live.now.same_file(&now)) {
                 live.replaced = true;
@@ -414,7 +416,7 @@ mod tests {
             let mut verdicts = Verdicts::default();
             verdicts.gone(Between(5, 6), touch);
             verdicts.ended(table.get(key(1)).unwrap(), 5);
-            table.ended(key(1), 6);
+            table.ended(key(1), 5);
             assert!(verdicts.ended_unseen());
             verdicts.look_back(&mut table);
             let answers = Answers {
@@ -490,7 +492,7 @@ mod tests {
             let mut table = table(&[(1, "/x"), (2, "/y")]);
             let mut verdicts = Verdicts::default();
             verdicts.touched(Between(4, 5), touch(2, 9));
-            table.ended(key(2), 6);
+            table.ended(key(2), 5);
             let found = look(&mut verdicts, &mut table, key(1), &UNLINKED, 6, taken).unwrap();
             assert_eq!((found.hint.unwrap().actor.key.pid, found.lost.method), (2, method));
         }

@@ -75,6 +75,7 @@ pub const MAPS: &[Bound] = &[
         "A datagram's is told at once with the outcome `unknown`; of TCP loss `map_full`, unless it has a state.",
         &["floods::connects_under_way_without_room"],
     ),
+    bound("DOUBTED", "User space asks about the others at the next look.", &[]),
 ];
 
 /// The tables of user space. Those of 65,536 and more entries are tried by the unit tests beside them.

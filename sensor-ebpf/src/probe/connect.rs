@@ -30,6 +30,7 @@ use crate::{
         socket::{
             addressed_sock, cookie, file_iterator, given_address, own_cookie, own_sock, refused, socket_of,
         },
+        zero,
     },
     sock,
 };
@@ -71,8 +72,8 @@ fn connect(context: &SockAddrContext, v6: bool) -> i32 {
     let asked = &mut begun.attempt.socket;
     asked.cookie = cookie;
     asked.family = if v6 { AF_INET6 } else { AF_INET };
-    asked.local = if v6 { [0; 16] } else { mapped(0) };
-    asked.remote = if v6 { bytes(address) } else { mapped(address[0]) };
+    asked.local = if v6 { [0; 16] } else { mapped(0, 0) };
+    asked.remote = if v6 { bytes(address) } else { mapped(address[0], 0) };
     asked.remote_port = u16::from_be(port);
     asked.netns = sock.follow(ask!(offsets.sock_net)).get(ask!(offsets.net_inum));
     if datagram {
@@ -102,7 +103,7 @@ fn connect(context: &SockAddrContext, v6: bool) -> i32 {
     }
     tell::<Attempt>(SOCKET_ATTEMPT, |record| {
         fill(record, &begun);
-        complete(sock, &mut record.body);
+        complete(sock, &mut record.body, 0);
         record.body.socket.error = error;
         record.body.socket.flags |= flags;
         true
@@ -112,9 +113,9 @@ fn connect(context: &SockAddrContext, v6: bool) -> i32 {
 
 /// Fills what the socket itself still says: from where, and by which routes.
 #[inline(always)]
-fn complete<R: Reach>(sock: At<R>, attempt: &mut Attempt) {
+fn complete<R: Reach>(sock: At<R>, attempt: &mut Attempt, nothing: u32) {
     let Socket { cookie, remote, remote_port, .. } = attempt.socket;
-    describe(sock, cookie, &mut attempt.socket);
+    describe(sock, cookie, &mut attempt.socket, nothing);
     attempt.socket.remote = remote;
     attempt.socket.remote_port = remote_port;
     attempt.device = sock.get(ask!(offsets.sock_device));
@@ -133,7 +134,7 @@ pub fn socket_released(context: SockContext) -> i32 {
     let connected = settle(sock, cookie) == Some(true);
     if is_datagram(sock) && (DATAGRAMS.remove(cookie).is_ok() || connected) {
         tell::<Socket>(SOCKET_CLOSE, |record| {
-            describe(sock, cookie, &mut record.body);
+            describe(sock, cookie, &mut record.body, 0);
             record.body.traffic = traffic(sock::Socket::of_context(&context));
             if closes() {
                 mine(record);
@@ -163,7 +164,7 @@ pub extern "C" fn socket_attempts(context: *mut c_void) -> i32 {
     if !shown(&ATTEMPTS, &cookie, |begun| fill(record, begun)) || under_way(sock) {
         return 0;
     }
-    conclude(sock, &mut record.body);
+    conclude(sock, &mut record.body, zero() as u32);
     record.header.size = size_of::<Record<Attempt>>() as u32;
     record.header.kind = SOCKET_ATTEMPT;
     sequence(output, record);
@@ -185,7 +186,7 @@ fn settle<R: Reach>(sock: At<R>, cookie: u64) -> Option<bool> {
     let mut made = None;
     tell::<Attempt>(SOCKET_ATTEMPT, |record| {
         if shown(&ATTEMPTS, &cookie, |begun| fill(record, begun)) {
-            made = Some(conclude(sock, &mut record.body));
+            made = Some(conclude(sock, &mut record.body, 0));
         }
         // Unless user space took it meanwhile, and tells it.
         ATTEMPTS.remove(cookie).is_ok()
@@ -195,8 +196,8 @@ fn settle<R: Reach>(sock: At<R>, cookie: u64) -> Option<bool> {
 
 /// Sets what came of a connect that is over, by what its socket is now; gives whether it was made.
 #[inline(always)]
-fn conclude<R: Reach>(sock: At<R>, attempt: &mut Attempt) -> bool {
-    complete(sock, attempt);
+fn conclude<R: Reach>(sock: At<R>, attempt: &mut Attempt, nothing: u32) -> bool {
+    complete(sock, attempt, nothing);
     if attempt.socket.socket != SOCK_DGRAM {
         // As soon as TCP has a state, it isn't kept any more.
         attempt.socket.flags |= Socket::FAILED;

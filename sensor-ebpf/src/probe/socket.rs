@@ -106,7 +106,7 @@ impl Change {
             }
             Socket::ESTABLISHED => established(sock, cookie, old),
             Socket::LISTEN => tell::<Socket>(SOCKET_LISTEN, |record| {
-                describe(sock, cookie, &mut record.body);
+                describe(sock, cookie, &mut record.body, 0);
                 mine(record);
                 true
             }),
@@ -120,14 +120,14 @@ impl Change {
 fn established(sock: At<Typed>, cookie: u64, old: u16) {
     if old == Socket::SYN_SENT || OWNERS.get_ptr(cookie).is_some() {
         tell::<Socket>(SOCKET_CONNECT, |record| {
-            describe(sock, cookie, &mut record.body);
+            describe(sock, cookie, &mut record.body, 0);
             remembered(cookie, record);
             true
         });
         let _ = OWNERS.remove(cookie);
     } else if old == Socket::SYN_RECV {
         let mut body = Socket::default();
-        describe(sock, cookie, &mut body);
+        describe(sock, cookie, &mut body, 0);
         if UNTAKEN.insert(cookie, body, 0).is_err() {
             tell::<Socket>(SOCKET_ACCEPT, |record| {
                 record.body = body;
@@ -160,7 +160,7 @@ fn closed(sock: At<Typed>, cookie: u64, old: u16) {
         lost(SOCKET_ACCEPT, RING_FULL);
     }
     tell::<Socket>(kind, |record| {
-        describe(sock, cookie, &mut record.body);
+        describe(sock, cookie, &mut record.body, 0);
         record.body.error = error;
         record.body.flags |= flags;
         record.body.traffic = traffic(sock::Socket::of_typed(sock));
@@ -221,7 +221,7 @@ fn bound(context: &SockContext) -> i32 {
         remember_datagram(cookie);
     }
     tell::<Socket>(SOCKET_BIND, |record| {
-        describe(sock, cookie, &mut record.body);
+        describe(sock, cookie, &mut record.body, 0);
         mine(record);
         true
     });
@@ -246,7 +246,7 @@ pub extern "C" fn socket_look(context: *mut c_void) -> i32 {
         return 0;
     };
     record.header = header(Task(task), SOCKET_LOOK, size_of::<Record<Socket>>());
-    describe(sock, cookie(sock), &mut record.body);
+    describe(sock, cookie(sock), &mut record.body, zero() as u32);
     sequence(output, record);
     0
 }
@@ -314,9 +314,10 @@ pub(super) fn mine(record: &mut Record<Socket>) {
     theirs(record, &caller());
 }
 
-/// Fills what the kernel's `struct sock` says.
+/// Fills what the kernel's `struct sock` says. `nothing` is 0; in a program that must not call, one that the compiler can't
+/// see through (`read::zero`), which takes room on the stack that the others don't have.
 #[inline(always)]
-pub(super) fn describe<R: Reach>(sock: At<R>, cookie: u64, body: &mut Socket) {
+pub(super) fn describe<R: Reach>(sock: At<R>, cookie: u64, body: &mut Socket, nothing: u32) {
     let family: u16 = sock.get(ask!(offsets.sock_family));
     body.cookie = cookie;
     body.family = family;
@@ -327,7 +328,7 @@ pub(super) fn describe<R: Reach>(sock: At<R>, cookie: u64, body: &mut Socket) {
     body.flags = 0;
     body.error = 0;
     body.reserved = 0;
-    body.traffic = [zero(); 4];
+    body.traffic = [u64::from(nothing); 4];
     if family == AF_INET6 {
         body.remote = bytes(sock.array::<u32, 4>(ask!(offsets.sock_remote6)));
         let byte: u8 = sock.get(ask!(offsets.sock_v6only));
@@ -335,18 +336,18 @@ pub(super) fn describe<R: Reach>(sock: At<R>, cookie: u64, body: &mut Socket) {
             body.flags = Socket::V6ONLY;
         }
     } else {
-        body.remote = mapped(sock.get(ask!(offsets.sock_remote4)));
+        body.remote = mapped(sock.get(ask!(offsets.sock_remote4)), nothing);
     }
-    local(sock, body);
+    local(sock, body, nothing);
     body.remote_port = u16::from_be(sock.get(ask!(offsets.sock_remote_port)));
 }
 
 /// Fills the socket's own address and port; its family is known.
 #[inline(always)]
-pub(super) fn local<R: Reach>(sock: At<R>, body: &mut Socket) {
+pub(super) fn local<R: Reach>(sock: At<R>, body: &mut Socket, nothing: u32) {
     body.local = match body.family {
         AF_INET6 => bytes(sock.array::<u32, 4>(ask!(offsets.sock_local6))),
-        _ => mapped(sock.get(ask!(offsets.sock_local4))),
+        _ => mapped(sock.get(ask!(offsets.sock_local4)), nothing),
     };
     body.local_port = sock.get(ask!(offsets.sock_local_port));
     if body.local_port == 0 && ask!(offsets.sock_bound_port) != ABSENT {
@@ -358,8 +359,7 @@ pub(super) fn local<R: Reach>(sock: At<R>, body: &mut Socket) {
 
 /// An address of IPv4 in the form of IPv6 (RFC 4291, 2.5.5.2).
 #[inline(always)]
-pub(super) fn mapped(address: u32) -> [u8; 16] {
-    let nothing = zero() as u32;
+pub(super) fn mapped(address: u32, nothing: u32) -> [u8; 16] {
     bytes([nothing, nothing, u32::from_be(0xffff), address])
 }
 

@@ -185,8 +185,8 @@ pub(super) fn told_nested(ebpf: &Ebpf) -> u64 {
 }
 
 /// Maps that user space writes to as well, and rings, of which it writes how far it has read.
-const WRITTEN: [&str; 9] =
-    ["QUIET", "ENDED", "OWNERS", "UNTAKEN", "ATTEMPTS", "URGENT", "BULK", "TRAFFIC", "SPILL"];
+const WRITTEN: [&str; 10] =
+    ["QUIET", "ENDED", "DATAGRAMS", "UNTAKEN", "ATTEMPTS", "DOUBTED", "URGENT", "BULK", "TRAFFIC", "SPILL"];
 
 /// Lets nobody but the programs write to the other maps from now on, root neither: gives those of which the kernel
 /// doesn't take that, and why.

@@ -12,6 +12,8 @@ use std::sync::OnceLock;
 struct Need {
     /// As `coverage` names it.
     hook: &'static str,
+    /// What `coverage` says where a kernel lacks it: any other refusal is a mistake of ours.
+    refusal: &'static str,
     /// Why a kernel may lack it.
     reason: &'static str,
     /// File and name of a test, or a file's beginning with `*`.
@@ -21,11 +23,13 @@ struct Need {
 const NEEDS: &[Need] = &[
     Need {
         hook: "tp_btf/inet_sock_set_state",
+        refusal: "unknown func bpf_get_socket_cookie",
         reason: "typed programs have the cookie of a socket from Linux 5.12 on",
         tests: &["sockets::*", "socket_storm::*", "exposure::*", "connect_failed::*", "network::*"],
     },
     Need {
         hook: "tp_btf/tcp_destroy_sock",
+        refusal: "unknown func bpf_sk_storage_get",
         reason: "typed programs have what is kept beside a socket from Linux 5.11 on",
         tests: &["net_bytes::*"],
     },
@@ -34,16 +38,22 @@ const NEEDS: &[Need] = &[
 /// Why this kernel can't do what a test needs, if so.
 pub(super) fn lacks(test: &str) -> Option<&'static str> {
     let need = NEEDS.iter().find(|need| need.tests.iter().any(|pattern| fits(pattern, test)))?;
-    unserved().iter().any(|hook| hook == need.hook).then_some(need.reason)
+    let (_, said) = unserved().iter().find(|(hook, _)| hook == need.hook)?;
+    assert!(
+        said.contains(need.refusal),
+        "{} isn't served, and not for want of it in the kernel: {said}",
+        need.hook
+    );
+    Some(need.reason)
 }
 
 fn fits(pattern: &str, test: &str) -> bool {
     pattern.strip_suffix('*').map_or(pattern == test, |start| test.starts_with(start))
 }
 
-/// The hooks that the sensor can't have on this kernel, as it says itself.
-fn unserved() -> &'static [String] {
-    static HOOKS: OnceLock<Vec<String>> = OnceLock::new();
+/// The hooks that the sensor can't have on this kernel, and why, as it says itself.
+fn unserved() -> &'static [(String, String)] {
+    static HOOKS: OnceLock<Vec<(String, String)>> = OnceLock::new();
     HOOKS.get_or_init(|| {
         let _lock = lock::together();
         let mut child = command().arg("run").stdout(Stdio::piped()).spawn().expect("the sensor starts");
@@ -54,11 +64,9 @@ fn unserved() -> &'static [String] {
         let _ = child.kill();
         let _ = child.wait();
         let coverage = Event::parse(line.trim_ascii_end()).unwrap_or_else(|why| panic!("no coverage: {why}"));
-        let rows = coverage.list("sensor.coverage");
-        rows.iter()
-            .filter(|row| row["state"] == "unseen")
-            .map(|row| crate::event::as_text(&row["hook"]))
-            .collect()
+        let text = |row: &serde_json::Value, name: &str| crate::event::as_text(&row[name]);
+        let rows = coverage.list("sensor.coverage").iter().filter(|row| row["state"] == "unseen");
+        rows.map(|row| (text(row, "hook"), text(row, "reason"))).collect()
     })
 }
 
