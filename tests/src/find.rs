@@ -138,6 +138,9 @@ impl<'a> Find<'a> {
         for (_, event) in near.iter().take(8) {
             let _ = write!(story, "\n  {event}");
         }
+        for line in self.seen.stderr().iter().rev().take(8).rev() {
+            let _ = write!(story, "\n  the sensor said: {line}");
+        }
         story
     }
 }

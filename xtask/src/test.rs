@@ -1,4 +1,4 @@
-//! Builds the sensor, then runs every test on it, and those that tell most on other kernels.
+//! Builds the sensor, then runs every test on it, and where asked those that tell most on other kernels.
 
 use std::env;
 use std::ffi::OsString;
@@ -16,9 +16,9 @@ use crate::workspace::Workspace;
 /// Options of `test`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Don't boot other kernels; without it that is left out where options choose tests.
+    /// Also boot other kernels, and run the fast tests there.
     #[arg(long)]
-    no_vm: bool,
+    vm: bool,
     /// Options for `cargo test`: `-p tests`, a name, `-- --nocapture`.
     #[arg(last = true)]
     rest: Vec<OsString>,
@@ -39,7 +39,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         cargo.env("SENSOR_NO_SKIP", "1");
     }
     command::run(&mut cargo)?;
-    if args.no_vm || !args.rest.is_empty() {
+    if !args.vm {
         return Ok(());
     }
     if env::consts::ARCH != "x86_64" {
