@@ -58,6 +58,20 @@ fn on_a_mount_that_is_nowhere() {
     running.end();
 }
 
+/// A file system that is mounted in another mount namespace is watched soon after the first exec there
+/// (docs/limits.md): waits until it is, as who takes a name is known then.
+fn watched(sensor: &Sensor, place: &Path) {
+    let known = (0..50).any(|number| {
+        let probe = actor_at(place.join(format!("probe-{number}")));
+        let mut running = Running::of(&probe, words!["unlink", &probe, "say", "done", "wait"]);
+        running.until("done");
+        let alert = sensor.find("exe_deleted").file(&probe).wait();
+        running.end();
+        alert.has("process.pid")
+    });
+    assert!(known, "{} is not watched", place.display());
+}
+
 #[test]
 fn on_a_mount_that_is_taken_away_or_covered() {
     if skip() {
@@ -68,6 +82,7 @@ fn on_a_mount_that_is_taken_away_or_covered() {
         for way in ["lazily", "covered"] {
             let place = folder.folder(way);
             mount_tmpfs(&place, "16m");
+            watched(sensor, &place);
             let victim = actor_at(place.join("victim"));
             let file = fs::metadata(&victim).unwrap();
             let mut command = Command::new(&victim);
@@ -108,6 +123,7 @@ fn executed_after_its_mount_was_taken_away() {
     private_mounts(|| {
         let place = folder.folder("place");
         mount_tmpfs(&place, "16m");
+        watched(sensor, &place);
         actor_at(place.join("victim"));
         let mut command = Command::new("/bin/sh");
         let steps = "echo ready; read line; exec ./victim say runs wait unlink victim say done wait";
