@@ -303,7 +303,8 @@ fn a_hundred_thousand_sockets_are_read_in_little_time() {
         let rows = reading.sockets.iter().filter(|row| row.netns == netns && row.ended).count() as u64;
         let lost: u64 = reading.lost.iter().map(|(_, count)| count).sum();
         ended += rows + lost;
-        assert_eq!((reading.rest.refused, reading.rest.full), (0, 0));
+        // These had counters; of others that begin meanwhile, the kernel may refuse some, which is counted.
+        assert_eq!(reading.rest.full, 0);
         assert!(Instant::now() < deadline, "{ended} ended");
     }
     assert!(child.wait().unwrap().success());

@@ -177,7 +177,8 @@ fn a_close_tells_what_each_end_sent() {
             let [sent, back] = ["source", "destination"].map(|end| close.num(&format!("{end}.bytes")));
             let [packets, answers] =
                 ["source", "destination"].map(|end| close.num(&format!("{end}.packets")));
-            assert!(sent >= 300_000 + (packets - 1) * headers && sent < 330_000, "{close:#}");
+            // What is sent again counts again, and all of it twice would be wrong.
+            assert!(sent >= 300_000 + (packets - 1) * headers && sent < 550_000, "{close:#}");
             assert!(back >= 5000 + (answers - 1) * headers && back < 35_000, "{close:#}");
             assert!(packets >= 5 && answers >= 1, "{close:#}");
         }
