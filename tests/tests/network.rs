@@ -300,6 +300,12 @@ fn what_is_nobodys_has_a_row_of_its_own() {
     assert!(sent >= 20, "{rows:#?}");
 }
 
+/// How many packets the other program has counted, as it says next.
+fn tapped(running: &Running) -> u64 {
+    let line = running.line();
+    line.trim().strip_prefix("tapped ").unwrap().parse().unwrap()
+}
+
 /// A program of another's at the root of the cgroups goes on counting, before, beside and after the sensor.
 #[test]
 fn another_program_of_the_cgroup_is_left_as_it_is() {
@@ -318,10 +324,6 @@ fn another_program_of_the_cgroup_is_left_as_it_is() {
         steps.extend(send.clone());
     }
     let mut running = Running::of(net(), steps);
-    let tapped = |running: &Running| -> u64 {
-        let line = running.line();
-        line.trim().strip_prefix("tapped ").unwrap_or_else(|| panic!("{line}")).parse().unwrap()
-    };
     let before = tapped(&running);
     assert!(before >= 50, "{before}");
     let sensor = Sensor::with().config("[usage]\ninterval_s = 1\n").live();
@@ -383,8 +385,7 @@ fn an_exclusive_program_of_the_cgroup_is_not_replaced() {
     let coverage = sensor.find("coverage").wait().to_string();
     assert!(coverage.contains("cgroup_skb") && coverage.contains("unseen"), "{coverage}");
     running.go();
-    let line = running.line();
-    let count: u64 = line.trim().strip_prefix("tapped ").unwrap_or_else(|| panic!("{line}")).parse().unwrap();
+    let count = tapped(&running);
     assert!(count >= 50, "{count}");
     sensor.stop().clean();
     running.end();
