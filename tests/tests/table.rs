@@ -105,7 +105,12 @@ fn memory_stays_flat() {
         return;
     }
     let _alone = alone();
-    let rare = |line: &[u8]| !line.windows(6).any(|window| matches!(window, br#""fork""# | br#""exit""#));
+    let holds = |line: &[u8], text: &[u8]| line.windows(text.len()).any(|window| window == text);
+    // A loss names the actions that it counts.
+    let rare = move |line: &[u8]| {
+        holds(line, br#""action":"loss""#)
+            || !(holds(line, br#""action":"fork""#) || holds(line, br#""action":"exit""#))
+    };
     let sensor = Sensor::with().keep(rare).live();
     let flood = |count: u64, sum: u64| {
         let mut running = Running::of(storm(), words!["vfork", count.to_string()]);
