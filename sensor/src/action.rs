@@ -20,6 +20,7 @@ use crate::{
 pub mod doctor;
 pub mod events;
 pub mod fields;
+pub mod ps;
 pub mod run;
 pub mod top;
 
@@ -116,6 +117,19 @@ fn configuration(path: Option<&Path>) -> Result<Config, Failure> {
 
 /// The programs at work, as the configuration wants them; else why nothing can be seen on this host.
 fn loaded(host: &Host, config: &Config, log: bool) -> Result<Kernel, Gap> {
+    may_load(host)?;
+    let options = Options {
+        bulk_ring_bytes: config.kernel.bulk_ring_bytes.get(),
+        urgent_ring_bytes: config.kernel.urgent_ring_bytes.get(),
+        names: config.kernel.names,
+        log,
+        actions: None,
+    };
+    Kernel::start(&options).map_err(|error| error.gap())
+}
+
+/// Whether programs can be loaded from here, and what they tell joined with /proc; else why not.
+fn may_load(host: &Host) -> Result<(), Gap> {
     let gap = |reason: &str, missing: &str, remedy: &str| Gap {
         reason: reason.to_owned(),
         missing: missing.to_owned(),
@@ -137,15 +151,33 @@ fn loaded(host: &Host, config: &Config, log: bool) -> Result<Kernel, Gap> {
     reader.enter_first_cgroup_namespace().map_err(|error| {
         let reason = format!("entering the host's cgroup namespace, /proc/2/ns/cgroup: {error}");
         gap(&reason, "CAP_SYS_ADMIN", "run it on the host, or its container with --cgroupns=host")
-    })?;
-    let options = Options {
-        bulk_ring_bytes: config.kernel.bulk_ring_bytes.get(),
-        urgent_ring_bytes: config.kernel.urgent_ring_bytes.get(),
-        names: config.kernel.names,
-        log,
-        actions: None,
-    };
-    Kernel::start(&options).map_err(|error| error.gap())
+    })
+}
+
+/// Does what waits for the kernel's rings, or could.
+fn awaiting<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.map_err(|error| Failure::new(Status::Failed, error))?.block_on(work))
+}
+
+/// A verb that was done but for some parts, which are named.
+fn partly(parts: &[String]) -> Result<(), Failure> {
+    match parts.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::new(Status::Part, format!("not seen: {}", parts.join("; ")))),
+    }
+}
+
+/// Text for a person, else JSON.
+fn is_text(format: Option<Format>) -> bool {
+    format.map_or_else(|| std::io::stdout().is_terminal(), |format| format == Format::Text)
+}
+
+/// How wide the terminal is, where standard output is one.
+fn width() -> Option<usize> {
+    let terminal = std::io::stdout().is_terminal();
+    let size = terminal.then(|| crossterm::terminal::size().ok()).flatten();
+    size.map(|(width, _)| usize::from(width)).filter(|width| *width > 0)
 }
 
 /// Whether colours are wanted (<https://no-color.org>).
@@ -155,12 +187,12 @@ fn colour() -> bool {
 
 /// What was asked for: text for a person, else JSON.
 fn chosen(args: &Catalogue) -> Format {
-    args.format.unwrap_or(if std::io::stdout().is_terminal() { Format::Text } else { Format::Json })
+    if is_text(args.format) { Format::Text } else { Format::Json }
 }
 
-/// Writes to standard output; a reader that went away is no failure of a catalogue.
-fn print(text: &str) -> Result<(), Failure> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
+/// Writes to standard output; a reader that went away is no failure of a catalogue or a list.
+fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
+    match std::io::stdout().lock().write_all(text.as_ref()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::new(Status::Failed, format!("writing to standard output: {error}")))
         }

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::action::{Catalogue, Failure, doctor, events, fields, run, top};
+use crate::action::{Catalogue, Failure, doctor, events, fields, ps, run, top};
 
 /// A Linux host sensor: who runs what, and what running binary loses its name.
 #[derive(Debug, Parser)]
@@ -24,6 +24,8 @@ pub enum Command {
     Run(run::Run),
     /// Who uses CPU, memory, disks and connections, live.
     Top(top::Top),
+    /// What runs, and what is to be thought of each executable: the odd ones first.
+    Ps(ps::Ps),
     /// What this kernel allows: which hook serves each event, what isn't seen, why, and what to do; needs root.
     Doctor(doctor::Doctor),
     /// The catalogue of events.
@@ -41,6 +43,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::act(&args),
             Command::Top(args) => top::act(&args),
+            Command::Ps(args) => ps::act(&args),
             Command::Doctor(args) => doctor::act(&args),
             Command::Events(args) => events::act(&args),
             Command::Fields(args) => fields::act(&args),

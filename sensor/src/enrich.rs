@@ -87,7 +87,10 @@ impl Enricher {
     /// Sets the process, and beside it the user, the login, the container and the executable.
     pub fn set(&mut self, process: &Process, record: &mut Record) {
         record.set(Field::ProcessPid, process.key.pid);
-        record.set(Field::ProcessEntityId, process.entity.clone());
+        // Its start is not known well enough for an id when only /proc tells it.
+        if !process.entity.is_empty() {
+            record.set(Field::ProcessEntityId, process.entity.clone());
+        }
         record.set(Field::ProcessStart, process.started);
         set_image(process, record);
         set_terminal(&process.actor, record);
@@ -131,7 +134,9 @@ impl Enricher {
 
     fn set_parent(&self, parent: &Parent, record: &mut Record) {
         record.set(Field::ProcessParentPid, parent.key.pid);
-        record.set(Field::ProcessParentEntityId, parent.entity.clone());
+        if !parent.entity.is_empty() {
+            record.set(Field::ProcessParentEntityId, parent.entity.clone());
+        }
         record.set(Field::ProcessParentStart, parent.started);
         if let Some(executable) = &parent.image.executable {
             record.set(Field::ProcessParentName, basename(executable));

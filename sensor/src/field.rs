@@ -140,7 +140,7 @@ fields! {
     EventOutcome => "event.outcome", Keyword, ecs, "status",
         "Whether it succeeded, as far as the one who acted is concerned: `success`, `failure` or `unknown`.";
     EventSeverity => "event.severity", Long, ecs, none,
-        "How odd an alert is: 21 low, 47 medium, 73 high, 99 critical.";
+        "How odd it is: 21 low, 47 medium, 73 high, 99 critical.";
 
     HostName => "host.name", Keyword, ecs, "device.hostname",
         "Name of the host.";
@@ -225,6 +225,11 @@ fields! {
     ErrorCode => "error.code", Keyword, ecs, "status_code",
         "Why it failed or was ended, by the kernel's name of the error, such as `ECONNREFUSED`.";
 
+    PackageName => "package.name", Keyword, ecs, none,
+        "Name of the package that owns a file of this path, by the package manager's own records.";
+    PackageType => "package.type", Keyword, ecs, none,
+        "Whose record that is: `deb` or `rpm`.";
+
     NetworkType => "network.type", Keyword, ecs, none,
         "The network layer: `ipv4` or `ipv6`; an IPv4 address mapped into IPv6 is `ipv4`.";
     NetworkIanaNumber => "network.iana_number", Keyword, ecs, "connection_info.protocol_num",
@@ -299,6 +304,12 @@ fields! {
         "How many names the executable's inode has.";
     SensorExeState => "sensor.exe.state", Keyword, own, none,
         "What became of the executable: `present`, `deleted`, `memfd`, `replaced` or `unreachable`.";
+    SensorExeVerdict => "sensor.exe.verdict", Keyword, own, none,
+        "What is to be thought of the executable: `present`, `other_mount_namespace`, `upgraded`, `replaced`, `container_upper_layer`, `hard_link_left`, `unreachable`, `deleted`, `never_named`, `memfd` or `fake_kernel_thread`; of a process without one, `kernel_thread` or `ended`; `unread` when it may not be asked for.";
+    SensorFindings => "sensor.findings", Keywords, own, none,
+        "What is odd, a sentence each, the oddest first.";
+    SensorMatches => "sensor.matches", Keywords, own, none,
+        "By which of its ids the process is one of the user who was asked for: `login`, `real`, `effective`, `saved`, `file_system`.";
     SensorScriptPath => "sensor.script.path", Keyword, own, none,
         "Path of the script that was executed, when the executable is its interpreter.";
     SensorIntervalMs => "sensor.interval_ms", Long, own, none,

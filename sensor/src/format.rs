@@ -1,6 +1,7 @@
 //! Record to bytes: one file a format, and the table of them. What formats share stands here.
 
 pub mod ecs;
+pub mod table;
 pub mod text;
 
 use crate::record::{Record, Time};
@@ -123,6 +124,16 @@ impl Formatter for Harmless {
             done = at + c.len_utf8();
         }
         writer.write_all(&fragment.as_bytes()[done..])
+    }
+}
+
+/// The word for an `event.severity`, and the colour in which it is shown (ECMA-48, SGR).
+pub(crate) fn severity(severity: u64) -> (&'static str, &'static str) {
+    match severity {
+        0..=21 => ("low", "36"),
+        22..=47 => ("medium", "33"),
+        48..=73 => ("high", "31"),
+        74.. => ("critical", "1;31"),
     }
 }
 

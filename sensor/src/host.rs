@@ -43,6 +43,12 @@ impl Host {
         Ok(Self { root: root.to_owned(), name: name.into(), id: id.into(), boot_id })
     }
 
+    /// The folder that all its files lie under.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where its /proc is.
     #[must_use]
     pub fn proc(&self) -> PathBuf {

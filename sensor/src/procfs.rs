@@ -5,21 +5,29 @@
 
 pub mod accounts;
 pub mod connections;
+mod cross;
+mod folder;
+pub mod seen;
+pub mod space;
 
 use std::{
-    ffi::OsStr,
     io::Read,
     os::fd::RawFd,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
-    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    sync::mpsc::{self, Sender},
     thread,
     time::Duration,
 };
 
-use procfs::process::Process;
+use procfs::process::Process as Entry;
+use space::{Lead, Space, places};
 
-use crate::record::Text;
+use crate::{
+    event::{Actor, Key, Running},
+    process::{Image, Process, Table},
+    record::Text,
+};
 
 /// Most bytes of arguments that are read.
 const MOST_ARGS: u64 = 16 * 1024;
@@ -55,6 +63,30 @@ pub struct Details {
     pub name: Option<Text>,
 }
 
+impl Details {
+    /// Takes a process in that was there before.
+    pub fn found(self, table: &mut Table, key: Key, actor: Actor, running: Running) -> &mut Process {
+        let nameless = self.executable.as_ref().is_some_and(|path| path.as_bytes().starts_with(b"memfd:"));
+        let process = table.found(
+            key,
+            actor,
+            Image {
+                executable: self.executable,
+                args: self.args.into(),
+                args_truncated: self.args_truncated || self.args_unread,
+                running,
+                nameless,
+                since: key.start,
+                ..Image::default()
+            },
+        );
+        process.working_directory = self.working_directory;
+        process.cgroup = self.cgroup;
+        process.name = self.name;
+        process
+    }
+}
+
 /// Reads /proc.
 pub struct Reader {
     root: PathBuf,
@@ -62,12 +94,10 @@ pub struct Reader {
     stuck: u32,
 }
 
-struct Worker {
-    ask: Sender<Box<dyn FnOnce() -> Answer + Send>>,
-    answers: Receiver<Answer>,
-}
+struct Worker(Sender<Box<dyn FnOnce() + Send>>);
 
-type Answer = Option<(Vec<Text>, bool)>;
+/// Arguments, and whether there are more.
+type Arguments = Option<(Vec<Text>, bool)>;
 
 impl Reader {
     /// Of a /proc mounted here.
@@ -80,7 +110,7 @@ impl Reader {
     ///
     /// `deleted`: the kernel says that the executable has no name, so the link ends in its mark.
     pub fn details(&mut self, pid: u32, start: u64, deleted: bool) -> Option<Details> {
-        let process = Process::new_with_root(self.root.join(pid.to_string())).ok()?;
+        let process = Entry::new_with_root(self.root.join(pid.to_string())).ok()?;
         let stat = process.stat().ok()?;
         if stat.starttime != start / TICK_NS {
             return None;
@@ -146,7 +176,7 @@ impl Reader {
     /// The process that a thread is of, while it lives.
     #[must_use]
     pub fn thread_group(&self, thread: u32) -> Option<u32> {
-        let status = Process::new_with_root(self.root.join(thread.to_string())).ok()?.status().ok()?;
+        let status = Entry::new_with_root(self.root.join(thread.to_string())).ok()?.status().ok()?;
         u32::try_from(status.tgid).ok()
     }
 
@@ -163,11 +193,16 @@ impl Reader {
 
     /// What is mounted where a process lives: on which something can be executed, and what others answer for.
     fn mounted(&self, pid: u32) -> (Vec<PathBuf>, Vec<PathBuf>) {
+        places(&self.mountinfo(&pid.to_string()))
+    }
+
+    /// The lines of `mountinfo`; none when it can't be read.
+    fn mountinfo(&self, process: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let file = std::fs::File::open(self.root.join(pid.to_string()).join("mountinfo"));
+        let file = std::fs::File::open(self.root.join(process).join("mountinfo"));
         match file.and_then(|file| file.take(MOST_MOUNTS).read_to_end(&mut bytes)) {
-            Ok(_) => places(&bytes),
-            Err(_) => (Vec::new(), Vec::new()),
+            Ok(_) => bytes,
+            Err(_) => Vec::new(),
         }
     }
 
@@ -193,52 +228,44 @@ impl Reader {
     /// processes sees it whose root can be entered. A path through what others answer for is not gone: it may never end.
     #[must_use]
     pub fn leads_elsewhere(&self, pids: impl Iterator<Item = u32>, path: &Text, inode: u64) -> bool {
-        let path = Path::new(OsStr::from_bytes(path.as_bytes()));
-        let inside = path.strip_prefix("/").unwrap_or(path);
-        let mut roots = pids.map(|pid| (pid, self.root.join(pid.to_string()).join("root")));
-        let Some((pid, root)) = roots.find(|(_, root)| root.read_link().is_ok()) else { return false };
-        let (_, foreign) = self.mounted(pid);
-        if foreign.iter().any(|foreign| path.starts_with(foreign)) {
-            return false;
-        }
-        // In the middle of an unlink the name is still there, of a file with no links.
-        root.join(inside).symlink_metadata().is_ok_and(|file| file.ino() != inode && file.nlink() > 0)
+        let mut all = pids.map(|pid| (pid, self.root.join(pid.to_string()).join("root")));
+        let Some((pid, root)) = all.find(|(_, root)| root.read_link().is_ok()) else { return false };
+        Space::of(root, &self.mountinfo(&pid.to_string())).lead(path, inode) == Lead::Elsewhere
     }
 
     /// The arguments, unless the process keeps us waiting.
-    fn arguments(&mut self, process: Process) -> Answer {
+    fn arguments(&mut self, process: Entry) -> Arguments {
+        self.patiently(move || arguments(&process))?
+    }
+
+    /// Asks what a process, or who answers for its files, may never answer; gives up after a while.
+    fn patiently<T: Send + 'static>(&mut self, question: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         if self.stuck >= STUCK_MOST {
             return None;
         }
         let worker = self.worker.get_or_insert_with(Worker::start);
-        worker.ask.send(Box::new(move || arguments(&process))).ok()?;
-        match worker.answers.recv_timeout(PATIENCE) {
-            Ok(answer) => answer,
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+        let (answer, answers) = mpsc::channel();
+        // Nobody waits any more for an answer that comes too late.
+        worker.0.send(Box::new(move || drop(answer.send(question())))).ok()?;
+        answers
+            .recv_timeout(PATIENCE)
+            .inspect_err(|_| {
                 self.worker = None;
                 self.stuck += 1;
-                None
-            }
-        }
+            })
+            .ok()
     }
 }
 
 impl Worker {
     fn start() -> Self {
-        let (ask, questions) = mpsc::channel::<Box<dyn FnOnce() -> Answer + Send>>();
-        let (answer, answers) = mpsc::channel();
-        thread::spawn(move || {
-            for question in questions {
-                if answer.send(question()).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { ask, answers }
+        let (ask, questions) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        thread::spawn(move || questions.into_iter().for_each(|question| question()));
+        Self(ask)
     }
 }
 
-fn arguments(process: &Process) -> Answer {
+fn arguments(process: &Entry) -> Arguments {
     let mut bytes = Vec::new();
     process.open_relative("cmdline").ok()?.take(MOST_ARGS + 1).read_to_end(&mut bytes).ok()?;
     let truncated = bytes.len() as u64 > MOST_ARGS;
@@ -251,45 +278,7 @@ fn arguments(process: &Process) -> Answer {
     Some((bytes.split(|byte| *byte == 0).map(Text::copy_from).collect(), truncated))
 }
 
-/// File systems of other hosts, or of programs.
-const FOREIGN: [&[u8]; 9] = [b"nfs", b"cifs", b"smb", b"fuse", b"9p", b"afs", b"ceph", b"lustre", b"autofs"];
-
-/// Mount points in the lines of `mountinfo`: those that can be entered, and those of `FOREIGN` file systems. Its fields
-/// are: ids, device, root, point, options, some more, a dash, type (`proc_pid_mountinfo(5)`).
-fn places(bytes: &[u8]) -> (Vec<PathBuf>, Vec<PathBuf>) {
-    let (mut places, mut foreign) = (Vec::new(), Vec::<PathBuf>::new());
-    for line in bytes.split(|byte| *byte == b'\n') {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let (Some(point), Some(options)) = (fields.nth(4), fields.next()) else { continue };
-        let kind = fields.skip_while(|field| *field != b"-").nth(1).unwrap_or(b"");
-        let point = PathBuf::from(OsStr::from_bytes(&unescaped(point)));
-        if FOREIGN.iter().any(|foreign| kind.starts_with(foreign)) {
-            foreign.push(point);
-        } else if !options.split(|byte| *byte == b',').any(|option| option == b"noexec") {
-            places.push(point);
-        }
-    }
-    places.retain(|place| !foreign.iter().any(|foreign| place.starts_with(foreign)));
-    (places, foreign)
-}
-
-/// Without the octal escapes of blanks and backslashes.
-fn unescaped(mut field: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(field.len());
-    while let Some((byte, rest)) = field.split_first() {
-        field = rest;
-        match rest.split_at_checked(3) {
-            Some(([a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7'], after)) if *byte == b'\\' => {
-                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                field = after;
-            }
-            _ => bytes.push(*byte),
-        }
-    }
-    bytes
-}
-
-fn cgroup(process: &Process) -> Option<Text> {
+fn cgroup(process: &Entry) -> Option<Text> {
     let mut bytes = Vec::new();
     process.open_relative("cgroup").ok()?.take(64 * 1024).read_to_end(&mut bytes).ok()?;
     cgroup_of(&bytes)
@@ -333,22 +322,6 @@ mod tests {
     }
 
     #[test]
-    fn mounts_are_those_that_can_be_entered_without_waiting() {
-        let lines = b"1 0 8:1 / / rw,relatime - ext4 /dev/x rw\n\
-            2 1 0:5 / /proc rw,noexec - proc proc rw\n\
-            3 1 0:6 / /a\\040b\\134 rw shared:1 - tmpfs tmpfs rw\n\
-            4 1 0:7 / /far rw - nfs4 host:/ rw\n\
-            5 4 0:8 / /far/near rw - tmpfs tmpfs rw\n\
-            broken\n\xff";
-        let (entered, foreign) = places(lines);
-        assert_eq!(entered, [PathBuf::from("/"), PathBuf::from("/a b\\")]);
-        assert_eq!(foreign, [PathBuf::from("/far")]);
-        assert_eq!(unescaped(b"\\04"), b"\\04");
-        let own = Reader::new("/proc".into()).mounts(std::process::id());
-        assert!(own.iter().any(|place| place.ends_with("root")), "{own:?}");
-    }
-
-    #[test]
     fn another_start_is_another_process() {
         let mut reader = Reader::new("/proc".into());
         assert_eq!(reader.details(std::process::id(), 1, false), None);
@@ -356,7 +329,7 @@ mod tests {
 
     #[test]
     fn tells_this_process() {
-        let start = Process::myself().unwrap().stat().unwrap().starttime * TICK_NS;
+        let start = Entry::myself().unwrap().stat().unwrap().starttime * TICK_NS;
         let details = Reader::new("/proc".into()).details(std::process::id(), start, false).unwrap();
         let expected: Vec<_> = std::env::args().map(Text::from).collect();
         assert_eq!(details.args, expected);

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{Failure, Format, Status, colour, configuration, loaded};
+use super::{Failure, Format, Status, awaiting, colour, configuration, loaded};
 use crate::{
     config::{Config, Names},
     event::coverage::{self, Coverage, Gap},
@@ -37,11 +37,7 @@ pub struct Doctor {
 pub fn act(args: &Doctor) -> Result<(), Failure> {
     let config = configuration(args.config.as_deref())?;
     let host = Host::real().map_err(|error| Failure::new(Status::Failed, error))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Status::Failed, error))?;
-    let examined = runtime.block_on(async { examine(&host, &config) });
+    let examined = awaiting(async { examine(&host, &config) })?;
     let (mut rows, verdict) = match examined {
         Ok(rows) => {
             let verdict = partly(&rows);

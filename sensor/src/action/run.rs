@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, Format, Status, configuration, loaded};
+use super::{Failure, Format, Status, awaiting, configuration, loaded};
 use crate::{
     config::Config,
     format,
@@ -50,11 +50,7 @@ pub fn act(args: &Run) -> Result<(), Failure> {
         log::set_logger(&LogLines).map_err(|error| Failure::new(Status::Failed, error.to_string()))?;
         log::set_max_level(log::LevelFilter::Debug);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Status::Failed, error))?;
-    runtime.block_on(stream(&config, format, args.kernel_log))
+    awaiting(stream(&config, format, args.kernel_log))?
 }
 
 async fn stream(config: &Config, format: &dyn format::Format, log: bool) -> Result<(), Failure> {

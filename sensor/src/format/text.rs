@@ -88,12 +88,7 @@ fn severity(record: &Record) -> Option<(&'static str, &'static str)> {
         Value::I64(severity) => u64::try_from(*severity).unwrap_or(0),
         _ => return None,
     };
-    Some(match severity {
-        0..=21 => ("low", "36"),
-        22..=47 => ("medium", "33"),
-        48..=73 => ("high", "31"),
-        74.. => ("critical", "1;31"),
-    })
+    Some(super::severity(severity))
 }
 
 /// The time of day in UTC, to the millisecond.
@@ -117,6 +112,14 @@ fn first(record: &Record, fields: &[Field], width: usize, out: &mut Vec<u8>) {
     while out.len() < start + width {
         out.push(b' ');
     }
+}
+
+/// The executable and its arguments, as a line of an event shows them.
+#[must_use]
+pub fn command(record: &Record) -> String {
+    let mut out = Vec::new();
+    process(record, &mut out);
+    String::from_utf8_lossy(&out).trim_start().to_owned()
 }
 
 /// The executable and its arguments. The zeroth argument is shown, in brackets, if it tells

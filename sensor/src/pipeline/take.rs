@@ -16,8 +16,8 @@ use crate::{
     field::Field,
     kernel::Marked,
     process::{Image, Process, Table},
-    procfs::{Details, Reader},
-    record::{Record, Text},
+    procfs::Reader,
+    record::Record,
     verdict::{Answers, Between, Hint, runtime},
 };
 
@@ -286,28 +286,10 @@ impl Pipeline<'_> {
     pub(super) fn adopt(&mut self, stamp: Stamp, actor: Actor, running: &event::Running, named: bool) {
         let details =
             self.reader.details(stamp.key.pid, stamp.key.start, running.nameless()).unwrap_or_default();
-        let Details { executable, working_directory, args, args_truncated, args_unread, cgroup, name } =
-            details;
-        let nameless = executable.as_ref().is_some_and(|path: &Text| path.as_bytes().starts_with(b"memfd:"));
         let parent = self.table.get(stamp.key).and_then(|process| process.parent.clone());
-        let process = self.table.found(
-            stamp.key,
-            actor,
-            Image {
-                executable,
-                args: args.into(),
-                args_truncated: args_truncated || args_unread,
-                running: *running,
-                nameless,
-                since: stamp.key.start,
-                ..Image::default()
-            },
-        );
+        let process = details.found(&mut self.table, stamp.key, actor, *running);
         process.parent = parent.or(process.parent.take());
-        process.working_directory = working_directory;
-        process.cgroup = cgroup;
-        process.name = name;
-        if named && !nameless {
+        if named && !process.image.nameless {
             process.now.nlink = running.nlink.max(1);
             process.now.flags &= !event::Running::UNHASHED;
         }

@@ -6,25 +6,18 @@
 use std::{
     fs::File,
     io::Read,
-    os::fd::OwnedFd,
-    os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
 };
 
-use nix::{
-    fcntl::{AtFlags, OFlag, openat, readlinkat},
-    sys::stat::{Mode, fstatat},
+use super::{
+    TICK_NS,
+    connections::Connections,
+    folder::{Folder, Stat},
 };
-
-use super::{TICK_NS, connections::Connections};
 use crate::record::Text;
 
 /// Most processes that are read.
 const MOST_PROCESSES: usize = 65_536;
-/// Most bytes of a small file that are read.
-const MOST_BYTES: u64 = 64 * 1024;
-/// Nearly all of them are smaller.
-const USUAL_BYTES: usize = 4096;
 /// Most bytes of what is told of all CPUs, interrupts or disks.
 const MOST_SYSTEM: u64 = 4 * 1024 * 1024;
 /// Sectors of `diskstats` have this size on all disks (`Documentation/admin-guide/iostats.rst`).
@@ -143,48 +136,12 @@ impl Accounts {
     }
 }
 
-/// A process's folder, held open.
-pub(super) struct Folder(OwnedFd);
-
-impl Folder {
-    fn open(path: &Path) -> Option<Self> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        nix::fcntl::open(path, flags, Mode::empty()).ok().map(Self)
-    }
-
-    /// At most so many bytes of a file in it, and whether there were more.
-    pub(super) fn read(&self, name: &str, most: u64) -> Option<(Vec<u8>, bool)> {
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        let file = File::from(openat(&self.0, name, flags, Mode::empty()).ok()?);
-        // Room from the start: else each file is read in many small pieces.
-        let mut bytes = Vec::with_capacity(USUAL_BYTES);
-        file.take(most + 1).read_to_end(&mut bytes).ok()?;
-        let more = bytes.len() as u64 > most;
-        Some((bytes, more))
-    }
-
-    /// Where a link in it points.
-    pub(super) fn link(&self, name: &str) -> Option<Vec<u8>> {
-        readlinkat(&self.0, name).ok().map(OsStringExt::into_vec)
-    }
-
-    /// A folder in it.
-    pub(super) fn list(&self, name: &str) -> Option<nix::dir::Dir> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        nix::dir::Dir::openat(&self.0, name, flags, Mode::empty()).ok()
-    }
-
-    fn text(&self, name: &str) -> Option<Vec<u8>> {
-        self.read(name, MOST_BYTES).map(|(bytes, _)| bytes)
-    }
-}
-
 fn account(path: &Path, pid: u32, connections: &mut Connections) -> Option<Account> {
     let folder = Folder::open(path)?;
     let stat = Stat::parse(&folder.text("stat")?)?;
     let uid = match folder.text("status").as_deref().and_then(effective) {
         Some(uid) => uid,
-        None => fstatat(&folder.0, "", AtFlags::AT_EMPTY_PATH).ok()?.st_uid,
+        None => folder.owner()?,
     };
     let io = folder.text("io").as_deref().and_then(io);
     let connections = connections.held_by(&folder);
@@ -206,34 +163,6 @@ fn account(path: &Path, pid: u32, connections: &mut Connections) -> Option<Accou
         io,
         connections,
     })
-}
-
-struct Stat {
-    name: Text,
-    parent: u32,
-    ticks: u64,
-    start: u64,
-    rss: u64,
-}
-
-impl Stat {
-    /// The name may hold blanks, brackets and lines: it ends at the last bracket (`proc_pid_stat(5)`).
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let open = bytes.iter().position(|byte| *byte == b'(')?;
-        let close = bytes.iter().rposition(|byte| *byte == b')')?;
-        let name = Text::copy_from(bytes.get(open + 1..close)?);
-        let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
-        // The first of these is field 3, the state.
-        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-        let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-        Some(Self {
-            name,
-            parent: u32::try_from(number(4)?).ok()?,
-            ticks: number(14)?.saturating_add(number(15)?),
-            start: number(22)?,
-            rss: number(24)?,
-        })
-    }
 }
 
 /// The second number after `Uid:`.
@@ -292,18 +221,6 @@ fn disks(diskstats: &str) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_can_hold_anything() {
-        let mut line = b"7 (a) R 1 (\n\xff) S 3 0 0 0 0 0 0 0 0 0 12 5 99 99 20 0 1 0 700 4096 33 0".to_vec();
-        let stat = Stat::parse(&line).unwrap();
-        assert_eq!(stat.name.as_bytes(), b"a) R 1 (\n\xff");
-        assert_eq!((stat.parent, stat.ticks, stat.start, stat.rss), (3, 17, 700, 33));
-        while line.pop().is_some() {
-            let _ = Stat::parse(&line);
-        }
-        assert!(Stat::parse(b"7 )a( S").is_none());
-    }
 
     #[test]
     fn only_whole_disks_count() {

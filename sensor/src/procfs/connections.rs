@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use super::accounts::Folder;
+use super::folder::Folder;
 
 /// Most bytes of one table of sockets.
 const MOST_TABLE: u64 = 32 * 1024 * 1024;

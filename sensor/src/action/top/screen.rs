@@ -19,10 +19,11 @@ use unicode_width::UnicodeWidthStr;
 use super::{
     backend::{Tty, size},
     row::{Metric, Subject},
-    table::{Column, Names, cell, columns, fit, number, sparkline},
+    table::{Column, Names, cell, columns, number, sparkline},
     view::{Mode, Order, View},
     window::{Entry, Trend, Window},
 };
+use crate::format::table::fit;
 
 /// Lines above and below the rows: two of the host, the heads, the rest, and the last one.
 const FRAME: usize = 5;

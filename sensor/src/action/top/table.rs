@@ -2,13 +2,19 @@
 
 use std::{collections::HashMap, fmt::Write as _};
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 use super::{
     row::{By, Metric, Row, Subject},
     window::{Entry, Trend},
 };
-use crate::{format::text::escape, record::Text};
+use crate::{
+    format::{
+        table::{fit, size},
+        text::escape,
+    },
+    record::Text,
+};
 
 /// Names of users by id.
 pub type Names = HashMap<u32, Text>;
@@ -206,47 +212,6 @@ pub fn number(metric: Metric, value: u64, elapsed: u64) -> String {
     }
 }
 
-/// Bytes in at most five characters.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [char; 6] = ['K', 'M', 'G', 'T', 'P', 'E'];
-    if bytes < 1000 {
-        return bytes.to_string();
-    }
-    // In tenths of the unit.
-    let mut tenths = u128::from(bytes) * 10 / 1024;
-    for unit in UNITS {
-        if tenths < 100 {
-            return format!("{}.{}{unit}", tenths / 10, tenths % 10);
-        }
-        if tenths < 10_240 {
-            return format!("{}{unit}", tenths / 10);
-        }
-        tenths /= 1024;
-    }
-    bytes.to_string()
-}
-
-/// As much of a text as fits into so many cells, with a mark where it was cut.
-pub fn fit(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut fits = String::new();
-    let mut left = width.saturating_sub(1);
-    for c in text.chars() {
-        let cells = c.width().unwrap_or(0);
-        if cells > left {
-            break;
-        }
-        left -= cells;
-        fits.push(c);
-    }
-    if width > 0 {
-        fits.push('~');
-    }
-    fits
-}
-
 /// A past in so many cells, the newest at the right; in letters where the terminal shows no others.
 pub fn sparkline(entry: &Entry, trend: Trend, width: usize, utf8: bool) -> String {
     const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -274,34 +239,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_take_five_characters() {
-        let cases = [
-            (0, "0"),
-            (999, "999"),
-            (1000, "0.9K"),
-            (1024, "1.0K"),
-            (10 * 1024, "10K"),
-            (1023 * 1024, "1023K"),
-            (1 << 20, "1.0M"),
-            (u64::MAX, "15E"),
-        ];
-        for (bytes, shown) in cases {
-            assert_eq!(size(bytes), shown);
-        }
-        assert!((0..64).all(|bit| size(1 << bit).len() <= 5 && size((1 << bit) - 1).len() <= 5));
+    fn numbers_are_by_the_second() {
         assert_eq!(number(Metric::Cpu, 1_234_000_000, 1_000_000_000), "123.4");
         assert_eq!(number(Metric::DiskRead, 4096, 2_000_000_000), "2.0K");
-    }
-
-    #[test]
-    fn texts_are_cut_by_cells() {
-        assert_eq!(fit("abc", 3), "abc");
-        assert_eq!(fit("abcd", 3), "ab~");
-        assert_eq!(fit("日本語", 4), "日~");
-        assert_eq!(fit("日本語", 0), "");
-        for width in 0..9 {
-            assert!(fit("a日本e\u{301}語", width).width() <= width);
-        }
     }
 
     #[test]

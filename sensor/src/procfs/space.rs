@@ -1,0 +1,197 @@
+//! What is mounted where a process lives, and where its paths lead.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use super::Reader;
+use crate::record::Text;
+
+/// A mount namespace, as it can be entered by its root.
+#[derive(Clone, Debug, Default)]
+pub struct Space {
+    root: PathBuf,
+    foreign: Vec<PathBuf>,
+    overlays: Vec<Overlay>,
+}
+
+/// A mount of layers.
+#[derive(Clone, Debug)]
+struct Overlay {
+    point: PathBuf,
+    /// Where what is written to it goes, by a path of the host.
+    upper: PathBuf,
+}
+
+/// Where a path leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lead {
+    /// To the file.
+    There,
+    /// To another.
+    Elsewhere,
+    /// To none.
+    Nowhere,
+    /// Not asked: who answers for the file system may never do so, or we may not.
+    Unasked,
+}
+
+impl Reader {
+    /// The mount namespace of a process; of ours, with our root, where none is given.
+    #[must_use]
+    pub fn space(&self, pid: Option<u32>) -> Space {
+        match pid {
+            Some(pid) => {
+                let pid = pid.to_string();
+                Space::of(self.root.join(&pid).join("root"), &self.mountinfo(&pid))
+            }
+            None => {
+                let root = self.root.parent().unwrap_or(Path::new("/"));
+                Space::of(root.to_owned(), &self.mountinfo("self"))
+            }
+        }
+    }
+}
+
+impl Space {
+    /// Entered by this root, with these lines of `mountinfo`.
+    pub(super) fn of(root: PathBuf, mountinfo: &[u8]) -> Self {
+        let (_, foreign) = places(mountinfo);
+        Self { root, foreign, overlays: overlays(mountinfo) }
+    }
+
+    /// Where a path leads, for a file of this inode number.
+    #[must_use]
+    pub fn lead(&self, path: &Text, inode: u64) -> Lead {
+        let path = Path::new(OsStr::from_bytes(path.as_bytes()));
+        if self.foreign.iter().any(|foreign| path.starts_with(foreign)) {
+            return Lead::Unasked;
+        }
+        match self.root.join(path.strip_prefix("/").unwrap_or(path)).symlink_metadata() {
+            Ok(file) if file.ino() == inode => Lead::There,
+            // In the middle of an unlink the name is still there, of a file with no links.
+            Ok(file) if file.nlink() == 0 => Lead::Nowhere,
+            Ok(_) => Lead::Elsewhere,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Lead::Nowhere,
+            Err(_) => Lead::Unasked,
+        }
+    }
+
+    /// Whether a file on a mount of layers is not of the image, but was written since.
+    #[must_use]
+    pub fn written(&self, path: &Text) -> bool {
+        let path = Path::new(OsStr::from_bytes(path.as_bytes()));
+        let over = self.overlays.iter().filter(|overlay| path.starts_with(&overlay.point));
+        let Some(nearest) = over.max_by_key(|overlay| overlay.point.as_os_str().len()) else { return false };
+        let Ok(inside) = path.strip_prefix(&nearest.point) else { return false };
+        fs::symlink_metadata(nearest.upper.join(inside)).is_ok_and(|file| file.is_file())
+    }
+}
+
+/// Where mounts are in the lines of `mountinfo`, with the type and the options of the file system.
+pub(super) fn mount_points(bytes: &[u8]) -> impl Iterator<Item = (PathBuf, &[u8], &[u8])> {
+    bytes.split(|byte| *byte == b'\n').filter_map(|line| {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let point = fields.nth(4)?;
+        // After the dash: type, source, options.
+        let mut after = fields.skip_while(|field| *field != b"-").skip(1);
+        Some((path_of(point), after.next()?, after.nth(1).unwrap_or_default()))
+    })
+}
+
+/// Mounts of type `overlay` in the lines of `mountinfo`, with their `upperdir`.
+fn overlays(bytes: &[u8]) -> Vec<Overlay> {
+    let all = mount_points(bytes).filter(|(_, kind, _)| *kind == b"overlay");
+    all.filter_map(|(point, _, options)| {
+        let mut options = options.split(|byte| *byte == b',');
+        let upper = options.find_map(|option| option.strip_prefix(b"upperdir="))?;
+        Some(Overlay { point, upper: path_of(upper) })
+    })
+    .collect()
+}
+
+fn path_of(field: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(&unescaped(field)))
+}
+
+/// File systems of other hosts, or of programs.
+const FOREIGN: [&[u8]; 9] = [b"nfs", b"cifs", b"smb", b"fuse", b"9p", b"afs", b"ceph", b"lustre", b"autofs"];
+
+/// Mount points in the lines of `mountinfo`: those that can be entered, and those of `FOREIGN` file systems. Its fields
+/// are: ids, device, root, point, options, some more, a dash, type (`proc_pid_mountinfo(5)`).
+pub(super) fn places(bytes: &[u8]) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let (mut places, mut foreign) = (Vec::new(), Vec::<PathBuf>::new());
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let (Some(point), Some(options)) = (fields.nth(4), fields.next()) else { continue };
+        let kind = fields.skip_while(|field| *field != b"-").nth(1).unwrap_or(b"");
+        let point = path_of(point);
+        if FOREIGN.iter().any(|foreign| kind.starts_with(foreign)) {
+            foreign.push(point);
+        } else if !options.split(|byte| *byte == b',').any(|option| option == b"noexec") {
+            places.push(point);
+        }
+    }
+    places.retain(|place| !foreign.iter().any(|foreign| place.starts_with(foreign)));
+    (places, foreign)
+}
+
+/// Without the octal escapes of blanks and backslashes.
+fn unescaped(mut field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(field.len());
+    while let Some((byte, rest)) = field.split_first() {
+        field = rest;
+        match rest.split_at_checked(3) {
+            Some(([a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7'], after)) if *byte == b'\\' => {
+                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                field = after;
+            }
+            _ => bytes.push(*byte),
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_are_those_that_can_be_entered_without_waiting() {
+        let lines = b"1 0 8:1 / / rw,relatime - ext4 /dev/x rw\n\
+            2 1 0:5 / /proc rw,noexec - proc proc rw\n\
+            3 1 0:6 / /a\\040b\\134 rw shared:1 - tmpfs tmpfs rw\n\
+            4 1 0:7 / /far rw - nfs4 host:/ rw\n\
+            5 4 0:8 / /far/near rw - tmpfs tmpfs rw\n\
+            broken\n\xff";
+        let (entered, foreign) = places(lines);
+        assert_eq!(entered, [PathBuf::from("/"), PathBuf::from("/a b\\")]);
+        assert_eq!(foreign, [PathBuf::from("/far")]);
+        assert_eq!(unescaped(b"\\04"), b"\\04");
+        let own = Reader::new("/proc".into()).mounts(std::process::id());
+        assert!(own.iter().any(|place| place.ends_with("root")), "{own:?}");
+    }
+
+    #[test]
+    fn layers_are_known_by_where_they_are_written() {
+        let lines = b"1 0 0:9 / / rw - overlay overlay rw,lowerdir=/l,upperdir=/u\\040p,workdir=/w\n\
+            2 1 0:8 / /t rw - tmpfs tmpfs rw\n3 1 0:7 / /ro ro - overlay o ro,lowerdir=/a:/b\n";
+        let all = overlays(lines);
+        assert_eq!(all.len(), 1);
+        assert_eq!((all[0].point.as_path(), all[0].upper.as_path()), (Path::new("/"), Path::new("/u p")));
+    }
+
+    #[test]
+    fn a_path_leads_to_its_file() {
+        let space = Reader::new("/proc".into()).space(None);
+        let inode = fs::metadata("/bin/sh").unwrap().ino();
+        let real = Text::from(fs::canonicalize("/bin/sh").unwrap().to_str().unwrap().to_owned());
+        assert_eq!(space.lead(&real, inode), Lead::There);
+        assert_eq!(space.lead(&real, inode + 1), Lead::Elsewhere);
+        assert_eq!(space.lead(&Text::from("/no/such/file"), 1), Lead::Nowhere);
+        assert!(!space.written(&Text::from("/no/such/file")));
+    }
+}
