@@ -179,6 +179,9 @@ fn judged(
         record.set(Field::PackageType, package.kind);
     }
     record.set(Field::SensorExeVerdict, verdict.word());
+    if let Some(state) = verdict.state() {
+        record.set(Field::SensorExeState, state);
+    }
     let hidden = beside.and_then(|beside| beside.hidden);
     let findings =
         [hidden.map(|hidden| (99, hidden.sentence())), verdict.sentence().map(|s| (verdict.severity(), s))];

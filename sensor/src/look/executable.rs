@@ -66,6 +66,16 @@ impl Verdict {
         }
     }
 
+    /// What it means for `sensor.exe.state`, where that needs a look at where the path leads.
+    #[must_use]
+    pub fn state(self) -> Option<&'static str> {
+        match self {
+            Self::Upgraded | Self::Replaced => Some("replaced"),
+            Self::Unreachable => Some("unreachable"),
+            _ => None,
+        }
+    }
+
     /// How odd it is, as `event.severity`; 0 is not odd.
     #[must_use]
     pub fn severity(self) -> u64 {

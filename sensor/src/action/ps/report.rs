@@ -4,7 +4,7 @@ use super::{Row, number, text};
 use crate::{
     field::Field,
     format::{
-        table::{Head, Line, size, span},
+        table::{Head, Line, fit, size, span},
         text::{command, escape},
     },
     look::executable::Verdict,
@@ -13,6 +13,8 @@ use crate::{
 
 /// Characters of a container's id: enough to tell it from others.
 const SHORT_ID: usize = 12;
+/// What a command may take at most, characters.
+const COMMAND_MOST: usize = 1024;
 
 /// The columns.
 pub(super) fn heads() -> [Head; 11] {
@@ -89,7 +91,7 @@ fn what(row: &Row, tree: bool) -> String {
         || text(&row.record, Field::ProcessName).map(|name| escape(name.as_bytes())).unwrap_or_default();
     // As other tools show what has no executable.
     match row.record.has(Field::ProcessExecutable) {
-        true => what.push_str(&command(&row.record)),
+        true => what.push_str(&fit(&command(&row.record), COMMAND_MOST)),
         false => what.push_str(&format!("[{}]", name())),
     }
     what
