@@ -88,6 +88,7 @@ offsets! {
     task_sessionid: "task_struct" ["sessionid"] May, "login sessions";
     task_atomic_flags: "task_struct" ["atomic_flags"] May, "no_new_privs";
     task_cgroups: "task_struct" ["cgroups"] May, "cgroups";
+    task_exit_state: "task_struct" ["exit_state"] Must, "ends of processes";
     task_exit_code: "task_struct" ["exit_code"] Must, "exit codes";
     task_ioac: "task_struct" ["ioac"] May, "I/O totals";
     task_runtime: "task_struct" ["se.sum_exec_runtime"] May, "CPU totals";

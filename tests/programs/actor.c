@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -251,6 +252,8 @@ static long copy(char **a, int n, char **w) {
   return out < 0 || pour(a[0], out) < 0 || fchmod(out, 0755) < 0 || close(out) < 0 ? -1 : 0;
 }
 static long at_fd(int fd, char **w) { return fd < 0 ? -1 : syscall(SYS_execveat, fd, "", w, environ, AT_EMPTY_PATH); }
+// From now on who started this one sees what it does.
+static long traced(char **a, int n, char **w) { return ptrace(PTRACE_TRACEME, 0, 0, 0); }
 static long do_exec(char **a, int n, char **w) { return execve(w[0], w, environ); }
 // exec PATH with an argv[0] that isn't the path.
 static long exec_as(char **a, int n, char **w) { return execve(a[0], w, environ); }
@@ -408,7 +411,7 @@ static const struct { const char *name; int fixed, nested; act *run; } table[] =
   {"fork", 0, 1, do_fork}, {"leave", 0, 1, leave_child}, {"vfork", 0, 1, do_vfork}, {"clone", 0, 1, do_clone},
   {"clone-parent", 0, 1, clone_parent}, {"clone3", 0, 1, do_clone3}, {"clone-at", 1, 1, clone_at},
   {"spawn", 0, 1, spawn}, {"run", 0, 1, run}, {"pty", 0, 1, in_pty},
-  {"copy", 2, 0, copy}, {"exec", 0, 1, do_exec}, {"exec-as", 1, 1, exec_as}, {"exec-null", 1, 0, exec_null},
+  {"copy", 2, 0, copy}, {"traced", 0, 0, traced}, {"exec", 0, 1, do_exec}, {"exec-as", 1, 1, exec_as}, {"exec-null", 1, 0, exec_null},
   {"exec-empty", 1, 0, exec_empty}, {"exec-fd", 1, 1, exec_fd}, {"memfd", 2, 1, from_memfd},
   {"memfd-proc", 2, 1, from_memfd_proc}, {"tmpfile", 2, 1, from_tmpfile}, {"unlinked", 1, 1, from_unlinked},
   {"unlinked-proc", 1, 1, from_unlinked_proc},

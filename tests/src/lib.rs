@@ -7,6 +7,7 @@
 )]
 
 pub mod base64;
+pub mod budget;
 pub mod event;
 pub mod fields;
 pub mod find;
@@ -16,6 +17,7 @@ pub mod program;
 pub mod sensor;
 pub mod skip;
 pub mod terminal;
+pub mod verifier;
 
 pub use event::Event;
 pub use find::Find;

@@ -21,7 +21,7 @@ use crate::workspace::{Workspace, cargo_home};
 /// Options of `build-ebpf`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Build twice from nothing, in two places, and fail when the results differ.
+    /// Build also from nothing in another place, and fail when the results differ.
     #[arg(long)]
     twice: bool,
 }
@@ -37,15 +37,16 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if args.twice {
         return twice(workspace, &toolchain);
     }
-    build(workspace, &toolchain)
+    build(workspace, &toolchain).map(drop)
 }
 
-/// Brings the object in `target/bpf` up to date.
-pub(crate) fn build(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
+/// Brings the object in `target/bpf` up to date, and gives it.
+pub(crate) fn build(workspace: &Workspace, toolchain: &Toolchain) -> Result<Vec<u8>> {
     // Before the compiler reads them: a change made meanwhile must count as one.
     let sources = hash_of_sources(workspace)?;
     let bytes = compile(workspace, toolchain, &workspace.bpf())?;
-    keep(workspace, sources, &bytes)
+    keep(workspace, sources, &bytes)?;
+    Ok(bytes)
 }
 
 /// Puts an object where the sensor's build script looks, with the line that vouches for it.
@@ -59,28 +60,27 @@ fn hash_of_sources(workspace: &Workspace) -> Result<u64> {
     fingerprint::sources(workspace.root()).map_err(Error::file("read sources in", workspace.root()))
 }
 
-/// Builds here and in a copy elsewhere, both from nothing.
+/// Builds here, and from nothing in a copy elsewhere.
 fn twice(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
-    let sources = hash_of_sources(workspace)?;
+    say("building the kernel programs");
+    let first = build(workspace, toolchain)?;
     let scratch = workspace.target().join("twice");
     clear(&scratch)?;
-    say("building the kernel programs for the first time");
-    let first = compile(workspace, toolchain, &scratch.join("first"))?;
-    let copy = Workspace::at(scratch.join("second/in-another-place"));
+    let copy = Workspace::at(scratch.join("in-another-place"));
     copy_files(workspace, &copy)?;
-    say("building them for the second time, in another place");
+    say("building them from nothing, in another place");
     let second = compile(&copy, toolchain, &copy.bpf())?;
     let (one, other) = (sha256(&first), sha256(&second));
     say(&format!("first  sha256 {one}"));
     say(&format!("second sha256 {other}"));
     if one != other {
         return Err(Error::Check(format!(
-            "two builds of the kernel programs differ; both are kept in {}",
+            "two builds of the kernel programs differ; they are kept in {} and {}",
+            workspace.bpf().display(),
             scratch.display()
         )));
     }
-    clear(&scratch)?;
-    keep(workspace, sources, &first)
+    clear(&scratch)
 }
 
 fn clear(folder: &Path) -> Result<()> {
@@ -114,9 +114,7 @@ fn compile(workspace: &Workspace, toolchain: &Toolchain, folder: &Path) -> Resul
     build
         .args(["build", "--locked", "--release", "--bins"])
         .args(target_options(toolchain, folder))
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(workspace, toolchain, folder)?)
-        // The linker does this for the whole program.
-        .env("CARGO_PROFILE_RELEASE_LTO", "off");
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(workspace, toolchain, folder)?);
     command::put_first_on_path(&mut build, parent(&toolchain.linker))?;
     command::run(&mut build)?;
     let whole = folder.join(TARGET).join("release/sensor-ebpf");
@@ -151,6 +149,8 @@ pub(crate) fn cargo(workspace: &Workspace, toolchain: &Toolchain) -> Command {
         }
     };
     let mut cargo = with_fixed_addresses(inner);
+    // The linker does this for the whole program.
+    cargo.env("CARGO_PROFILE_RELEASE_LTO", "off");
     // Set by the cargo that started this program, for its own compiler's libraries.
     cargo.env_remove("LD_LIBRARY_PATH");
     if matches!(toolchain.route, Route::Debian) {

@@ -28,10 +28,10 @@ fn kernel(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
         Route::Debian => "check",
         Route::Nightly { .. } => "clippy",
     };
-    let folder = workspace.target().join("bpf-clippy");
+    // As they are built, so that the macros that they use are built once.
     cargo
-        .args([verb, "--locked"])
-        .args(build_ebpf::target_options(toolchain, &folder))
+        .args([verb, "--locked", "--release"])
+        .args(build_ebpf::target_options(toolchain, &workspace.bpf()))
         .env("CARGO_ENCODED_RUSTFLAGS", "-Dwarnings");
     if matches!(toolchain.route, Route::Debian) {
         cargo.env("RUSTC_WORKSPACE_WRAPPER", CLIPPY);

@@ -27,6 +27,7 @@ mod setup;
 mod test;
 mod tidy;
 mod tool;
+mod verifier;
 mod vm;
 mod workspace;
 
@@ -52,6 +53,8 @@ enum Verb {
     Test(test::Args),
     /// Boot other kernels in virtual machines and run the tests there.
     Vm(vm::Args),
+    /// Write what the programs cost the verifier, on this kernel and others, into docs/verifier.md.
+    Verifier,
     /// Lint all crates.
     Clippy,
     /// Format all crates.
@@ -85,6 +88,7 @@ fn act(verb: &Verb) -> Result<()> {
         Verb::Run(args) => run::run(&workspace, args),
         Verb::Test(args) => test::run(&workspace, args),
         Verb::Vm(args) => vm::run(&workspace, args),
+        Verb::Verifier => verifier::run(&workspace),
         Verb::Clippy => clippy::run(&workspace),
         Verb::Fmt(args) => fmt::run(&workspace, args),
         Verb::Deny => deny::run(&workspace),

@@ -1,4 +1,4 @@
-//! Builds the sensor, then runs every test on it, and where asked those that tell most on other kernels.
+//! Builds the sensor, then runs every test on it, and those that tell most on other kernels.
 
 use std::env;
 use std::ffi::OsString;
@@ -16,10 +16,10 @@ use crate::workspace::Workspace;
 /// Options of `test`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Also boot other kernels, and run the fast tests there.
+    /// Boot no other kernels.
     #[arg(long)]
-    vm: bool,
-    /// Options for `cargo test`: `-p tests`, a name, `-- --nocapture`.
+    no_vm: bool,
+    /// Options for `cargo test`: `-p tests`, a name, `-- --nocapture`. With them no other kernel is booted.
     #[arg(last = true)]
     rest: Vec<OsString>,
 }
@@ -39,11 +39,12 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         cargo.env("SENSOR_NO_SKIP", "1");
     }
     command::run(&mut cargo)?;
-    if !args.vm {
+    if args.no_vm || !args.rest.is_empty() {
+        say("no other kernel is tried");
         return Ok(());
     }
     if env::consts::ARCH != "x86_64" {
-        say("not x86-64: other kernels are not tried");
+        say("NOT X86-64: OTHER KERNELS ARE NOT TRIED");
         return Ok(());
     }
     vm::run(workspace, &vm::Args::fast())

@@ -1,17 +1,18 @@
 //! Boots real kernels in virtual machines, and runs the same tests there as here.
 
-use std::collections::VecDeque;
 use std::env;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use crate::build_sensor;
 use crate::command;
 use crate::error::{Error, Missing, Result};
+use crate::place;
 use crate::say;
 use crate::setup::Purpose;
 use crate::workspace::Workspace;
@@ -24,6 +25,7 @@ mod cpio;
 mod disk;
 mod kernels;
 mod machine;
+mod matrix;
 mod modules;
 mod plan;
 mod results;
@@ -50,6 +52,9 @@ pub(crate) struct Args {
     /// Only this file of tests, this `file::test`, or tests with this in their names.
     #[arg(long, value_name = "NAME")]
     test: Option<String>,
+    /// Write how many tests went how on which kernel into `docs/kernels.md`.
+    #[arg(long)]
+    note: bool,
     /// Machines at a time; one for each processor if not given.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -60,26 +65,70 @@ impl Args {
     pub(crate) fn fast() -> Self {
         Self { fast: true, ..Self::default() }
     }
+
+    /// One file of tests, on all kernels.
+    pub(crate) fn one(test: &str) -> Self {
+        Self { test: Some(test.to_owned()), ..Self::default() }
+    }
 }
 
-/// A machine that is to be booted.
+/// A machine that is to be booted; without a kernel, why there is none.
 struct Boot {
     name: String,
     machine: Machine,
-    kernel: Kernel,
+    kernel: std::result::Result<Kernel, String>,
+}
+
+/// What came of a machine.
+pub(crate) struct Went {
+    /// Its kernel, and what is different about it.
+    name: String,
+    rows: Vec<Row>,
+    /// All that its tests said.
+    pub(crate) said: String,
+}
+
+impl Went {
+    fn count(&self, wanted: fn(&Outcome) -> bool) -> usize {
+        self.rows.iter().filter(|row| wanted(&row.outcome)).count()
+    }
 }
 
 /// Runs the task.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    if args.list {
+        return list(&folder(workspace)?);
+    }
+    let went = boot(workspace, args)?;
+    if args.all {
+        eprint!("{}", matrix::text(&went));
+    }
+    if args.note {
+        place::place(&workspace.root().join(matrix::PAGE), matrix::page(&went).as_bytes())?;
+    }
+    match went.iter().map(|went| went.count(Outcome::failed)).sum::<usize>() {
+        0 => Ok(()),
+        failures => Err(Error::Check(format!(
+            "{failures} tests failed in virtual machines; what each said is in {}",
+            folder(workspace)?.join("runs").display()
+        ))),
+    }
+}
+
+/// Where all of this is.
+fn folder(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.target().join("vm");
+    fs::create_dir_all(&folder).map_err(Error::file("make", &folder))?;
+    Ok(folder)
+}
+
+/// Boots the machines that are wanted, shows what each said, and gives it in the order of the tables.
+pub(crate) fn boot(workspace: &Workspace, args: &Args) -> Result<Vec<Went>> {
     if env::consts::ARCH != "x86_64" {
         let machine = Missing { what: "an x86-64 machine".to_owned(), install: "use one".to_owned() };
         return Err(Error::Missing { purpose: "booting these kernels", missing: vec![machine] });
     }
-    let folder = workspace.target().join("vm");
-    fs::create_dir_all(&folder).map_err(Error::file("make", &folder))?;
-    if args.list {
-        return list(&folder);
-    }
+    let folder = folder(workspace)?;
     build_sensor::run(workspace, &[Purpose::Test, Purpose::Machines])?;
     let _lock = lock(&folder.join("lock"))?;
     let boots = boots(&Store::open(&folder)?, args)?;
@@ -91,17 +140,19 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.unwrap_or(processors).max(1);
     let boot = |boot: &Boot| {
+        let (name, place) = (boot.name.clone(), folder.join("runs").join(&boot.name));
+        let kernel = match &boot.kernel {
+            Ok(kernel) => kernel,
+            Err(why) => return Ok(Went { name, rows: vec![Row::no_kernel(why)], said: String::new() }),
+        };
+        say(&format!("booting Linux {name}"));
         let runs = plan::runs(&boot.machine, extent, &names, args.test.as_deref());
-        machine::boot(&boot.machine, &boot.kernel, &disk, &folder.join("runs").join(&boot.name), &runs)
+        let said = machine::boot(&boot.machine, kernel, &disk, &place, &runs)?;
+        let went = Went { name, rows: results::rows(&said), said: said.results };
+        show(&went, said.took);
+        Ok(went)
     };
-    let failures = each(boots, jobs, boot)?;
-    if failures == 0 {
-        return Ok(());
-    }
-    Err(Error::Check(format!(
-        "{failures} tests failed in virtual machines; what each said is in {}",
-        folder.join("runs").display()
-    )))
+    each(boots, jobs, boot)
 }
 
 fn list(folder: &Path) -> Result<()> {
@@ -117,7 +168,7 @@ fn list(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Which machines to boot; of kernels that can't be had it is said.
+/// Which machines to boot.
 fn boots(store: &Store, args: &Args) -> Result<Vec<Boot>> {
     let mut wanted: Vec<(String, Machine)> = Vec::new();
     let plain = |name: &&str| ((*name).to_owned(), PLAIN);
@@ -134,58 +185,48 @@ fn boots(store: &Store, args: &Args) -> Result<Vec<Boot>> {
     if args.all {
         wanted.extend(VARIANTS.iter().map(|variant| (variant.kernel.to_owned(), *variant)));
     }
-    let mut boots = Vec::new();
-    for (series, machine) in wanted {
-        let Some(kernel) = store.kernel(&series)? else {
-            say(&format!("NOT TRIED: Linux {series}: Debian's mirror has no such kernel (any more)"));
-            continue;
+    let boot = |(series, machine): (String, Machine)| {
+        let kernel = match store.kernel(&series)? {
+            Some(kernel) => Ok(kernel),
+            None => Err(store.why_not(&series)),
         };
-        let name = [&*kernel.release, machine.name].join(" ").trim().to_owned();
-        boots.push(Boot { name, machine, kernel });
-    }
-    Ok(boots)
+        let release = kernel.as_ref().map_or(&*series, |kernel| &*kernel.release);
+        let name = [release, machine.name].join(" ").trim().to_owned();
+        Ok(Boot { name, machine, kernel })
+    };
+    wanted.into_iter().map(boot).collect()
 }
 
-/// Boots them, some at a time, and shows what each said; gives how many tests failed.
-fn each(
-    boots: Vec<Boot>,
-    jobs: usize,
-    boot: impl Fn(&Boot) -> Result<machine::Said> + Sync,
-) -> Result<usize> {
-    let (queue, failures) = (Mutex::new(VecDeque::from(boots)), Mutex::new(Ok(0)));
+/// Boots them, some at a time; what came of them is in their order.
+fn each(boots: Vec<Boot>, jobs: usize, boot: impl Fn(&Boot) -> Result<Went> + Sync) -> Result<Vec<Went>> {
+    let queue = Mutex::new(boots.into_iter().enumerate());
+    let went = Mutex::new(Vec::new());
     let work = || {
         loop {
-            let next = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front();
-            let Some(next) = next else { return };
-            say(&format!("booting Linux {}", next.name));
-            let failed = boot(&next).map(|said| show(&next.name, &said));
-            let mut failures = failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            match (&mut *failures, failed) {
-                (Ok(sum), Ok(failed)) => *sum += failed,
-                (sum, Err(error)) => *sum = Err(error),
-                (Err(_), Ok(_)) => {}
-            }
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((at, next)) = next else { return };
+            let came = boot(&next);
+            went.lock().unwrap_or_else(PoisonError::into_inner).push((at, came));
         }
     };
     thread::scope(|scope| (0..jobs).for_each(|_| drop(scope.spawn(work))));
-    failures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    let mut went = went.into_inner().unwrap_or_else(PoisonError::into_inner);
+    went.sort_by_key(|(at, _)| *at);
+    went.into_iter().map(|(_, came)| came).collect()
 }
 
-/// Prints a line for each test; gives how many failed.
-fn show(name: &str, said: &machine::Said) -> usize {
-    let rows = results::rows(said);
-    let count = |wanted: fn(&Outcome) -> bool| rows.iter().filter(|row| wanted(&row.outcome)).count();
-    let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
-    let not_here = count(|outcome| matches!(outcome, Outcome::NotHere(_)));
+/// Prints a line for each test, and their sum.
+fn show(went: &Went, took: Duration) {
+    let name = &went.name;
     let mut text = String::new();
-    for Row { test, outcome } in &rows {
+    for Row { test, outcome } in &went.rows {
         let _ = writeln!(text, "{name}  {test}  {outcome}");
     }
     // In one piece, as others write too.
     eprint!("{text}");
-    let (ok, took) = (rows.len() - failed - not_here, said.took.as_secs());
-    say(&format!("Linux {name}: {ok} ok, {not_here} not here, {failed} FAILED, in {took} s"));
-    failed
+    let [ok, not_here, failed] =
+        [Outcome::ok, Outcome::not_here, Outcome::failed].map(|kind| went.count(kind));
+    say(&format!("Linux {name}: {ok} ok, {not_here} not here, {failed} FAILED, in {} s", took.as_secs()));
 }
 
 /// Builds the tests; gives their names and programs.

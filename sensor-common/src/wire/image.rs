@@ -14,4 +14,6 @@ pub struct Image {
 impl Image {
     /// Bit of the header's flags: some thread of it still lives.
     pub const ALIVE: u16 = 1;
+    /// None lives, and the last one is still on its way to where its end is told.
+    pub const ENDING: u16 = 2;
 }

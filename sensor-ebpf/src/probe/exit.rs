@@ -49,16 +49,17 @@ pub fn exit(context: BtfTracePointContext) -> u32 {
         lost(EXIT, SCRATCH);
         return 0;
     };
-    record.header = header(task, EXIT, size_of::<Record<Exit>>());
-    if has(&ENDED, &Ended { start: record.header.start, pid: record.header.pid, cpu: Ended::ANY }) {
-        record.header.flags = Exit::THREADS;
-    }
     actor(task, &mut record.actor);
     let body = &mut record.body;
     running(task.exe_file(), &mut body.running);
     totals(task, signal, body);
     body.status = status(task, signal);
     body.reserved = 0;
+    // Last: its time is its place among the others.
+    record.header = header(task, EXIT, size_of::<Record<Exit>>());
+    if has(&ENDED, &Ended { start: record.header.start, pid: record.header.pid, cpu: Ended::ANY }) {
+        record.header.flags = Exit::THREADS;
+    }
     submit(EXIT, record, size_of::<Record<Exit>>() as u32, Haste::Bulk);
     if ask!(log) != 0 {
         debug!(&context, "exit: pid {}, status {}", record.header.pid, record.body.status);

@@ -29,9 +29,10 @@ pub fn fork(context: BtfTracePointContext) -> u32 {
         lost(FORK, SCRATCH);
         return 0;
     };
-    record.header = header(child, FORK, size_of::<Record<Fork>>());
     actor(child, &mut record.actor);
     record.body = Fork { creator_start: creator.leader_start(), creator: creator.tgid(), reserved: 0 };
+    // Last: its time is its place among the others.
+    record.header = header(child, FORK, size_of::<Record<Fork>>());
     submit(FORK, record, size_of::<Record<Fork>>() as u32, Haste::Bulk);
     0
 }

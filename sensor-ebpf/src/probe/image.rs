@@ -26,6 +26,8 @@ pub extern "C" fn image(context: *mut c_void) -> i32 {
     record.header = header(task, IMAGE, size_of::<Record<Image>>());
     if task.signal().get::<u32>(ask!(offsets.signal_live)) != 0 {
         record.header.flags = Image::ALIVE;
+    } else if task.0.get::<u32>(ask!(offsets.task_exit_state)) == 0 {
+        record.header.flags = Image::ENDING;
     }
     actor(task, &mut record.actor);
     running(task.exe_file(), &mut record.body.running);

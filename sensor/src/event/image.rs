@@ -9,10 +9,17 @@ use super::{Running, Tail};
 pub struct Image {
     /// The file; inode 0 for a kernel thread.
     pub running: Running,
-    /// Whether some thread of it still lives; if not, it waits to be reaped.
+    /// Whether some thread of it still lives.
     pub alive: bool,
+    /// Whether none does and its end may not be told yet; if not, it waits to be reaped.
+    pub ending: bool,
 }
 
 pub(super) fn decode(body: &wire::image::Image, _: &Tail<'_>, flags: u16) -> Image {
-    Image { running: body.running, alive: flags & wire::image::Image::ALIVE != 0 }
+    let has = |flag| flags & flag != 0;
+    Image {
+        running: body.running,
+        alive: has(wire::image::Image::ALIVE),
+        ending: has(wire::image::Image::ENDING),
+    }
 }

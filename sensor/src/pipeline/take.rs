@@ -177,10 +177,12 @@ impl Pipeline<'_> {
                 self.counts.lost("decode", exe_deleted::ACTION.name, "malformed", 1);
                 continue;
             };
+            if image.alive || image.ending {
+                shown.insert(stamp.key.pid, stamp.key.start);
+            }
             if !image.alive {
                 continue;
             }
-            shown.insert(stamp.key.pid, stamp.key.start);
             if stamp.key.start < began && self.unknown(stamp.key, &image.running, began) {
                 self.take_unseen(stamp, actor, &image.running)?;
             }

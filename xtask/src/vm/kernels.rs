@@ -58,6 +58,8 @@ impl Kernel {
 pub(super) struct Store {
     folder: PathBuf,
     offered: Vec<String>,
+    /// Why Debian can't be asked now.
+    silent: Option<String>,
 }
 
 impl Store {
@@ -70,10 +72,13 @@ impl Store {
             };
             return Err(Error::Missing { purpose: "fetching kernels", missing: vec![keys] });
         }
-        let mut store = Self { folder: folder.to_owned(), offered: Vec::new() };
+        let mut store = Self { folder: folder.to_owned(), offered: Vec::new(), silent: None };
         store.configure()?;
-        if !store.is_fresh() && store.update().is_err() {
-            say("Debian's lists of kernels can't be had now: going on with what is here");
+        if !store.is_fresh()
+            && let Err(error) = store.update()
+        {
+            say("DEBIAN'S LISTS OF KERNELS CAN'T BE HAD NOW: going on with what is here");
+            store.silent = Some(error.to_string());
         }
         let names = command::read(store.apt("apt-cache").args(["pkgnames", "linux-image-"]));
         store.offered = names.unwrap_or_default().lines().filter_map(release).map(str::to_owned).collect();
@@ -95,6 +100,19 @@ impl Store {
             self.fetch(release, &folder)?;
         }
         Ok(Some(Kernel { release: release.to_owned(), folder }))
+    }
+
+    /// Why there is no kernel whose release begins so.
+    pub(super) fn why_not(&self, wanted: &str) -> String {
+        match &self.silent {
+            Some(why) => format!(
+                "NOT TRIED: Linux {wanted} isn't in {}, and {MIRROR} can't be asked ({why}): try again with a network",
+                self.folder.join("kernels").display()
+            ),
+            None => format!(
+                "NOT TRIED: {MIRROR} has no Linux {wanted} (any more): take it out of the tables in xtask/src/vm/plan.rs"
+            ),
+        }
     }
 
     fn here(&self) -> Result<Vec<String>> {

@@ -39,6 +39,7 @@ const FAST: &[Choice] = &[
     ("stream", &[]),
     ("sockets", &["a_connection_from_bind_to_close", "failed_connects_say_why"]),
     ("usage", &["the_threads_of_a_process", "who_does_nothing_is_not_told"]),
+    ("verifier", &[]),
 ];
 
 /// A file of tests, and which of them; all when there is none.

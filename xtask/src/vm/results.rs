@@ -22,6 +22,27 @@ pub(super) struct Row {
     pub(super) outcome: Outcome,
 }
 
+impl Outcome {
+    pub(super) fn ok(&self) -> bool {
+        *self == Self::Ok
+    }
+
+    pub(super) fn not_here(&self) -> bool {
+        matches!(self, Self::NotHere(_))
+    }
+
+    pub(super) fn failed(&self) -> bool {
+        matches!(self, Self::Failed(_))
+    }
+}
+
+impl Row {
+    /// What is said of a machine that can't be booted.
+    pub(super) fn no_kernel(why: &str) -> Self {
+        Self { test: KERNEL.to_owned(), outcome: Outcome::Failed(why.to_owned()) }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -35,6 +56,8 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// The name of the row about the kernel itself, which is no test.
+const KERNEL: &str = "kernel";
 /// What the kernel says on its console when it went wrong.
 const COMPLAINTS: &[&str] =
     &["BUG:", "WARNING:", "Oops", "Kernel panic", "general protection fault", "cannot load"];
@@ -77,7 +100,7 @@ fn of_kernel(console: &str, done: bool) -> Option<Row> {
     };
     let text: Vec<&str> = lines.iter().skip(from).take(TAIL).copied().collect();
     let what = if done { "the kernel complained" } else { "the machine didn't come to the end" };
-    Some(Row { test: "kernel".to_owned(), outcome: Outcome::Failed(format!("{what}:\n{}", text.join("\n"))) })
+    Some(Row { test: KERNEL.to_owned(), outcome: Outcome::Failed(format!("{what}:\n{}", text.join("\n"))) })
 }
 
 /// The rows of one program, by what libtest prints.
@@ -99,7 +122,7 @@ fn of_program(program: &str, lines: &[&str], status: &str) -> Vec<Row> {
         };
         rows.push(Row { test, outcome });
     }
-    let failed = rows.iter().any(|row| matches!(row.outcome, Outcome::Failed(_)));
+    let failed = rows.iter().any(|row| row.outcome.failed());
     if status != "0" && !failed {
         let from = lines.len().saturating_sub(TAIL);
         let tail = lines.get(from..).unwrap_or_default().join("\n");
