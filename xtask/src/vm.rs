@@ -50,6 +50,9 @@ pub(crate) struct Args {
     /// Only this file of tests, this `file::test`, or tests with this in their names.
     #[arg(long, value_name = "NAME")]
     test: Option<String>,
+    /// The sensor's --hooks in all tests.
+    #[arg(long, value_name = "base|best")]
+    hooks: Option<String>,
     /// Machines at a time; one for each processor if not given.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -92,7 +95,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let jobs = args.jobs.unwrap_or(processors).max(1);
     let boot = |boot: &Boot| {
         let runs = plan::runs(&boot.machine, extent, &names, args.test.as_deref());
-        machine::boot(&boot.machine, &boot.kernel, &disk, &folder.join("runs").join(&boot.name), &runs)
+        let hooks = args.hooks.as_deref().unwrap_or_default();
+        machine::boot(&boot.machine, &boot.kernel, &disk, &folder.join("runs").join(&boot.name), hooks, &runs)
     };
     let failures = each(boots, jobs, boot)?;
     if failures == 0 {
