@@ -200,6 +200,37 @@ offsets! {
     cgroup_retval: "bpf_cg_run_ctx" ["retval"] May, "connects that another program of a cgroup refused";
 }
 
+/// Where the functions that take names are given what, in bytes from the start of their arguments, which lie 8 bytes
+/// apart and before their result.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Functions {
+    /// The entry that `vfs_unlink` removes.
+    pub unlink_dentry: u32,
+    /// What it returns.
+    pub unlink_result: u32,
+    /// The `struct renamedata` that `vfs_rename` is given; `ABSENT` where it is given all by itself (before Linux 5.12).
+    pub rename_data: u32,
+    /// The entry that moves: in that structure, or among the arguments.
+    pub rename_old: u32,
+    /// The entry whose name it takes.
+    pub rename_new: u32,
+    /// What it returns.
+    pub rename_result: u32,
+}
+
+impl Functions {
+    /// None of them is known.
+    pub const ABSENT: Self = Self {
+        unlink_dentry: ABSENT,
+        unlink_result: ABSENT,
+        rename_data: ABSENT,
+        rename_old: ABSENT,
+        rename_new: ABSENT,
+        rename_result: ABSENT,
+    };
+}
+
 /// What the programs are told.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -216,6 +247,10 @@ pub struct Ask {
     pub log: u32,
     /// 1 to have the names of what runs remembered, for the hooks of the calls that take them.
     pub names: u32,
+    /// 1 to have the inodes of what runs remembered, for the hooks of the functions that take names.
+    pub inodes: u32,
+    /// Where `vfs_unlink` and `vfs_rename` are given what.
+    pub functions: Functions,
     /// Position of `group_dead` among the arguments of `sched_process_exit`, or `ABSENT`.
     pub exit_group_dead: u32,
     /// Position of the request among the arguments of `io_uring_queue_async_work`, or `ABSENT`.
@@ -233,6 +268,8 @@ impl Ask {
         own_pid: 0,
         log: 0,
         names: 0,
+        inodes: 0,
+        functions: Functions::ABSENT,
         exit_group_dead: ABSENT,
         uring_request: ABSENT,
         v6only_bit: 0,

@@ -70,6 +70,21 @@ pub fn submit<T>(kind: u16, record: &T, size: u32, haste: Haste) {
     }
 }
 
+/// Builds an alert in the ring itself, or counts it lost: for programs that may be interrupted by another task's run of
+/// them on the same processor, which would write into what they share.
+#[inline(always)]
+pub fn alert<B: Copy + FromBytes + 'static>(kind: u16, fill: impl Fn(&mut Record<B>)) {
+    seen(kind);
+    let whole = |record: &mut Record<B>| {
+        fill(record);
+        true
+    };
+    let wake = u64::from(BPF_RB_FORCE_WAKEUP);
+    if reserved(&URGENT, wake, whole).is_none() && reserved(&BULK, wake, whole).is_none() {
+        lost(kind, RING_FULL);
+    }
+}
+
 /// Builds a record in the bulk ring itself, or counts it lost: for programs that may be called in an interrupt
 /// while another builds its own. `fill` says whether there is something to tell after all.
 #[inline(always)]

@@ -65,6 +65,11 @@ pub static COUNT: PerCpuArray<[u64; SLOTS as usize]> = PerCpuArray::with_max_ent
 #[map]
 pub static NAMES: LruHashMap<u32, u32> = LruHashMap::with_max_entries(16384, 0);
 
+/// Inodes of what runs, by their addresses, for the hooks of the functions that take names. One that nobody runs any more
+/// costs a hint for nothing.
+#[map]
+pub static INODES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16384, 0);
+
 /// Files that were executed before: (device and generation, inode, change time). The first exec of one wakes the reader.
 #[map]
 pub static KNOWN: LruHashMap<[u64; 3], u32> = LruHashMap::with_max_entries(16384, 0);

@@ -242,6 +242,13 @@ pub fn context_word<const AT: usize>(context: &impl EbpfContext) -> u64 {
     unsafe { *context.as_ptr().cast::<u8>().add(AT).cast::<u64>() }
 }
 
+/// The arguments of a traced function, 8 bytes apart, and its result after them. By a helper, since where an argument
+/// stands is known as late as at the load.
+#[inline(always)]
+pub fn arguments(context: &impl EbpfContext) -> At<Probed> {
+    At::any(context.as_ptr().expose_provenance() as u64)
+}
+
 /// The value of this CPU.
 ///
 /// Exclusive while the program runs: the kernel runs programs of tracepoints with preemption off, and

@@ -5,6 +5,7 @@ use sensor_common::{
     wire::{Actor, Running, exit::Io},
 };
 
+use crate::map::INODES;
 use crate::read::{At, Probed, Reach, ask, clear, current, within};
 
 /// `PIDTYPE_SID` (`include/linux/pid_types.h`).
@@ -182,8 +183,12 @@ pub fn running<R: Reach>(file: Option<At<R>>, running: &mut Running) {
         clear(running);
         return;
     };
-    let inode = file.follow(ask!(offsets.file_inode));
-    let dentry = file.follow(ask!(offsets.file_dentry));
+    named(file.follow(ask!(offsets.file_inode)), file.follow(ask!(offsets.file_dentry)), running);
+}
+
+/// Fills what is told of a file by one of its names.
+#[inline(always)]
+pub fn named<R: Reach>(inode: At<R>, dentry: At<R>, running: &mut Running) {
     running.inode = inode.get(ask!(offsets.inode_ino));
     running.nlink = inode.get(ask!(offsets.inode_nlink));
     running.mode = u32::from(inode.get::<u16>(ask!(offsets.inode_mode)));
@@ -203,6 +208,20 @@ pub fn running<R: Reach>(file: Option<At<R>>, running: &mut Running) {
     running.flags = if unhashed(dentry) { Running::UNHASHED } else { 0 };
     if foreign(sb.get(ask!(offsets.sb_magic))) {
         running.flags |= Running::FOREIGN;
+    }
+}
+
+/// Remembers that a file is run, for the hooks of the functions that take names.
+#[inline(always)]
+pub fn remember<R: Reach>(file: Option<At<R>>) {
+    if ask!(inodes) == 0 {
+        return;
+    }
+    let Some(file) = file else { return };
+    let inode = file.follow(ask!(offsets.file_inode)).address();
+    // The look for it also says that it is in use: a full map drops what was asked for longest ago.
+    if INODES.get_ptr(inode).is_none() {
+        let _ = INODES.insert(inode, 1, 0);
     }
 }
 

@@ -10,10 +10,10 @@ use clap::ValueEnum;
 use nix::unistd::geteuid;
 
 use crate::{
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, Names},
     format::misleads,
     host::Host,
-    kernel::{Gap, Kernel, Options},
+    kernel::{self, Gap, Kernel, Options},
     procfs::Reader,
 };
 
@@ -42,6 +42,15 @@ impl Format {
             Self::Json => "ecs",
         }
     }
+}
+
+/// Which of the hooks are taken that can stand for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Hooks {
+    /// Those that every kernel takes; better ones aren't tried.
+    Base,
+    /// The best, or failure where the kernel refuses one.
+    Best,
 }
 
 /// `sensor events`, `sensor fields`.
@@ -101,27 +110,39 @@ impl Failure {
     }
 }
 
-/// The configuration; what is usual where no file is given.
-fn configuration(path: Option<&Path>) -> Result<Config, Failure> {
+/// The configuration; what is usual where no file is given. What it says and what is demanded must fit.
+fn configuration(path: Option<&Path>, hooks: Option<Hooks>) -> Result<Config, Failure> {
     let Some(path) = path else {
         return Ok(Config::default());
     };
-    Config::read(path).map_err(|error| {
+    let config = Config::read(path).map_err(|error| {
         let status = match error {
             ConfigError::Read { .. } => Status::Failed,
             ConfigError::Wrong { .. } => Status::Usage,
         };
         Failure::new(status, error)
-    })
+    })?;
+    if hooks == Some(Hooks::Best) && config.kernel.names != Names::default() {
+        let error = format!(
+            "--hooks best demands the best hooks, and kernel.names in {} chooses others: leave out one of the two",
+            path.display()
+        );
+        return Err(Failure::new(Status::Usage, error));
+    }
+    Ok(config)
 }
 
 /// The programs at work, as the configuration wants them; else why nothing can be seen on this host.
-fn loaded(host: &Host, config: &Config, log: bool) -> Result<Kernel, Gap> {
+fn loaded(host: &Host, config: &Config, hooks: Option<Hooks>, log: bool) -> Result<Kernel, Gap> {
     may_load(host)?;
     let options = Options {
         bulk_ring_bytes: config.kernel.bulk_ring_bytes.get(),
         urgent_ring_bytes: config.kernel.urgent_ring_bytes.get(),
         names: config.kernel.names,
+        hooks: hooks.map(|hooks| match hooks {
+            Hooks::Base => kernel::Hooks::Base,
+            Hooks::Best => kernel::Hooks::Best,
+        }),
         log,
         actions: None,
     };

@@ -82,12 +82,14 @@ impl Default for Kernel {
     }
 }
 
-/// How it is learnt who took the name of something running.
+/// How it is learnt who took the name of something running: where the kernel refuses one way, by the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Names {
-    /// By marks on file systems, which cost each unlink and rename a little; where the kernel has none (before Linux 5.17), by tracepoints.
+    /// By the ends of the kernel's own functions that take names, which many hardened kernels refuse.
     #[default]
+    Fexit,
+    /// By marks on file systems, which cost each unlink and rename a little; from Linux 5.17 on.
     Fanotify,
     /// By tracepoints of the calls, which cost every system call a little.
     Tracepoints,

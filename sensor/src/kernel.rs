@@ -36,6 +36,7 @@ mod refusal;
 mod ring;
 mod traffic;
 mod untouched;
+mod ways;
 
 pub use crate::event::coverage::{Coverage, Gap, State};
 pub use counters::Counters;
@@ -47,6 +48,7 @@ pub use ring::Batch;
 use ring::Ring;
 pub use traffic::Reading;
 use traffic::Sockets;
+use ways::{Chosen, Ground};
 
 /// What can be chosen about the programs.
 #[derive(Clone, Debug)]
@@ -55,12 +57,23 @@ pub struct Options {
     pub bulk_ring_bytes: u32,
     /// Size of the ring for alerts: likewise.
     pub urgent_ring_bytes: u32,
-    /// How it is learnt who took a name.
+    /// How it is learnt who took a name: the way that is tried first.
     pub names: config::Names,
+    /// Which of the hooks that can stand for each other; the best that loads where nothing is said.
+    pub hooks: Option<Hooks>,
     /// Whether the programs write log lines.
     pub log: bool,
     /// Only the hooks that serve one of these, and no marks; else all.
     pub actions: Option<&'static [&'static str]>,
+}
+
+/// Which of the hooks are taken that can stand for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hooks {
+    /// Those that every kernel takes; better ones aren't tried.
+    Base,
+    /// The best or none: that the kernel refuses one is a failure.
+    Best,
 }
 
 /// What stands between the sensor and the kernel.
@@ -81,6 +94,8 @@ pub enum KernelError {
     Unknown { members: String },
     #[error("the kernel refused {what}: {why}")]
     Refused { what: &'static str, why: Gap },
+    #[error("the kernel refused {what}, which --hooks best demands: {why}")]
+    Demanded { what: &'static str, why: Gap },
     #[error("loading {what} into the kernel")]
     Load { what: &'static str, source: Box<dyn Error + Send + Sync> },
     #[error("waiting for the kernel's rings")]
@@ -113,6 +128,10 @@ impl KernelError {
             Self::Refused { what, why } => {
                 Gap { reason: format!("the kernel refused {what}: {}", why.reason), ..why.clone() }
             }
+            Self::Demanded { what, why } => Gap {
+                reason: format!("the kernel refused {what}, which --hooks best demands: {}", why.reason),
+                ..why.clone()
+            },
             other => {
                 let why = other.source().map(|source| refusal::explain(source, &[])).unwrap_or_default();
                 Gap { reason: format!("{other}: {}", why.reason), ..why }
@@ -136,6 +155,8 @@ pub struct Kernel {
     sockets: Sockets,
     marks: Option<Marks>,
     names: Option<Names>,
+    /// The hooks tell which file lost which name, at once and by whom.
+    exact: bool,
     mounts: Option<AsyncFd<File>>,
     quiet: Array<MapData, u32>,
     /// How many connects were begun when the map of them was last empty.
@@ -150,14 +171,11 @@ impl Kernel {
     /// # Errors
     /// When it takes not even the hooks without which nothing is worth seeing.
     pub fn start(options: &Options) -> Result<Self, KernelError> {
-        let (names, row) = match options.actions {
-            None => Names::open(options.names),
-            Some(_) => (None, None),
-        };
-        // Where nobody else sees names go.
-        let calls = names.is_none() && options.actions.is_none();
-        let facts = Facts::gather(calls)?;
-        let mut ebpf = load::object(&facts, options, calls)?;
+        let mut facts = Facts::gather()?;
+        let mut links = Links::to(facts.cgroup.as_ref().ok().and_then(|root| root.try_clone().ok()));
+        let btf = load::types()?;
+        let mut ground = Ground { facts: &mut facts, btf: &btf, links: &mut links, options };
+        let Chosen { mut ebpf, names, exact, rows } = ways::choose(&mut ground)?;
         let urgent = ring(&mut ebpf, "URGENT")?;
         let bulk = ring(&mut ebpf, "BULK")?;
         let sockets = Sockets::new(&mut ebpf)?;
@@ -169,10 +187,10 @@ impl Kernel {
             ),
             false => None,
         };
-        let mut links = Links::to(facts.cgroup.as_ref().ok().and_then(|root| root.try_clone().ok()));
-        let mut coverage = load::attach(&mut ebpf, &mut links, &facts, options, calls)?;
+        let mut coverage = load::attach(&mut ebpf, &mut ground, plan::HOOKS)?;
+        drop(btf);
         coverage.extend(load::frozen(&ebpf));
-        coverage.extend(row);
+        coverage.extend(rows);
         coverage.extend(facts.missing.iter().map(|row| plan::without(row)));
         let marks = match options.actions {
             None => {
@@ -190,6 +208,7 @@ impl Kernel {
             sockets,
             marks,
             names,
+            exact,
             mounts: None,
             quiet,
             no_attempts: None,
@@ -366,12 +385,15 @@ impl Kernel {
     /// Asks to be told when the executable behind `path` loses a name or moves, whoever does it.
     pub fn mark(&mut self, running: &Running, path: &Path) -> Marked {
         if running.foreign() {
-            return Marked { new: false, uncovered: self.uncover(marks::HOOK, marks::foreign()) };
+            let uncovered = !self.exact && self.uncover(marks::HOOK, marks::foreign());
+            return Marked { new: false, uncovered };
         }
         let Some(marks) = &mut self.marks else { return Marked::default() };
         let uncovered = match marks.mark(file(running), path) {
             Ok(false) => return Marked::default(),
             Ok(true) => false,
+            // A net below those who tell all: what has no mark isn't missed.
+            Err(_) if self.exact => false,
             Err(errno) => self.uncover(marks::HOOK, marks::refused(errno)),
         };
         let Some(Watched::Refused(errno)) = self.names.as_mut().map(|names| names.watch(path)) else {

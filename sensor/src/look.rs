@@ -27,7 +27,8 @@ pub use hidden::Hidden;
 pub const OPTIONS: Options = Options {
     bulk_ring_bytes: 4096,
     urgent_ring_bytes: 4096,
-    names: crate::config::Names::Fanotify,
+    names: crate::config::Names::Fexit,
+    hooks: None,
     log: false,
     actions: Some(&[process_snapshot::ACTION.name]),
 };

@@ -173,6 +173,14 @@ impl Reader {
         misses.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
     }
 
+    /// Whether the kernel calls programs at its functions: what the setting says (`Documentation/trace/ftrace.rst`),
+    /// and without one that it does.
+    #[must_use]
+    pub fn functions_traced(&self) -> bool {
+        let setting = std::fs::read_to_string(self.root.join("sys/kernel/ftrace_enabled"));
+        setting.map_or(true, |setting| setting.trim() != "0")
+    }
+
     /// The process that a thread is of, while it lives.
     #[must_use]
     pub fn thread_group(&self, thread: u32) -> Option<u32> {

@@ -136,6 +136,23 @@ impl Verdicts {
         self.open.push(Open { loss: Loss { change, process, now: *now, time }, runners, taken });
     }
 
+    /// A hook told that a file lost a name, and how it is now: the same as a look at one who runs it by that name.
+    /// False when nobody is known who does, or did until now.
+    pub fn lost(
+        &mut self,
+        table: &mut Table,
+        now: &Running,
+        time: u64,
+        taken: impl FnOnce(&Process, &Table) -> bool,
+    ) -> bool {
+        let runs = |process: &Process| process.now.same_file(now) && process.now.dentry == now.dentry;
+        let Some(key) = table.iter().find(|process| runs(process)).map(|process| process.key) else {
+            return table.ended_lately().any(runs);
+        };
+        self.look(table, key, now, time, taken);
+        true
+    }
+
     /// A process ended, and the kernel didn't show its image any more.
     pub fn ended(&mut self, process: &Process, time: u64) {
         if process.now.inode != 0 && !process.now.nameless() {
@@ -348,6 +365,7 @@ mod tests {
             call: Some(call),
             names: [Some(Named::of(name.as_bytes())), None],
             own: false,
+            lost: None,
             entry: None,
         }
     }
@@ -387,6 +405,36 @@ mod tests {
         let mut table = self::table(&[(1, "/x")]);
         verdicts.hint(hint(&table, 1, Call::Unlink, "x"));
         assert!(look(&mut verdicts, &mut table, key(1), &UNLINKED, 6 + FRESH, false).unwrap().hint.is_none());
+    }
+
+    #[test]
+    fn who_took_this_very_name_is_told_at_once_whatever_others_called() {
+        let mut table = table(&[(1, "/x"), (2, "/y"), (3, "/z")]);
+        for other in table.iter_mut().filter(|process| process.key.pid != 1) {
+            other.now.inode = u64::from(other.key.pid);
+        }
+        let answers =
+            Answers { taken: &|_, _| false, tells: &|_| true, thread_of: &|_| None, thread_group: &|_| None };
+        let mut verdicts = Verdicts::default();
+        verdicts.hint(hint(&table, 3, Call::Unlink, "x"));
+        let exact = Hint { lost: Some(UNLINKED), names: [None; 2], ..hint(&table, 2, Call::Unlink, "") };
+        verdicts.hint(exact);
+        let elsewhere = Running { dentry: 8, ..UNLINKED };
+        assert!(!verdicts.lost(&mut table, &elsewhere, 5, |_, _| false), "nobody runs it by that name");
+        assert!(verdicts.lost(&mut table, &UNLINKED, 5, |_, _| false));
+        let found = verdicts.settle(&mut table, 5, &answers);
+        let [found] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!(
+            (found.hint.as_ref().map(|hint| hint.actor.key), found.lost.method),
+            (Some(key(2)), Method::Unlink)
+        );
+        assert_eq!(found.runners.iter().map(|runner| runner.key.pid).collect::<Vec<_>>(), [1]);
+        assert!(verdicts.lost(&mut table, &UNLINKED, 6, |_, _| false) && !verdicts.open(), "told once");
+        // What moved is another loss: the hint of its removal says nothing of it.
+        let mut table = self::table(&[(1, "/x")]);
+        verdicts.lost(&mut table, &MOVED, 6, |_, _| false);
+        let moved = verdicts.settle(&mut table, 6 + WAIT_LONG, &answers);
+        assert!(moved[0].hint.is_none() && moved[0].lost.method == Method::Rename);
     }
 
     /// A name that went: of which file, from which name to which, in the directory of `NAMED`.

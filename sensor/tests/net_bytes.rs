@@ -55,6 +55,7 @@ impl Accounts {
             bulk_ring_bytes: 1024 * 1024,
             urgent_ring_bytes: 64 * 1024,
             names: Names::default(),
+            hooks: None,
             log: false,
             actions: None,
         };

@@ -30,6 +30,11 @@ pub const MAPS: &[Bound] = &[
         "With tracepoints only. The oldest is forgotten: the sweep sees the loss, without its doer.",
         &["../tests/exe_deleted::every_way_by_tracepoints"],
     ),
+    bound(
+        "INODES",
+        "With the hooks of functions only. The one that was asked for longest ago is forgotten, and each second all that runs is asked for: marks of inodes still see the loss.",
+        &["../tests/exe_deleted::every_way_on_disk"],
+    ),
     bound("KNOWN", "The oldest is forgotten: its next exec wakes the reader once more.", &[]),
     bound(
         "PENDING",

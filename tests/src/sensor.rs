@@ -39,6 +39,13 @@ pub fn command() -> Command {
     command
 }
 
+/// `--hooks` for a sensor, where `SENSOR_TEST_HOOKS` says which are to be tried (`base`, `best`).
+#[must_use]
+pub fn hooks() -> Vec<OsString> {
+    let wanted = std::env::var_os("SENSOR_TEST_HOOKS").filter(|wanted| !wanted.is_empty());
+    wanted.map(|wanted| vec![OsString::from("--hooks"), wanted]).unwrap_or_default()
+}
+
 /// The events of a run, shared with the thread that reads them.
 #[derive(Debug, Default)]
 pub struct Seen {
@@ -138,6 +145,14 @@ impl Start {
         self
     }
 
+    /// Whether the test itself says which hooks it is about.
+    fn chooses_hooks(&self) -> bool {
+        let config = self.args.iter().position(|arg| arg == "--config").and_then(|at| self.args.get(at + 1));
+        let text = config.map(|path| std::fs::read_to_string(path).unwrap_or_default());
+        let says = |text: &String| text.contains("kernel.names");
+        self.args.iter().any(|arg| arg == "--hooks") || self.config.iter().chain(&text).any(says)
+    }
+
     /// Starts it and waits until it is live.
     #[must_use]
     pub fn live(self) -> Sensor {
@@ -164,6 +179,9 @@ impl Start {
         // Only where it is needed: a shared sensor is never dropped, its folder would stay.
         let folder = self.config.as_ref().map(|_| Folder::new());
         command.arg("run").args(&self.args);
+        if !self.chooses_hooks() {
+            command.args(hooks());
+        }
         if let (Some(text), Some(folder)) = (&self.config, &folder) {
             let file = folder.at("sensor.toml");
             std::fs::write(&file, text).unwrap();

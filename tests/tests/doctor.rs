@@ -26,6 +26,9 @@ const MAP_CREATE: &str = "0";
 const PROG_LOAD: &str = "5";
 const LINK_CREATE: &str = "28";
 
+/// What is said of fanotify's marks is asked for where better hooks don't make them needless.
+const BASE: [&str; 2] = ["--hooks", "base"];
+
 /// Every event that the kernel tells.
 const TOLD: [&str; 12] = [
     "process_snapshot",
@@ -89,7 +92,7 @@ impl Answer {
     /// The rows have the names and words of the dictionary, every event has one, the worst stand first, and
     /// what isn't seen is explained and named.
     fn is_whole(&self) {
-        let words = ["unseen", "replaced", "off", "absent", "seen"];
+        let words = ["unseen", "replaced", "fallback", "off", "absent", "seen"];
         let rank = |row: &Value| words.iter().position(|word| row["state"] == **word);
         let ranks: Vec<_> = self.rows().iter().map(rank).collect();
         assert!(ranks.iter().all(Option::is_some) && ranks.is_sorted(), "{:#}", self.event);
@@ -289,7 +292,7 @@ fn capabilities_that_were_taken_away() {
     assert_eq!(without(&[39], &[]).status, Some(0));
     without(&[39, 21], &[]).is_blind("CAP_BPF", "BPF_MAP_CREATE: EPERM (Operation not permitted)");
     without(&[38, 21], &[]).is_blind("CAP_PERFMON", "EPERM");
-    let answer = without(&[21], &[]);
+    let answer = without(&[21], &BASE);
     assert_eq!(answer.status, Some(4));
     answer.lacks("socket_bind", "cgroup/post_bind", "unseen", "CAP_SYS_ADMIN", "EPERM");
     answer.lacks("exe_deleted", "fanotify/inode", "unseen", "CAP_SYS_ADMIN", "EPERM");
@@ -299,7 +302,7 @@ fn capabilities_that_were_taken_away() {
         for place in ["/sys/kernel/tracing", "/sys/kernel/debug/tracing", "/sys/kernel/debug"] {
             unmount(place);
         }
-        let answer = without(&[21], &[]);
+        let answer = without(&[21], &BASE);
         assert_eq!(answer.status, Some(4));
         answer.lacks("exe_deleted", "tracepoint/syscalls/unlink", "unseen", "tracefs", "EPERM");
     });
@@ -311,7 +314,7 @@ fn calls_that_a_filter_refuses() {
         return;
     }
     let _together = lock::together();
-    let refused = |call, first: &str, errno| Answer::after(refuse(call, first, errno), &[]);
+    let refused = |call, first: &str, errno| Answer::after(refuse(call, first, errno), &BASE);
     refused(BPF, MAP_CREATE, 1).is_blind("seccomp", "BPF_MAP_CREATE: EPERM");
     refused(BPF, PROG_LOAD, 1).is_blind("seccomp", "EPERM");
     refused(BPF, LINK_CREATE, 1).is_blind("seccomp", "EPERM");
@@ -348,7 +351,7 @@ fn limits_that_are_too_low() {
         return;
     };
     fs::write(setting, "0").unwrap();
-    let answer = std::panic::catch_unwind(|| Answer::plain(&[]));
+    let answer = std::panic::catch_unwind(|| Answer::plain(&BASE));
     fs::write(setting, usual).unwrap();
     let answer = answer.unwrap();
     assert_eq!(answer.status, Some(4));
@@ -363,7 +366,7 @@ fn what_is_missing_is_in_the_first_event_too() {
     }
     let _together = lock::together();
     let mut steps = refuse(FANOTIFY_INIT, "-", 1);
-    steps.extend(nest("exec", words![binary(), "run"]));
+    steps.extend(nest("exec", words![binary(), "run", "--hooks", "base"]));
     let mut sensor = tests::Running::of(actor(), steps);
     let event = Event::parse(sensor.line().as_bytes()).unwrap();
     event.whole();

@@ -8,9 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 use tests::find::Source;
-use tests::program::{actor_at, attacker, done};
-use tests::skip::skip;
-use tests::{Event, Folder, Sensor, lock, words};
+use tests::program::{actor, actor_at, attacker, done};
+use tests::skip::{not_here, skip};
+use tests::{Event, Folder, Running, Sensor, lock, words};
 
 /// Does it to a sensor: how many times it worked, and the last error.
 fn attack(sensor: &Sensor, what: &[&str]) -> (u32, String) {
@@ -99,13 +99,56 @@ fn marks_that_are_taken_away_are_told_and_set_again() {
         return;
     }
     let _together = lock::together();
-    let (sensor, folder) = (Sensor::start(words![]), Folder::new());
+    // Better hooks need no such marks.
+    let (sensor, folder) = (Sensor::start(words!["--hooks", "base"]), Folder::new());
     assert!(attack(&sensor, &["marks"]).0 >= 1);
     told_and_over(&sensor, "fanotify/filesystem", "marks");
     let victim = actor_at(folder.at("victim"));
     done(&victim, words!["unlink", &victim]);
     let alert = sensor.find("exe_deleted").file(&victim).wait();
     assert_eq!(alert.str("sensor.method"), "unlink");
+    sensor.stop().clean();
+}
+
+#[test]
+fn functions_that_are_switched_off_are_told_and_marks_serve_meanwhile() {
+    const HOOK: &str = "fexit/vfs_unlink";
+    if skip() {
+        return;
+    }
+    // A setting of the whole machine.
+    let _alone = lock::alone();
+    let (sensor, folder) = (Sensor::start(words![]), Folder::new());
+    if !is(&sensor.find("coverage").wait(), HOOK, "seen", "") {
+        let _ = not_here("no functions serve on this kernel, or they aren't wanted");
+        return;
+    }
+    let setting = "/proc/sys/kernel/ftrace_enabled";
+    if let Err(why) = fs::write(setting, "0") {
+        let _ = not_here(&format!("this kernel doesn't let them be switched off: {why}"));
+        return;
+    }
+    let lost = |name: &str| {
+        let victim = actor_at(folder.at(name));
+        let mut running = Running::idle(&victim);
+        sensor.find("exec").exe(&victim).wait();
+        let mut stranger = Running::of(actor(), words!["unlink", &victim]);
+        let pid = stranger.pid();
+        assert!(stranger.end().success());
+        let alert = sensor.find("exe_deleted").file(&victim).wait();
+        assert_eq!(alert.text("process.pid"), Some(pid.to_string()), "{name}");
+        running.end();
+    };
+    lost("before-it-is-noticed");
+    let off = sensor.find("coverage").such("off", |event| is(event, HOOK, "unseen", "ftrace_enabled")).wait();
+    assert!(is(&off, "fanotify/filesystem", "seen", ""), "marks serve meanwhile");
+    lost("by-marks");
+    fs::write(setting, "1").unwrap();
+    let later = |event: &Event| event.num("event.sequence") > off.num("event.sequence");
+    let on = |event: &Event| later(event) && is(event, HOOK, "seen", "");
+    let on = sensor.find("coverage").such("on again", on).wait();
+    assert!(rows(&on, "fanotify/filesystem").is_empty(), "marks are gone again");
+    lost("by-functions-again");
     sensor.stop().clean();
 }
 

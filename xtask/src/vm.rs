@@ -55,6 +55,9 @@ pub(crate) struct Args {
     /// Write how many tests went how on which kernel into `docs/kernels.md`.
     #[arg(long)]
     note: bool,
+    /// The sensor's --hooks in all tests.
+    #[arg(long, value_name = "base|best")]
+    hooks: Option<String>,
     /// Machines at a time; one for each processor if not given.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -147,7 +150,8 @@ pub(crate) fn boot(workspace: &Workspace, args: &Args) -> Result<Vec<Went>> {
         };
         say(&format!("booting Linux {name}"));
         let runs = plan::runs(&boot.machine, extent, &names, args.test.as_deref());
-        let said = machine::boot(&boot.machine, kernel, &disk, &place, &runs)?;
+        let hooks = args.hooks.as_deref().unwrap_or_default();
+        let said = machine::boot(&boot.machine, kernel, &disk, &place, hooks, &runs)?;
         let went = Went { name, rows: results::rows(&said), said: said.results };
         show(&went, said.took);
         Ok(went)

@@ -9,6 +9,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub struct Name {
     /// The actor's own image after the call.
     pub running: Running,
+    /// The very file that lost this name, as it is now, where the hook knows; else the inode is 0.
+    pub lost: Running,
     /// Bits: what was called and why it is told.
     pub flags: u32,
     /// Hash of the last component of the path that goes, as it was given; see `hash`.

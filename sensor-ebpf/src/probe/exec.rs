@@ -16,7 +16,7 @@ use crate::{
     map::{Big, KNOWN, NAMES, TOLD},
     path::{Top, cgroup, path, since},
     read::{At, Typed, append, ask, big, cursor, set_cursor, text_byte, user_args},
-    task::{Task, actor, running},
+    task::{Task, actor, remember, running},
 };
 
 #[btf_tracepoint(function = "sched_process_exec")]
@@ -30,6 +30,8 @@ pub fn exec(context: BtfTracePointContext) -> u32 {
     big.exec.flags = 0;
     actor(task, &mut big.actor);
     let file = task.exe_file();
+    // First: a name that goes from here on is told, one that went before shows below.
+    remember(file);
     running(file, &mut big.exec.running);
     arguments(big, task.mm());
     places(big, task, file);

@@ -7,7 +7,7 @@ use sensor_common::wire::{IMAGE, image::Image};
 use crate::{
     emit::header,
     read::{Record, ask, iterator, sequence, small},
-    task::{Task, actor, running},
+    task::{Task, actor, remember, running},
 };
 
 #[unsafe(no_mangle)]
@@ -30,7 +30,9 @@ pub extern "C" fn image(context: *mut c_void) -> i32 {
         record.header.flags = Image::ENDING;
     }
     actor(task, &mut record.actor);
-    running(task.exe_file(), &mut record.body.running);
+    let file = task.exe_file();
+    remember(file);
+    running(file, &mut record.body.running);
     sequence(output, record);
     0
 }

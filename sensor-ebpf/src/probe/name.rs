@@ -1,13 +1,14 @@
 //! `name`: hints that a running executable may have lost its name.
 //!
-//! With these hooks the caller's path is user memory and can lie: it only makes the hint cheap.
+//! Best at the end of the kernel's own functions, by whatever call they were come to: there it is known which file lost
+//! which name. With the hooks of the calls the caller's path is user memory and can lie: it only makes the hint cheap.
 //! The caller's own image is judged whatever the path said, and what no hint tells, the sweep and
 //! the end of the process do.
 
 use aya_ebpf::{
     EbpfContext,
-    macros::{raw_tracepoint, tracepoint},
-    programs::{RawTracePointContext, TracePointContext},
+    macros::{fexit, raw_tracepoint, tracepoint},
+    programs::{FExitContext, RawTracePointContext, TracePointContext},
 };
 use aya_log_ebpf::debug;
 use sensor_common::{
@@ -17,11 +18,57 @@ use sensor_common::{
 };
 
 use crate::{
-    emit::{Haste, header, lost, seen, submit},
-    map::{Hint, NAMES, PENDING, TOLD},
-    read::{At, From, Probed, Record, ask, context_word, copied, current_pid, last_components, small},
-    task::{Task, actor, running, unhashed},
+    emit::{Haste, alert, header, lost, seen, submit},
+    map::{Hint, INODES, NAMES, PENDING, TOLD},
+    read::{
+        At, From, Probed, Record, arguments, ask, clear, context_word, copied, current_pid, last_components,
+        small,
+    },
+    task::{Task, actor, named, running, unhashed},
 };
+
+/// The end of `vfs_unlink` (`fs/namei.c`), in whoever removes a name.
+#[fexit]
+pub fn unlinked(context: FExitContext) -> i32 {
+    let arguments = arguments(&context);
+    if arguments.get::<u32>(ask!(functions.unlink_result)) == 0 {
+        went(arguments.follow(ask!(functions.unlink_dentry)), Name::UNLINK);
+    }
+    0
+}
+
+/// The end of `vfs_rename` (`fs/namei.c`): one name has moved, and another may have been replaced.
+#[fexit]
+pub fn renamed(context: FExitContext) -> i32 {
+    let arguments = arguments(&context);
+    if arguments.get::<u32>(ask!(functions.rename_result)) != 0 {
+        return 0;
+    }
+    let entries = match ask!(functions.rename_data) {
+        ABSENT => arguments,
+        data => arguments.follow(data),
+    };
+    went(entries.follow(ask!(functions.rename_old)), Name::RENAME);
+    went(entries.follow(ask!(functions.rename_new)), Name::RENAME);
+    0
+}
+
+/// Tells a name that went, if it was of something running. Who runs a file holds its entry, so that still leads to it.
+#[inline(always)]
+fn went(dentry: At<Probed>, call: u32) {
+    let inode = dentry.follow(ask!(offsets.dentry_inode));
+    if INODES.get_ptr(inode.address()).is_none() {
+        return;
+    }
+    alert(NAME, |record: &mut Record<Name>| {
+        let task = Task::current();
+        record.header = header(task, NAME, size_of::<Record<Name>>());
+        actor(task, &mut record.actor);
+        running(task.exe_file(), &mut record.body.running);
+        named(inode, dentry, &mut record.body.lost);
+        record.body.flags = call;
+    });
+}
 
 /// io_uring's opcodes (`include/uapi/linux/io_uring.h`).
 const OP_RENAMEAT: u8 = 35;
@@ -99,14 +146,14 @@ fn queued(request: At<Probed>, offset: u32) -> u64 {
 
 #[inline(always)]
 fn unlinks(from: From, path: u64) -> Hint {
-    let (bit, [old, old_parent]) = named(from, path, Name::OLD);
+    let (bit, [old, old_parent]) = last_name(from, path, Name::OLD);
     [Name::UNLINK | bit, old, 0, old_parent, 0]
 }
 
 #[inline(always)]
 fn renames(from: From, old: u64, new: u64) -> Hint {
-    let (old_bit, [old, old_parent]) = named(from, old, Name::OLD);
-    let (new_bit, [new, new_parent]) = named(from, new, Name::NEW);
+    let (old_bit, [old, old_parent]) = last_name(from, old, Name::OLD);
+    let (new_bit, [new, new_parent]) = last_name(from, new, Name::NEW);
     [Name::RENAME | old_bit | new_bit, old, new, old_parent, new_parent]
 }
 
@@ -119,7 +166,7 @@ fn matches(hint: Hint) -> bool {
 /// `bit` when the last component of the path is that of something running, or can't be told; and the
 /// hashes of it and of the one before.
 #[inline(always)]
-fn named(from: From, path: u64, bit: u32) -> (u32, [u32; 2]) {
+fn last_name(from: From, path: u64, bit: u32) -> (u32, [u32; 2]) {
     match last_components(from, path) {
         Some(hashes) if NAMES.get_ptr(hashes[0]).is_none() => (0, hashes),
         Some(hashes) => (bit, hashes),
@@ -185,6 +232,7 @@ fn tell(context: &impl EbpfContext, task: Task<Probed>, hint: Hint) {
     record.header = header(task, NAME, size_of::<Record<Name>>());
     actor(task, &mut record.actor);
     running(task.exe_file(), &mut record.body.running);
+    clear(&mut record.body.lost);
     record.body.flags = hint[0];
     record.body.old = hint[1];
     record.body.new = hint[2];

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{Failure, Format, Status, awaiting, colour, configuration, loaded};
+use super::{Failure, Format, Hooks, Status, awaiting, colour, configuration, loaded};
 use crate::{
     config::{Config, Names},
     event::coverage::{self, Coverage, Gap},
@@ -25,6 +25,9 @@ pub struct Doctor {
     /// Configuration file (TOML) of the run that is asked about.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// The run's --hooks.
+    #[arg(long, value_enum)]
+    pub hooks: Option<Hooks>,
     /// Text, or JSON: one line, the `coverage` event; text on a terminal, else JSON.
     #[arg(long, value_enum)]
     pub format: Option<Format>,
@@ -35,9 +38,9 @@ pub struct Doctor {
 /// # Errors
 /// When not all is seen, or nothing; the parts are named.
 pub fn act(args: &Doctor) -> Result<(), Failure> {
-    let config = configuration(args.config.as_deref())?;
+    let config = configuration(args.config.as_deref(), args.hooks)?;
     let host = Host::real().map_err(|error| Failure::new(Status::Failed, error))?;
-    let examined = awaiting(async { examine(&host, &config) })?;
+    let examined = awaiting(async { examine(&host, &config, args.hooks) })?;
     let (mut rows, verdict) = match examined {
         Ok(rows) => {
             let verdict = partly(&rows);
@@ -65,8 +68,8 @@ pub fn act(args: &Doctor) -> Result<(), Failure> {
 }
 
 /// Begins as a run, tells nobody, and ends.
-fn examine(host: &Host, config: &Config) -> Result<Vec<Coverage>, Gap> {
-    let kernel = loaded(host, config, false)?;
+fn examine(host: &Host, config: &Config, hooks: Option<Hooks>) -> Result<Vec<Coverage>, Gap> {
+    let kernel = loaded(host, config, hooks, false)?;
     let format = format::named(Format::Json.name()).ok_or_else(Gap::default)?;
     let pipeline =
         Pipeline::new(host, kernel, format, Box::new(Nowhere)).with_usage(config.usage.interval_s.get());
@@ -100,6 +103,9 @@ fn plans(args: &Doctor, config: &Config) -> String {
         |path| format!("with {}", format::text::escape(path.as_os_str().as_encoded_bytes())),
     );
     let names = match config.kernel.names {
+        Names::Fexit => {
+            "the first that the kernel takes: the ends of its functions that take names, marks on file systems, tracepoints"
+        }
         Names::Fanotify => "marks on file systems where the kernel has them",
         Names::Tracepoints => "tracepoints, which every system call pays for",
     };

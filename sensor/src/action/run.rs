@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, Format, Status, awaiting, configuration, loaded};
+use super::{Failure, Format, Hooks, Status, awaiting, configuration, loaded};
 use crate::{
     config::Config,
     format,
@@ -20,6 +20,9 @@ pub struct Run {
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Which hooks, where several can see the same; the best that the kernel takes if not given.
+    #[arg(long, value_enum)]
+    pub hooks: Option<Hooks>,
     /// Where events go.
     #[arg(long, value_enum, default_value_t = Output::Stdout)]
     pub output: Output,
@@ -43,23 +46,24 @@ pub enum Output {
 /// # Errors
 /// With the status of the contract: wrong configuration, not permitted, or failed on the way.
 pub fn act(args: &Run) -> Result<(), Failure> {
-    let config = configuration(args.config.as_deref())?;
+    let config = configuration(args.config.as_deref(), args.hooks)?;
     let format =
         format::named(args.format.name()).ok_or_else(|| Failure::new(Status::Usage, "no such format"))?;
     if args.kernel_log {
         log::set_logger(&LogLines).map_err(|error| Failure::new(Status::Failed, error.to_string()))?;
         log::set_max_level(log::LevelFilter::Debug);
     }
-    awaiting(stream(&config, format, args.kernel_log))?
+    awaiting(stream(&config, format, args))?
 }
 
-async fn stream(config: &Config, format: &dyn format::Format, log: bool) -> Result<(), Failure> {
+async fn stream(config: &Config, format: &dyn format::Format, args: &Run) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::new(Status::Failed, error);
     let host = Host::real().map_err(failed)?;
     let output: Box<dyn output::Output> = Box::new(Stdout::open().map_err(failed)?);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let kernel = loaded(&host, config, log).map_err(|gap| Failure::new(Status::NotPermitted, gap))?;
+    let kernel = loaded(&host, config, args.hooks, args.kernel_log)
+        .map_err(|gap| Failure::new(Status::NotPermitted, gap))?;
     let mut pipeline = Pipeline::new(&host, kernel, format, output).with_usage(config.usage.interval_s.get());
     if let Some(folder) = config.state.folder.get() {
         pipeline.leave_for_the_next(folder);

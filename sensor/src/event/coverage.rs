@@ -27,7 +27,9 @@ pub enum State {
     Unseen,
     /// It was refused, and another hook serves in its place, less exactly.
     Replaced,
-    /// The configuration says so.
+    /// It was refused, and another hook serves in its place, at more cost.
+    Fallback,
+    /// Who runs the sensor said so.
     Off,
     /// The kernel has no such call: nothing is missed.
     Absent,
@@ -37,7 +39,8 @@ pub enum State {
 
 impl State {
     /// Every one of them.
-    pub const ALL: [Self; 5] = [Self::Unseen, Self::Replaced, Self::Off, Self::Absent, Self::Seen];
+    pub const ALL: [Self; 6] =
+        [Self::Unseen, Self::Replaced, Self::Fallback, Self::Off, Self::Absent, Self::Seen];
 
     /// Its word in a `coverage` event.
     #[must_use]
@@ -45,6 +48,7 @@ impl State {
         match self {
             Self::Unseen => "unseen",
             Self::Replaced => "replaced",
+            Self::Fallback => "fallback",
             Self::Off => "off",
             Self::Absent => "absent",
             Self::Seen => "seen",

@@ -13,8 +13,9 @@ pub const ACTION: Action = Action {
     category: &["file"],
     types: &["deletion"],
     sentence: "A file that some process is executing loses its name: unlinked, renamed, or replaced by a rename.",
-    hooks: "fanotify marks on file systems and on the inodes that run; the image looked at again when its process ends; a sweep \
-            each second; on kernels without such marks perf tracepoints of unlink, unlinkat, rename, renameat, renameat2 and \
+    hooks: "the ends of vfs_unlink and vfs_rename (fexit); where the kernel refuses that, fanotify marks on file systems; fanotify \
+            marks on the inodes that run; the image looked at again when its process ends; a sweep each second; on kernels \
+            with neither perf tracepoints of unlink, unlinkat, rename, renameat, renameat2 and \
             raw tracepoint io_uring_queue_async_work",
     fields: &[
         Field::EventSeverity,

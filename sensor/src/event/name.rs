@@ -19,6 +19,8 @@ pub struct Name {
     pub old: Option<Named>,
     /// The path that was replaced, likewise.
     pub new: Option<Named>,
+    /// The very file that lost this name, as it is after the call, where the hook knows.
+    pub lost: Option<Running>,
     /// It is told before it is carried out.
     pub ahead: bool,
 }
@@ -60,6 +62,7 @@ pub(super) fn decode(body: &wire::name::Name, _: &Tail<'_>, _: u16) -> Name {
         own: has(Bits::OWN),
         old: has(Bits::OLD).then_some(Named { name: body.old, parent: body.old_parent }),
         new: has(Bits::NEW).then_some(Named { name: body.new, parent: body.new_parent }),
+        lost: (body.lost.inode != 0).then_some(body.lost),
         ahead: has(Bits::URING),
     }
 }

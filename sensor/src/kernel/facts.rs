@@ -13,13 +13,13 @@ use nix::{
     mount::{MsFlags, mount},
     sys::stat::Mode,
 };
-use sensor_common::ask::{ABSENT, Ask, Need, Offsets, Row};
+use sensor_common::ask::{ABSENT, Ask, Functions, Need, Offsets, Row};
 
 use super::{
     Gap, KernelError,
-    btf::Btf,
+    btf::{self, Btf},
     call,
-    plan::{Attach, CALLS, HOOKS},
+    plan::{self, Attach},
     refusal::{self, SYS_ADMIN},
 };
 
@@ -36,7 +36,7 @@ pub(super) struct Facts {
     pub(super) missing: Vec<&'static Row>,
     /// What a program would hang on and this kernel doesn't have.
     pub(super) absent: HashSet<String>,
-    /// Where tracefs is, or why not.
+    /// Where tracefs is, or why not; asked for where it is needed (`find_tracefs`).
     pub(super) tracefs: Result<PathBuf, Gap>,
     /// The root of the cgroups of version 2, or why not.
     pub(super) cgroup: Result<OwnedFd, Gap>,
@@ -44,28 +44,28 @@ pub(super) struct Facts {
 
 impl Attach {
     /// The part of the kernel that it hangs on, as type information names it: a tracepoint's arguments, or the
-    /// function that an iterator is described by.
+    /// function that an iterator is described by, or that is traced.
     pub(super) fn place(self) -> Option<String> {
         match self {
             Self::Typed(tracepoint) | Self::Raw(tracepoint) => Some(format!("tracepoint {tracepoint}")),
             Self::Tasks => Some("bpf_iter_task".to_owned()),
             Self::Files => Some("bpf_iter_task_file".to_owned()),
             Self::Sockets => Some("bpf_iter_bpf_sk_storage_map".to_owned()),
+            Self::Function(function) => Some(function.to_owned()),
             Self::Syscall(_) | Self::Sock(_) | Self::SockAddr(_) | Self::Packets(_) => None,
         }
     }
 }
 
 impl Facts {
-    /// Asks the kernel; `calls`: also for the tracepoints of calls.
-    pub(super) fn gather(calls: bool) -> Result<Self, KernelError> {
+    /// Asks the kernel.
+    pub(super) fn gather() -> Result<Self, KernelError> {
         if locked_down_to_secrecy() {
             return Err(KernelError::LockedDown);
         }
         let bytes = fs::read(BTF).map_err(|source| KernelError::NoBtf { path: BTF, source })?;
         let btf = Btf::parse(&bytes).map_err(|source| KernelError::BadBtf { path: BTF, source })?;
         let (ask, missing) = answers(&btf)?;
-        let tracefs = if calls { tracefs() } else { Err(Gap::default()) };
         let cgroup = call::cgroup_root().map_err(|error| {
             let why = refusal::explain(&error, &[SYS_ADMIN]);
             let reason = format!("there is no root of cgroups of version 2: {}", why.reason);
@@ -79,7 +79,12 @@ impl Facts {
                 false => Gap { reason, ..why },
             }
         });
-        Ok(Self { ask, missing, absent: absent(&btf), tracefs, cgroup })
+        Ok(Self { ask, missing, absent: absent(&btf), tracefs: Err(Gap::default()), cgroup })
+    }
+
+    /// Finds tracefs, which the tracepoints of calls need, or mounts it.
+    pub(super) fn find_tracefs(&mut self) {
+        self.tracefs = tracefs();
     }
 
     /// Whether the kernel has a perf tracepoint.
@@ -110,9 +115,36 @@ fn answers(btf: &Btf<'_>) -> Result<(Ask, Vec<&'static Row>), KernelError> {
         exit_group_dead: position("sched_process_exit", "bool"),
         uring_request: position("io_uring_queue_async_work", "io_kiocb"),
         v6only_bit: btf.offset("sock", "__sk_common.skc_ipv6only").map_or(0, |member| member.bit_offset),
+        functions: functions(btf),
         ..Ask::EMPTY
     };
     Ok((ask, missing))
+}
+
+/// Where the functions that take names are given what: their arguments moved and were gathered in a structure, and
+/// moved in that.
+fn functions(btf: &Btf<'_>) -> Functions {
+    let params = |function| btf.params(function).unwrap_or_default();
+    let place = |at: usize| u32::try_from(at * 8).unwrap_or(ABSENT);
+    let (unlink, rename) = (params("vfs_unlink"), params("vfs_rename"));
+    let nth = |params: &[btf::Param], wanted: &str, nth| {
+        let mut found = params.iter().enumerate().filter(|(_, param)| param.type_name == wanted);
+        found.nth(nth).map_or(ABSENT, |(at, _)| place(at))
+    };
+    let member = |path| btf.offset("renamedata", path).map_or(ABSENT, |member| member.offset);
+    let rename_data = nth(&rename, "renamedata", 0);
+    let [rename_old, rename_new] = match rename_data {
+        ABSENT => [0, 1].map(|entry| nth(&rename, "dentry", entry)),
+        _ => ["old_dentry", "new_dentry"].map(member),
+    };
+    Functions {
+        unlink_dentry: nth(&unlink, "dentry", 0),
+        unlink_result: place(unlink.len()),
+        rename_data,
+        rename_old,
+        rename_new,
+        rename_result: place(rename.len()),
+    }
 }
 
 /// Whether the kernel lets no program read its memory (`kernel_lockdown(7)`). Some kernels then refuse to load
@@ -136,7 +168,7 @@ fn is_secrecy(lockdown: &str) -> bool {
 
 /// What the programs would hang on and this kernel doesn't have.
 fn absent(btf: &Btf<'_>) -> HashSet<String> {
-    let attaches = HOOKS.iter().chain(CALLS).flat_map(|hook| hook.programs).map(|(_, attach)| attach);
+    let attaches = plan::all().flat_map(|hook| hook.programs).map(|(_, attach)| attach);
     let places = attaches.filter_map(|attach| attach.place());
     let there = |place: &String| match place.strip_prefix("tracepoint ") {
         Some(tracepoint) => btf.trace_params(tracepoint).is_some(),
@@ -172,7 +204,17 @@ fn tracefs() -> Result<PathBuf, Gap> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_secrecy;
+    use super::*;
+
+    #[test]
+    fn where_functions_are_given_what_is_known_of_this_kernel() {
+        let Ok(bytes) = fs::read(BTF) else { return };
+        let Functions { unlink_dentry, unlink_result, rename_data, rename_old, rename_new, rename_result } =
+            functions(&Btf::parse(&bytes).unwrap());
+        assert!(unlink_dentry < unlink_result && unlink_result < 48, "{unlink_dentry} {unlink_result}");
+        assert!(rename_old < rename_new && rename_new != ABSENT, "{rename_old} {rename_new}");
+        assert!(rename_data == ABSENT && rename_new < rename_result || rename_data < rename_result);
+    }
 
     #[test]
     fn the_mode_in_brackets_counts() {

@@ -6,8 +6,8 @@ use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Map, PerCpuArray},
     programs::{
-        BtfTracePoint, CgroupSkb, CgroupSock, CgroupSockAddr, Iter, Program, ProgramError, RawTracePoint,
-        TracePoint,
+        BtfTracePoint, CgroupSkb, CgroupSock, CgroupSockAddr, FExit, Iter, Program, ProgramError,
+        RawTracePoint, TracePoint,
     },
 };
 use zerocopy::IntoBytes;
@@ -16,21 +16,24 @@ use super::{
     Coverage, Gap, KernelError, Options, State, call,
     facts::Facts,
     links::Links,
-    plan::{Attach, CALLS, HOOKS, Hook, NESTED, Outcome, refusal},
+    plan::{self, Attach, Hook, NESTED, Outcome, refusal},
     refusal::{BPF, PERFMON, errno, explain},
+    ways::Ground,
 };
+use crate::config::Names;
 
 /// The programs, built from `sensor-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SENSOR_EBPF_OBJECT"));
 
 /// Loads the object with its maps; no program runs yet.
 ///
-/// `calls`: the hooks of the calls that take names will be attached.
-pub(super) fn object(facts: &Facts, options: &Options, calls: bool) -> Result<Ebpf, KernelError> {
+/// `by`: how names that go will be seen, if at all.
+pub(super) fn object(facts: &Facts, options: &Options, by: Option<Names>) -> Result<Ebpf, KernelError> {
     let mut ask = facts.ask;
     ask.fill_mark = options.bulk_ring_bytes / 4;
     ask.log = u32::from(options.log);
-    ask.names = u32::from(calls);
+    ask.names = u32::from(by == Some(Names::Tracepoints));
+    ask.inodes = u32::from(by == Some(Names::Fexit));
     EbpfLoader::new()
         .btf(None)
         .override_global("ASK", ask.as_bytes(), true)
@@ -48,30 +51,31 @@ pub(super) fn object(facts: &Facts, options: &Options, calls: bool) -> Result<Eb
         })
 }
 
-/// Attaches every hook that this kernel takes, and says what became of each.
-///
-/// `calls`: also those of the calls that take names.
+/// The kernel's types, as the loader wants them.
+pub(super) fn types() -> Result<Btf, KernelError> {
+    Btf::from_sys_fs()
+        .map_err(|error| KernelError::Refused { what: "the kernel's types", why: explain(&error, &[]) })
+}
+
+/// Attaches those of the hooks that this kernel takes, and says what became of each.
 pub(super) fn attach(
     ebpf: &mut Ebpf,
-    links: &mut Links,
-    facts: &Facts,
-    options: &Options,
-    calls: bool,
+    ground: &mut Ground<'_>,
+    hooks: &'static [Hook],
 ) -> Result<Vec<Coverage>, KernelError> {
-    let btf = Btf::from_sys_fs()
-        .map_err(|error| KernelError::Refused { what: "the kernel's types", why: explain(&error, &[]) })?;
+    let Ground { facts, btf, links, options } = ground;
     let mut coverage = Vec::new();
     let wanted = |hook: &&'static Hook| {
         options.actions.is_none_or(|wanted| hook.actions.iter().any(|action| wanted.contains(action)))
     };
-    for hook in HOOKS.iter().chain(CALLS.iter().filter(|_| calls)).filter(wanted) {
+    for hook in hooks.iter().filter(wanted) {
         let (state, gap) = match refusal(hook, facts) {
             Some((State::Unseen, why)) if hook.must => {
                 return Err(KernelError::Refused { what: hook.name, why });
             }
             Some((State::Unseen, why)) => (State::Unseen, why.effect(hook.without)),
             Some(outcome) => outcome,
-            None => attach_hook(ebpf, &btf, links, hook)?,
+            None => attach_hook(ebpf, btf, links, hook)?,
         };
         let row = |action: &&'static str| Coverage { action, hook: hook.name, state, gap: gap.clone() };
         coverage.extend(hook.actions.iter().map(row));
@@ -121,6 +125,11 @@ fn attach_program(
             once(program.load())?;
             program.attach("syscalls", tracepoint)?;
         }
+        Attach::Function(function) => {
+            let program: &mut FExit = program.try_into()?;
+            once(program.load(function, btf))?;
+            program.attach()?;
+        }
         // Attached anew for each reading.
         Attach::Tasks => once(<&mut Iter>::try_from(program)?.load("task", btf))?,
         Attach::Files => once(<&mut Iter>::try_from(program)?.load("task_file", btf))?,
@@ -157,11 +166,8 @@ fn once(result: Result<(), ProgramError>) -> Result<(), ProgramError> {
 ///
 /// Gives also whether another program tells what the kernel skips: see `told_nested`.
 pub(super) fn telling(ebpf: &Ebpf) -> impl Iterator<Item = (&'static str, RawFd, bool)> {
-    HOOKS
-        .iter()
-        .chain(CALLS)
-        .flat_map(|hook| hook.programs.iter().map(move |program| (hook, program)))
-        .filter_map(|(hook, (name, attach))| {
+    plan::all().flat_map(|hook| hook.programs.iter().map(move |program| (hook, program))).filter_map(
+        |(hook, (name, attach))| {
             let fd = ebpf.program(name)?.fd().ok()?;
             if matches!(attach, Attach::Tasks | Attach::Files | Attach::Sockets) || *name == NESTED {
                 return None;
@@ -174,7 +180,8 @@ pub(super) fn telling(ebpf: &Ebpf) -> impl Iterator<Item = (&'static str, RawFd,
             });
             let action = action.map_or("unknown", |action| *action);
             Some((action, fd.as_fd().as_raw_fd(), *name == "socket_state"))
-        })
+        },
+    )
 }
 
 /// How many changes of sockets were told by another program, as the first was under way.
@@ -233,6 +240,7 @@ pub(super) fn detach(ebpf: &mut Ebpf) {
             Program::BtfTracePoint(program) => program.unload(),
             Program::RawTracePoint(program) => program.unload(),
             Program::TracePoint(program) => program.unload(),
+            Program::FExit(program) => program.unload(),
             Program::Iter(program) => program.unload(),
             Program::CgroupSkb(program) => program.unload(),
             Program::CgroupSock(program) => program.unload(),
@@ -255,7 +263,7 @@ mod tests {
     #[test]
     fn iterators_and_ends_and_births_call_nothing() {
         let object = aya_obj::Object::parse(OBJECT).unwrap();
-        let asked = HOOKS.iter().flat_map(|hook| hook.programs).filter(|(name, attach)| {
+        let asked = plan::all().flat_map(|hook| hook.programs).filter(|(name, attach)| {
             matches!(attach, Attach::Tasks | Attach::Files | Attach::Sockets)
                 || matches!(*name, "exit" | "fork")
         });

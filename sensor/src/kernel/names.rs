@@ -22,11 +22,8 @@ use nix::{
     },
 };
 
-use super::{Coverage, Gap, State, marks::no_group, refusal::explain};
-use crate::{
-    config,
-    event::touch::{self, Touches},
-};
+use super::{Gap, marks::no_group, refusal::explain};
+use crate::event::touch::{self, Touches};
 
 /// Its name as a hook.
 pub(super) const HOOK: &str = "fanotify/filesystem";
@@ -86,28 +83,9 @@ pub(super) fn taken() -> Gap {
 }
 
 impl Names {
-    /// With a mark on the file system of `/`, and what became of it; none where the hooks of the calls are needed.
-    pub(super) fn open(by: config::Names) -> (Option<Self>, Option<Coverage>) {
-        let instead = "tracepoints of the calls tell names that go instead";
-        let effect =
-            format!("who took a name by a 32-bit call ({instead}, and every system call pays for them)");
-        let (state, gap) = match by {
-            config::Names::Tracepoints => (
-                State::Off,
-                Gap {
-                    reason: format!("the configuration says so (kernel.names): {instead}"),
-                    effect,
-                    ..Gap::default()
-                },
-            ),
-            config::Names::Fanotify => match Self::new() {
-                Ok(names) => return (Some(names), Some(Coverage::seen("exe_deleted", HOOK))),
-                Err(error) => {
-                    (State::Replaced, no_group(&error, "such a mark on the file system of /").effect(&effect))
-                }
-            },
-        };
-        (None, Some(Coverage { action: "exe_deleted", hook: HOOK, state, gap }))
+    /// With a mark on the file system of `/`, or why not.
+    pub(super) fn open() -> Result<Self, Gap> {
+        Self::new().map_err(|error| no_group(&error, "such a mark on the file system of /"))
     }
 
     /// With a mark on the file system of `/`.

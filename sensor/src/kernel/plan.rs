@@ -3,6 +3,7 @@
 use sensor_common::ask::{ABSENT, Row};
 
 use super::{Coverage, Gap, State, facts::Facts};
+use crate::config::Names;
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +14,8 @@ pub(super) enum Attach {
     Raw(&'static str),
     /// To a perf tracepoint of the category `syscalls`.
     Syscall(&'static str),
+    /// To the end of a kernel function, by a trampoline.
+    Function(&'static str),
     /// As an iterator over tasks.
     Tasks,
     /// As an iterator over the open files of all tasks.
@@ -56,7 +59,7 @@ pub(super) struct Hook {
     pub(super) without: &'static str,
 }
 
-use Attach::{Files, Packets, Raw, Sock, SockAddr, Sockets, Syscall, Tasks, Typed};
+use Attach::{Files, Function, Packets, Raw, Sock, SockAddr, Sockets, Syscall, Tasks, Typed};
 
 /// Names of hooks that are asked for.
 pub(super) const USAGE: &str = "iter/task usage";
@@ -186,9 +189,63 @@ pub(super) const HOOKS: &[Hook] = &[
     },
 ];
 
+/// A way to learn who takes names.
+pub(super) struct Way {
+    /// As the configuration names it.
+    pub(super) by: Names,
+    /// Its hooks, beside the groups of fanotify.
+    pub(super) hooks: &'static [Hook],
+    /// How far the next one makes up for it where it is refused.
+    pub(super) refused: State,
+    /// What is missed then.
+    pub(super) without: &'static str,
+}
+
+/// The ways, best first: the first that really loads and attaches serves.
+pub(super) const WAYS: &[Way] = &[
+    Way {
+        by: Names::Fexit,
+        hooks: FUNCTIONS,
+        refused: State::Fallback,
+        without: "where marks aren't taken (file systems that others answer for, old overlayfs), who took a name; each \
+                  name that goes costs a microsecond more",
+    },
+    Way {
+        by: Names::Fanotify,
+        hooks: &[],
+        refused: State::Replaced,
+        without: "who took a name by a 32-bit call (tracepoints of the calls tell names that go instead, and every \
+                  system call pays for them)",
+    },
+    Way { by: Names::Tracepoints, hooks: CALLS, refused: State::Unseen, without: "" },
+];
+
+/// Hooks of the functions that every call comes to which takes a name. Trampolines are refused on many hardened kernels.
+pub(super) const FUNCTIONS: &[Hook] = &[
+    Hook {
+        actions: &["exe_deleted"],
+        name: "fexit/vfs_unlink",
+        programs: &[("unlinked", Function("vfs_unlink"))],
+        must: false,
+        without: "",
+    },
+    Hook {
+        actions: &["exe_deleted"],
+        name: "fexit/vfs_rename",
+        programs: &[("renamed", Function("vfs_rename"))],
+        must: false,
+        without: "",
+    },
+];
+
+/// Every hook, of whatever way.
+pub(super) fn all() -> impl Iterator<Item = &'static Hook> {
+    HOOKS.iter().chain(WAYS.iter().flat_map(|way| way.hooks))
+}
+
 /// Hooks of the calls that take names, for kernels whose fanotify doesn't tell of names: they make
 /// every system call slower.
-pub(super) const CALLS: &[Hook] = &[
+const CALLS: &[Hook] = &[
     Hook {
         actions: &["exe_deleted"],
         name: "tracepoint/syscalls/unlink",
@@ -286,7 +343,12 @@ pub(super) fn refusal(hook: &Hook, facts: &Facts) -> Option<Outcome> {
             Some((State::Absent, Gap { reason: reason.to_owned(), ..Gap::default() }))
         }
         Sock(_) | SockAddr(_) | Packets(_) => Some((State::Unseen, facts.cgroup.as_ref().err()?.clone())),
-        Typed(_) | Raw(_) | Tasks | Files | Sockets => {
+        Function(name) if !facts.absent.contains(*name) && takes_others(facts, name) => {
+            let reason = format!("this kernel's {name} is given other arguments than those that are known");
+            let remedy = "report this line and what `uname -r` says".to_owned();
+            Some((State::Unseen, Gap { reason, remedy, ..Gap::default() }))
+        }
+        Typed(_) | Raw(_) | Function(_) | Tasks | Files | Sockets => {
             let place = attach.place().filter(|place| facts.absent.contains(place))?;
             Some((
                 State::Unseen,
@@ -299,6 +361,15 @@ pub(super) fn refusal(hook: &Hook, facts: &Facts) -> Option<Outcome> {
             ))
         }
     })
+}
+
+/// Whether it isn't known where a function is given what.
+fn takes_others(facts: &Facts, function: &str) -> bool {
+    let functions = &facts.ask.functions;
+    match function {
+        "vfs_unlink" => functions.unlink_dentry == ABSENT,
+        _ => functions.rename_old == ABSENT || functions.rename_new == ABSENT,
+    }
 }
 
 fn uring_absent(facts: &Facts) -> bool {

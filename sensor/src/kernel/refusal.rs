@@ -27,9 +27,13 @@ impl Attach {
     pub(super) fn needs(self) -> &'static [Capability] {
         match self {
             Self::Sock(_) | Self::SockAddr(_) | Self::Packets(_) => &[BPF, NET_ADMIN],
-            Self::Typed(_) | Self::Raw(_) | Self::Syscall(_) | Self::Tasks | Self::Files | Self::Sockets => {
-                &[BPF, PERFMON]
-            }
+            Self::Typed(_)
+            | Self::Raw(_)
+            | Self::Syscall(_)
+            | Self::Function(_)
+            | Self::Tasks
+            | Self::Files
+            | Self::Sockets => &[BPF, PERFMON],
         }
     }
 }

@@ -1,6 +1,23 @@
 //! Whether what the sensor put into the kernel is still there, as it was put there.
 
-use super::{Gap, Kernel, State, names};
+use super::{
+    Coverage, Gap, Kernel, State,
+    names::{self, Names},
+    plan::FUNCTIONS,
+};
+
+/// What the hooks of functions have when the kernel calls none of them.
+fn switched_off() -> Gap {
+    Gap {
+        reason: "somebody switched off that the kernel calls programs at its functions (sysctl kernel.ftrace_enabled=0)"
+            .to_owned(),
+        missing: "kernel.ftrace_enabled".to_owned(),
+        effect: "for up to a second: who took the name of a file in the first moments of its running; from then on marks \
+                 on file systems tell"
+            .to_owned(),
+        remedy: "sysctl kernel.ftrace_enabled=1, and find who did it, by the events before this one".to_owned(),
+    }
+}
 
 impl Kernel {
     /// Looks whether somebody took programs away, and attaches them again; true when what is covered has changed.
@@ -8,9 +25,30 @@ impl Kernel {
         self.links.check(&mut self.coverage)
     }
 
+    /// Notes whether the kernel calls programs at its functions, where they serve, and has marks on file systems tell
+    /// while it doesn't; true when that is news.
+    pub fn note_functions(&mut self, called: impl FnOnce() -> bool) -> bool {
+        let serve = |row: &Coverage| FUNCTIONS.iter().any(|hook| hook.name == row.hook);
+        let off = self.coverage.iter().any(|row| serve(row) && row.gap == switched_off());
+        if !(self.exact || off) || called() != off {
+            return false;
+        }
+        self.exact = off;
+        self.coverage.retain(|row| row.hook != names::HOOK);
+        self.names = if self.exact { None } else { Names::open().ok() };
+        self.coverage.extend(self.names.is_some().then(|| Coverage::seen("exe_deleted", names::HOOK)));
+        for row in self.coverage.iter_mut().filter(|row| serve(row)) {
+            (row.state, row.gap) = match self.exact {
+                true => (State::Seen, Gap::default()),
+                false => (State::Unseen, switched_off()),
+            };
+        }
+        true
+    }
+
     /// Whether somebody took marks on file systems away since this was last asked. They are to be set again.
     pub fn marks_taken(&mut self) -> bool {
-        self.names.as_mut().is_some_and(names::Names::taken)
+        self.names.as_mut().is_some_and(Names::taken)
     }
 
     /// Notes whether those marks are there; true when that is news.

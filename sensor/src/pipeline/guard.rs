@@ -110,8 +110,8 @@ impl Pipeline<'_> {
         // What was once, and is told, is over.
         let over = self.guard.rows.len();
         self.guard.rows.retain(|row| row.hook == STATE);
-        let (links, marks) = (self.kernel.check(), self.marks_taken());
-        if links || marks || self.guard.rows.len() < over {
+        let (links, marks, functions) = (self.kernel.check(), self.marks_taken(), self.functions_switched());
+        if links || marks || functions || self.guard.rows.len() < over {
             self.tell_coverage(now)?;
         }
         if self.guard.noted == self.sequence {
@@ -136,6 +136,15 @@ impl Pipeline<'_> {
             self.kernel.marks_taken();
         }
         self.kernel.note_names(!taken)
+    }
+
+    /// Whether it is news that the kernel calls programs at its functions or not. In the meantime marks serve.
+    fn functions_switched(&mut self) -> bool {
+        let news = self.kernel.note_functions(|| self.reader.functions_traced());
+        if news {
+            self.mounts_changed();
+        }
+        news
     }
 
     /// The last word: from now on nothing is seen, because somebody said so.

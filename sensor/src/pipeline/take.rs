@@ -157,6 +157,10 @@ impl Pipeline<'_> {
             return Ok(());
         };
         self.verdicts.hint(Hint::of(process.clone(), stamp.time, stamp.thread, name));
+        if let Some(lost) = &name.lost {
+            let taken = |process: &Process, table: &Table| taken(&self.reader, process, table);
+            self.hinted |= !self.verdicts.lost(&mut self.table, lost, stamp.time, taken);
+        }
         self.hinted |= name.old.is_some() || name.new.is_some();
         if name.ahead {
             self.ahead = stamp.time.saturating_add(AHEAD);

@@ -37,6 +37,8 @@ pub struct Hint {
     pub names: [Option<Named>; 2],
     /// The caller's own image is known to have lost its name.
     pub own: bool,
+    /// The very file that lost a name by it, as it was after it, where that is known.
+    pub lost: Option<Running>,
     /// Which of the names that went it is.
     pub(super) entry: Option<usize>,
 }
@@ -46,7 +48,8 @@ impl Hint {
     #[must_use]
     pub fn of(actor: Process, time: u64, thread: u32, name: &Name) -> Self {
         let (call, names) = (Some(name.call), [name.old, name.new]);
-        Self { time, actor, thread: Some(thread), call, names, own: name.own, entry: None }
+        let (own, lost) = (name.own, name.lost);
+        Self { time, actor, thread: Some(thread), call, names, own, lost, entry: None }
     }
 }
 
@@ -117,12 +120,15 @@ impl Doers {
 
     /// Who did it.
     ///
-    /// Surest is who took this name from this very file; then a call on this name by one who touched this
+    /// Surest is of whom the hook told that this very file lost this name; then who took it, by marks; then a call on this name by one who touched this
     /// very inode, or by one whose own image it was; then who touched it by a call that isn't known; then
     /// a call on such a name.
     pub(super) fn who(&self, table: &Table, loss: &Loss, answers: &Answers<'_>) -> Who {
         let name = loss.process.image.executable.as_ref().map(|path| Named::of(path.as_bytes()));
         let case = Case { doers: self, table, loss, answers, name };
+        if let Some(hint) = case.told() {
+            return Who::Sure(hint.clone());
+        }
         let went = case.went();
         if let Some((false, hint)) = went {
             return Who::Sure(hint);
@@ -173,6 +179,19 @@ impl<'a> Case<'a> {
 
     fn same(&self, named: &Named) -> bool {
         self.name.is_some_and(|name| name.name == named.name)
+    }
+
+    /// By which the hook told that it came to be as it is now, whenever it was executed: the last of them.
+    fn told(&self) -> Option<&'a Hint> {
+        let Loss { now, time, .. } = self.loss;
+        let so = |lost: &Running| {
+            let here = (lost.dentry, lost.nameless()) == (now.dentry, now.nameless())
+                && (lost.parent, lost.name_hash) == (now.parent, now.name_hash);
+            // By another entry of it, as file handles lead to: the last link is gone all the same.
+            lost.same_file(now) && (here || lost.nlink == 0 && now.nlink == 0)
+        };
+        let fresh = |hint: &&Hint| hint.time.saturating_add(FRESH) > *time;
+        self.doers.hints.iter().rev().filter(fresh).find(|hint| hint.lost.as_ref().is_some_and(so))
     }
 
     /// Calls that named it, or by one whose own image it was.
@@ -250,7 +269,16 @@ impl<'a> Case<'a> {
         let alone = || (self.answers.thread_of)(key.pid) != Some(key);
         let thread = self.touch_of(key).or_else(|| alone().then_some(key.pid));
         let time = when.min(self.loss.time);
-        Hint { time, actor: actor.clone(), thread, call, names: [None; 2], own: false, entry: None }
+        Hint {
+            time,
+            actor: actor.clone(),
+            thread,
+            call,
+            names: [None; 2],
+            own: false,
+            lost: None,
+            entry: None,
+        }
     }
 
     /// Whether this took the name, and by which call: for sure, or only as far as its name tells.

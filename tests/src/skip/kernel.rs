@@ -2,7 +2,7 @@
 //! `coverage` says that the hook isn't served, so a hook that is lost by a mistake of ours still fails its tests
 //! wherever the kernel has it.
 
-use crate::sensor::command;
+use crate::sensor::{command, hooks};
 use crate::{Event, lock};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -56,7 +56,8 @@ fn unserved() -> &'static [(String, String)] {
     static HOOKS: OnceLock<Vec<(String, String)>> = OnceLock::new();
     HOOKS.get_or_init(|| {
         let _lock = lock::together();
-        let mut child = command().arg("run").stdout(Stdio::piped()).spawn().expect("the sensor starts");
+        let mut child =
+            command().arg("run").args(hooks()).stdout(Stdio::piped()).spawn().expect("the sensor starts");
         let mut line = Vec::new();
         BufReader::new(child.stdout.take().expect("its output"))
             .read_until(b'\n', &mut line)

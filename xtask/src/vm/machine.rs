@@ -35,11 +35,12 @@ pub(super) fn boot(
     kernel: &Kernel,
     disk: &Path,
     folder: &Path,
+    hooks: &str,
     runs: &[(String, Vec<String>)],
 ) -> Result<Said> {
     fs::create_dir_all(folder).map_err(Error::file("make", folder))?;
     let initramfs = folder.join("initramfs");
-    let bytes = archive(kernel, &plan(machine, runs))?;
+    let bytes = archive(kernel, &plan(machine, hooks, runs))?;
     fs::write(&initramfs, bytes).map_err(Error::file("write", &initramfs))?;
     let (console, results) = (folder.join("console"), folder.join("results"));
     let mut qemu = Command::new(QEMU);
@@ -108,10 +109,10 @@ fn wait(child: &mut Child, most: Duration) -> bool {
 }
 
 /// What the machine does, as lines of shell.
-fn plan(machine: &Machine, runs: &[(String, Vec<String>)]) -> String {
+fn plan(machine: &Machine, hooks: &str, runs: &[(String, Vec<String>)]) -> String {
     let mut plan = format!(
         "export SENSOR_BIN=/usr/bin/sensor SENSOR_PROGRAMS=/tests/programs SENSOR_NO_SKIP=1 \
-         SENSOR_TESTS_PATIENCE={PATIENCE} RUST_BACKTRACE=0\ncgroups {}\n",
+         SENSOR_TESTS_PATIENCE={PATIENCE} SENSOR_TEST_HOOKS={hooks} RUST_BACKTRACE=0\ncgroups {}\n",
         machine.cgroups
     );
     for (program, words) in runs {

@@ -24,7 +24,8 @@ use crate::{
 const OPTIONS: Options = Options {
     bulk_ring_bytes: 4 * 1024 * 1024,
     urgent_ring_bytes: 256 * 1024,
-    names: Names::Fanotify,
+    names: Names::Fexit,
+    hooks: None,
     log: false,
     actions: Some(&[
         exit::ACTION.name,
