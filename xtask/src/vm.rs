@@ -144,7 +144,8 @@ fn boots(store: &Store, args: &Args) -> Result<Vec<Boot>> {
             say(&format!("NOT TRIED: Linux {series}: Debian's mirror has no such kernel (any more)"));
             continue;
         };
-        let name = [&*kernel.release, machine.name].join(" ").trim().to_owned();
+        let words = [&*kernel.release, machine.name, args.hooks.as_deref().unwrap_or_default()];
+        let name = words.iter().filter(|word| !word.is_empty()).copied().collect::<Vec<_>>().join(" ");
         boots.push(Boot { name, machine, kernel });
     }
     Ok(boots)
