@@ -195,7 +195,8 @@ fn boots(store: &Store, args: &Args) -> Result<Vec<Boot>> {
             None => Err(store.why_not(&series)),
         };
         let release = kernel.as_ref().map_or(&*series, |kernel| &*kernel.release);
-        let name = [release, machine.name].join(" ").trim().to_owned();
+        let words = [release, machine.name, args.hooks.as_deref().unwrap_or_default()];
+        let name = words.iter().filter(|word| !word.is_empty()).copied().collect::<Vec<_>>().join(" ");
         Ok(Boot { name, machine, kernel })
     };
     wanted.into_iter().map(boot).collect()

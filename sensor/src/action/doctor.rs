@@ -103,9 +103,7 @@ fn plans(args: &Doctor, config: &Config) -> String {
         |path| format!("with {}", format::text::escape(path.as_os_str().as_encoded_bytes())),
     );
     let names = match config.kernel.names {
-        Names::Fexit => {
-            "the first that the kernel takes: the ends of its functions that take names, marks on file systems, tracepoints"
-        }
+        Names::Fexit => "the first that loads of kernel functions, marks on file systems, tracepoints",
         Names::Fanotify => "marks on file systems where the kernel has them",
         Names::Tracepoints => "tracepoints, which every system call pays for",
     };
