@@ -384,6 +384,14 @@ static long mapped(char **a, int n, char **w) {
   memset(at, 7, size);
   return msync(at, size, MS_SYNC) < 0 || munmap(at, size) < 0 ? -1 : close(fd);
 }
+// Fills so many megabytes of its own memory, and keeps them.
+static long hold(char **a, int n, char **w) {
+  size_t size = (size_t)atoi(a[0]) << 20;
+  char *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (at == MAP_FAILED) return -1;
+  memset(at, 7, size);
+  return 0;
+}
 // Has the kernel forget what it keeps of the file in memory.
 static long cool(char **a, int n, char **w) {
   int fd = open(a[0], O_RDONLY | O_CLOEXEC);
@@ -420,7 +428,7 @@ static const struct { const char *name; int fixed, nested; act *run; } table[] =
   {"new-spaces", 0, 0, new_spaces}, {"new-session", 0, 0, new_session}, {"chdir", 1, 0, do_chdir},
   {"deep", 2, 0, deep}, {"scribble", 1, 0, scribble}, {"rename-self", 1, 0, rename_self},
   {"cpu", 1, 0, cpu}, {"touch", 1, 0, touch}, {"write", 2, 0, do_write}, {"direct", 2, 0, direct}, {"read", 1, 0, do_read},
-  {"sync", 1, 0, do_sync}, {"mapped", 2, 0, mapped}, {"cool", 1, 0, cool},
+  {"sync", 1, 0, do_sync}, {"mapped", 2, 0, mapped}, {"cool", 1, 0, cool}, {"hold", 1, 0, hold},
 };
 
 static void wrong(const char *step, const char *why) {

@@ -49,6 +49,23 @@ fn signals() {
     }
 }
 
+/// The kernel gives its memory back between its last breath and, before Linux 6.16, where its exit is told. Meanwhile
+/// the sensor looks at everything each millisecond, as a name went.
+#[test]
+fn one_that_takes_long_to_end_is_known_until_then() {
+    if skip() {
+        return;
+    }
+    let (sensor, folder) = (Sensor::shared(), Folder::new());
+    let program = actor_at(folder.at("large"));
+    let mut running = Running::of(&program, words!["hold", "512", "unlink", &program, "exit", "3"]);
+    assert_eq!(running.wait().code(), Some(3));
+    let event = sensor.find("exit").pid(running.pid()).wait();
+    assert_eq!(event.str("process.executable"), program.to_str().unwrap());
+    assert_eq!(event.texts("process.args").len(), 7);
+    assert!(sensor.find("exe_deleted").pid(running.pid()).wait().truth("sensor.self"));
+}
+
 #[test]
 fn exit_group_by_another_thread() {
     if skip() {

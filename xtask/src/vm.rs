@@ -3,6 +3,7 @@
 use std::env;
 use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -52,6 +53,9 @@ pub(crate) struct Args {
     /// Only this file of tests, this `file::test`, or tests with this in their names.
     #[arg(long, value_name = "NAME")]
     test: Option<String>,
+    /// Run them so many times in each machine.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    times: usize,
     /// Write how many tests went how on which kernel into `docs/kernels.md`.
     #[arg(long)]
     note: bool,
@@ -66,12 +70,12 @@ pub(crate) struct Args {
 impl Args {
     /// As every test does.
     pub(crate) fn fast() -> Self {
-        Self { fast: true, ..Self::default() }
+        Self { fast: true, times: 1, ..Self::default() }
     }
 
     /// One file of tests, on all kernels.
     pub(crate) fn one(test: &str) -> Self {
-        Self { test: Some(test.to_owned()), ..Self::default() }
+        Self { test: Some(test.to_owned()), times: 1, ..Self::default() }
     }
 }
 
@@ -103,11 +107,14 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         return list(&folder(workspace)?);
     }
     let went = boot(workspace, args)?;
-    if args.all {
+    if went.len() > 1 {
         eprint!("{}", matrix::text(&went));
     }
     if args.note {
-        place::place(&workspace.root().join(matrix::PAGE), matrix::page(&went).as_bytes())?;
+        let path = workspace.root().join(matrix::PAGE);
+        let old = fs::read_to_string(&path).unwrap_or_default();
+        let extent = if args.fast { "fast" } else { "all" };
+        place::place(&path, matrix::page(&old, &went, extent).as_bytes())?;
     }
     match went.iter().map(|went| went.count(Outcome::failed)).sum::<usize>() {
         0 => Ok(()),
@@ -150,6 +157,7 @@ pub(crate) fn boot(workspace: &Workspace, args: &Args) -> Result<Vec<Went>> {
         };
         say(&format!("booting Linux {name}"));
         let runs = plan::runs(&boot.machine, extent, &names, args.test.as_deref());
+        let runs: Vec<_> = iter::repeat_n(runs, args.times).flatten().collect();
         let hooks = args.hooks.as_deref().unwrap_or_default();
         let said = machine::boot(&boot.machine, kernel, &disk, &place, hooks, &runs)?;
         let went = Went { name, rows: results::rows(&said), said: said.results };

@@ -23,3 +23,19 @@ pub(super) fn decode(body: &wire::image::Image, _: &Tail<'_>, flags: u16) -> Ima
         ending: has(wire::image::Image::ENDING),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_on_its_way_out_neither_lives_nor_waits() {
+        let image = |flags| {
+            let image = decode(&wire::image::Image::default(), &Tail(&[]), flags);
+            (image.alive, image.ending)
+        };
+        assert_eq!(image(0), (false, false));
+        assert_eq!(image(wire::image::Image::ALIVE), (true, false));
+        assert_eq!(image(wire::image::Image::ENDING), (false, true));
+    }
+}
