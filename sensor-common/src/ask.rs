@@ -70,6 +70,8 @@ pub enum Need {
     Must,
     /// Without it one field or one hook is missing, and coverage says so.
     May,
+    /// A kernel without it hasn't got the thing that it is of, and there is nothing to see.
+    With,
 }
 
 offsets! {
@@ -192,11 +194,20 @@ offsets! {
     addressed_sk: "bpf_sock_addr_kern" ["sk"] May, "UDP sockets that connect";
     socket_sk: "socket" ["sk"] May, "sockets that were there before";
     sock_owned: "sock" ["sk_lock.owned"] May, "connects that failed and whose sockets stay open, soon";
-    sock_device: "sock" ["__sk_common.skc_bound_dev_if"] May, "why a connect found no route";
+    sock_device: "sock" ["__sk_common.skc_bound_dev_if"] May, "why a connect found no route, and to which interface a socket is bound";
     sock_mark: "sock" ["sk_mark"] May, "why a connect found no route";
     sock_uid: "sock" ["sk_uid"] May, "why a connect found no route";
     sock_tos: "inet_sock" ["tos"] May, "why a connect found no route";
     sock_hash: "sock" ["sk_txhash"] May, "whether a UDP socket was connected";
+    sock_cookie: "sock" ["__sk_common.skc_cookie"] May, "who accepts connections of MPTCP";
+    sock_socket: "sock" ["sk_socket"] May, "whether a connection of SCTP is made or accepted";
+    sock_shutdown: "sock" ["sk_shutdown"] May, "connects of SCTP that fail";
+    sock_kernel: "sock" ["sk_kern_sock"] May, "MPTCP";
+    sock_ulp: "inet_connection_sock" ["icsk_ulp_data"] May, "MPTCP";
+    tcp_mptcp: "tcp_sock" ["is_mptcp"] With, "MPTCP";
+    subflow_asks_join: "mptcp_subflow_context" ["request_join"] With, "MPTCP";
+    subflow_joined: "mptcp_subflow_context" ["mp_join"] With, "MPTCP";
+    mptcp_first: "mptcp_sock" ["first"] With, "MPTCP";
     cgroup_retval: "bpf_cg_run_ctx" ["retval"] May, "connects that another program of a cgroup refused";
 }
 
@@ -257,6 +268,14 @@ pub struct Ask {
     pub uring_request: u32,
     /// The bit of `offsets.sock_v6only` in its byte.
     pub v6only_bit: u32,
+    /// The same of `offsets.sock_kernel`.
+    pub kernel_bit: u32,
+    /// Of `offsets.tcp_mptcp`.
+    pub mptcp_bit: u32,
+    /// Of `offsets.subflow_asks_join`.
+    pub asks_join_bit: u32,
+    /// Of `offsets.subflow_joined`.
+    pub joined_bit: u32,
 }
 
 impl Ask {
@@ -273,5 +292,9 @@ impl Ask {
         exit_group_dead: ABSENT,
         uring_request: ABSENT,
         v6only_bit: 0,
+        kernel_bit: 0,
+        mptcp_bit: 0,
+        asks_join_bit: 0,
+        joined_bit: 0,
     };
 }

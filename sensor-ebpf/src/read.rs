@@ -160,6 +160,12 @@ impl<R: Reach> At<R> {
         R::words(self.0.wrapping_add(u64::from(offset)))
     }
 
+    /// A member that is one bit, by its place in the byte.
+    #[inline(always)]
+    pub fn bit(self, offset: u32, bit: u32) -> bool {
+        self.get::<u8>(offset) >> (bit & 7) & 1 != 0
+    }
+
     /// A member of 64 bits that some kernels declare as two of 32: low, high.
     #[inline(always)]
     pub fn halves(self, offset: u32) -> u64 {

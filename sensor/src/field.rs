@@ -378,6 +378,8 @@ fields! {
         "The kernel's cookie of the socket, not used again during a boot.";
     SensorSocketNetns => "sensor.socket.netns", Id, own, none,
         "Inode number of the socket's network namespace.";
+    SensorSocketMptcp => "sensor.socket.mptcp", Boolean, own, none,
+        "True when a process made the connection, or listens for it, by a socket of MPTCP; the other end may have fallen back to TCP.";
     SensorSocketPreexisting => "sensor.socket.preexisting", Boolean, own, none,
         "True when the socket was there before the sensor; then nobody saw when it happened.";
     SensorExposure => "sensor.exposure", Keyword, own, none,

@@ -168,20 +168,19 @@ fn dump(
 /// What an answer told until now.
 #[derive(Default)]
 struct Gathered {
-    /// Interfaces by number: whether they are up, and a loopback.
-    links: HashMap<u32, (bool, bool)>,
-    /// With the number of the interface.
-    addresses: Vec<(u32, Address)>,
+    /// Interfaces that are up, by number: whether each is a loopback, and to which it belongs.
+    links: HashMap<u32, (bool, u32)>,
+    addresses: Vec<Address>,
 }
 
 impl Gathered {
     fn take(&mut self, what: What) -> Result<(), AddressError> {
         match what {
-            What::Link { index, up, loopback } => {
-                self.links.insert(index, (up, loopback));
+            What::Link { index, up: true, loopback, master } => {
+                self.links.insert(index, (loopback, master));
             }
-            What::Address { index, ip, prefix, broadcast, usable: true } => {
-                self.addresses.push((index, Address { ip, prefix, loopback: false, broadcast }));
+            What::Address { index: device, ip, prefix, broadcast, usable: true } => {
+                self.addresses.push(Address { ip, prefix, device, master: 0, loopback: false, broadcast });
             }
             _ => {}
         }
@@ -192,9 +191,9 @@ impl Gathered {
     }
 
     fn live(self) -> Live {
-        let live = self.addresses.into_iter().filter_map(|(index, address)| match self.links.get(&index) {
-            Some((true, loopback)) => Some(Address { loopback: *loopback, ..address }),
-            _ => None,
+        let live = self.addresses.into_iter().filter_map(|address| {
+            let &(loopback, master) = self.links.get(&address.device)?;
+            Some(Address { loopback, master, ..address })
         });
         Live::new(live.collect())
     }
@@ -248,7 +247,7 @@ mod tests {
     #[test]
     fn this_namespace_has_its_loopback() {
         let live = Asker::default().ask(None).unwrap();
-        let reach = live.reach(IpAddr::from([127, 0, 0, 1]), false).unwrap();
+        let reach = live.reach(IpAddr::from([127, 0, 0, 1]), false, 0).unwrap();
         assert_eq!((reach.word(), reach.by.len()), ("loopback", 1));
     }
 
@@ -274,22 +273,22 @@ mod tests {
     fn only_usable_addresses_of_interfaces_that_are_up_are_live() {
         let mut gathered = Gathered::default();
         for (index, up) in [(1, true), (2, false)] {
-            gathered.take(What::Link { index, up, loopback: index == 1 }).unwrap();
+            gathered.take(What::Link { index, up, loopback: index == 1, master: 0 }).unwrap();
         }
         let ips = [[127, 0, 0, 1], [10, 0, 0, 1], [10, 0, 0, 2], [10, 0, 0, 3]].map(IpAddr::from);
         for ((index, usable), ip) in [(1, true), (1, false), (2, true), (3, true)].into_iter().zip(ips) {
             gathered.take(What::Address { index, ip, prefix: 8, broadcast: None, usable }).unwrap();
         }
         let live = gathered.live();
-        let words = ips.map(|ip| live.reach(ip, false).unwrap().word());
+        let words = ips.map(|ip| live.reach(ip, false, 0).unwrap().word());
         assert_eq!(words, ["loopback", "none", "none", "none"]);
-        assert_eq!(live.reach(IpAddr::from([127, 9, 9, 9]), false).unwrap().word(), "loopback");
+        assert_eq!(live.reach(IpAddr::from([127, 9, 9, 9]), false, 0).unwrap().word(), "loopback");
     }
 
     #[test]
     fn no_more_is_kept_than_is_bounded() {
         let mut gathered = Gathered::default();
-        let mut take = |index| gathered.take(What::Link { index, up: true, loopback: false });
+        let mut take = |index| gathered.take(What::Link { index, up: true, loopback: false, master: 0 });
         assert!((0..65_536).all(|index| take(index).is_ok()));
         assert!(matches!(take(65_536), Err(AddressError::TooMany)));
     }

@@ -136,10 +136,10 @@ pub fn owners(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::socket::kept;
+    use crate::event::socket::{KEPT, kept};
 
     fn socket(cookie: u64, address: &str, port: u16) -> Socket {
-        Socket { cookie, local: (address.parse().unwrap(), port), netns: 1, ..kept([0; 12]) }
+        Socket { cookie, local: (address.parse().unwrap(), port), netns: 1, ..kept([0; KEPT]) }
     }
 
     #[test]

@@ -147,6 +147,17 @@ static void tapped(int counter) {
   fflush(stdout);
 }
 
+// The first association of a socket of SCTP (`SCTP_GET_ASSOC_ID_LIST`), which it waits for.
+static int associated(int fd) {
+  uint32_t ids[64];
+  do {
+    socklen_t len = sizeof ids;
+    if (getsockopt(fd, IPPROTO_SCTP, 29, ids, &len)) return -1;
+    if (!ids[0]) usleep(1000);
+  } while (!ids[0]);
+  return ids[1];
+}
+
 static void steps(int n, char **w);
 struct words { int n; char **w; };
 static void *in_thread(void *of) {
@@ -167,6 +178,17 @@ static void steps(int n, char **w) {
     if (IS("tcp") || IS("udp")) {
       *fd = socket(w[i + 1][0] == '6' ? AF_INET6 : AF_INET, IS("tcp") ? SOCK_STREAM : SOCK_DGRAM, 0);
       said(*fd);
+      i += 2;
+    } else if (IS("mptcp") || IS("sctp") || IS("sctp-many")) {
+      *fd = socket(w[i + 1][0] == '6' ? AF_INET6 : AF_INET, IS("sctp-many") ? SOCK_SEQPACKET : SOCK_STREAM,
+                   IS("mptcp") ? 262 : IPPROTO_SCTP);
+      said(*fd);
+      i += 2;
+    } else if (IS("peel")) { // peel LISTENER NEW: takes its first association out (`SCTP_SOCKOPT_PEELOFF`)
+      struct { int association, fd; } peel = {associated(*fd), -1};
+      len = sizeof peel;
+      said(getsockopt(*fd, IPPROTO_SCTP, 102, &peel, &len));
+      fds[(unsigned char)w[i + 1][0] & 127] = peel.fd;
       i += 2;
     } else if (IS("raw")) {
       said(*fd = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)), i++;

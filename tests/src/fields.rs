@@ -150,6 +150,7 @@ pub const KNOWN: &[(&str, Shape)] = &[
     ("sensor.signal", Number),
     ("sensor.signal_name", Text),
     ("sensor.socket.cookie", Id),
+    ("sensor.socket.mptcp", Truth),
     ("sensor.socket.netns", Id),
     ("sensor.socket.preexisting", Truth),
     ("sensor.tty", Text),

@@ -94,6 +94,40 @@ fn time(event: &Event) -> u64 {
 }
 
 #[test]
+fn what_is_bound_to_an_interface_is_reached_by_its_addresses() {
+    if skip() {
+        return;
+    }
+    let _lock = lock::together();
+    alone_with_loopback();
+    cable(None);
+    for line in
+        ["addr add 10.1.2.3/24 dev v0", "link set v0 up", "addr add 203.0.113.5/24 dev v1", "link set v1 up"]
+    {
+        ip(None, line);
+    }
+    let sensor = Sensor::start(Vec::new());
+    let steps = steps(
+        "tcp a 4 device a v0 listen a port a tcp b 6 device b lo listen b port b \
+         udp c 4 device c v1 bind c 0.0.0.0 0 port c tcp d 4 listen d port d wait",
+    );
+    let mut running = Running::of(net(), steps);
+    let told = |action: &str| {
+        let port = number(&running);
+        first(&sensor, action, &running, port)
+    };
+    check(&told("socket_listen"), "private", &["10.1.2.3"]);
+    check(&told("socket_listen"), "loopback", &["127.0.0.1", "::1"]);
+    let datagrams = told("socket_bind");
+    check(&datagrams, "public", &["203.0.113.5"]);
+    check(&told("socket_listen"), "public", &["203.0.113.5", "10.1.2.3", "127.0.0.1"]);
+    ip(None, "addr add 203.0.113.6/24 dev v1");
+    change(&sensor, &datagrams, "public", &["203.0.113.5", "203.0.113.6"]);
+    running.end();
+    sensor.stop().clean();
+}
+
+#[test]
 fn each_kind_of_socket_where_the_sensor_lives() {
     if skip() {
         return;

@@ -17,6 +17,8 @@ pub struct Socket {
     pub netns: u32,
     /// Bits, see below.
     pub flags: u32,
+    /// Index of the interface that it is bound to, 0 for none.
+    pub device: u32,
     /// Its own port; 0 when it has none, or none yet.
     pub local_port: u16,
     /// The other's port.
@@ -31,8 +33,8 @@ pub struct Socket {
     pub error: u16,
     /// State of the socket (`TCP_ESTABLISHED`…), for one that is looked at.
     pub state: u16,
-    /// Zero.
-    pub reserved: u16,
+    /// Zeros.
+    pub reserved: [u16; 3],
     /// Of one that is closed: IP bytes and packets sent, then received; else zeros.
     pub traffic: [u64; 4],
 }
@@ -59,6 +61,8 @@ impl Socket {
     pub const LISTENED: u32 = 4;
     /// Whether it failed isn't known.
     pub const UNSURE: u32 = 8;
+    /// It is one of TCP below MPTCP.
+    pub const MPTCP: u32 = 16;
 
     /// `TCP_ESTABLISHED` (`include/net/tcp_states.h`); connected UDP sockets have it too.
     pub const ESTABLISHED: u16 = 1;
@@ -85,8 +89,6 @@ impl Socket {
 pub struct Attempt {
     /// The socket.
     pub socket: Socket,
-    /// Index of the interface that it is bound to, 0 for none.
-    pub device: u32,
     /// Its mark (`SO_MARK`).
     pub mark: u32,
     /// The user whose routes it takes.
@@ -95,8 +97,6 @@ pub struct Attempt {
     pub tos: u32,
     /// Its hash before (`sk_txhash`): another when a datagram socket was connected.
     pub hash: u32,
-    /// Zero.
-    pub reserved: u32,
 }
 
 /// What came of a connect.

@@ -18,9 +18,12 @@ use sensor_common::{
     },
 };
 
-use super::socket::{
-    AF_INET, AF_INET6, GO_ON, IPPROTO_TCP, SOCK_DGRAM, SOCK_STREAM, bytes, caller, closes, describe, mapped,
-    mine, remember_datagram, theirs, traffic,
+use super::{
+    sctp,
+    socket::{
+        AF_INET, AF_INET6, GO_ON, IPPROTO_SCTP, IPPROTO_TCP, SOCK_DGRAM, SOCK_STREAM, bytes, caller, closes,
+        describe, mapped, mine, remember_datagram, theirs, traffic,
+    },
 };
 use crate::{
     emit::{lost, seen, tell},
@@ -118,7 +121,6 @@ fn complete<R: Reach>(sock: At<R>, attempt: &mut Attempt, nothing: u32) {
     describe(sock, cookie, &mut attempt.socket, nothing);
     attempt.socket.remote = remote;
     attempt.socket.remote_port = remote_port;
-    attempt.device = sock.get(ask!(offsets.sock_device));
     attempt.mark = sock.get(ask!(offsets.sock_mark));
     attempt.uid = sock.get(ask!(offsets.sock_uid));
     // Of `struct inet_sock`, beyond the type that the verifier knows.
@@ -126,11 +128,15 @@ fn complete<R: Reach>(sock: At<R>, attempt: &mut Attempt, nothing: u32) {
     attempt.tos = u32::from(inet.get::<u8>(ask!(offsets.sock_tos)));
 }
 
-/// The last descriptor of a socket is closed; of TCP the state tells its end.
+/// The last descriptor of a socket is closed; of TCP, and so of MPTCP, the state tells its end.
 #[cgroup_sock(sock_release)]
 pub fn socket_released(context: SockContext) -> i32 {
     let sock = own_sock(&context);
     let cookie = own_cookie(&context);
+    if sock::protocol(&context) == u32::from(IPPROTO_SCTP) {
+        sctp::released(sock, cookie, sock::Socket::of_context(&context));
+        return GO_ON;
+    }
     let connected = settle(sock, cookie) == Some(true);
     if is_datagram(sock) && (DATAGRAMS.remove(cookie).is_ok() || connected) {
         tell::<Socket>(SOCKET_CLOSE, |record| {

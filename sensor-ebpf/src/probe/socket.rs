@@ -18,12 +18,15 @@ use sensor_common::{
     },
 };
 
+use super::{mptcp, sctp};
 use crate::{
     emit::{header, lost, offer, seen, tell},
     map::{ATTEMPTS, DATAGRAMS, OWNERS, UNTAKEN},
     read::{
         At, Probed, Reach, Record, Typed, ask, note, sequence, small,
-        socket::{cookie, file_iterator, own_cookie, own_sock, socket_of},
+        socket::{
+            addressed_protocol, addressed_sock, cookie, file_iterator, own_cookie, own_sock, socket_of,
+        },
         taken, unnoted, with, zero,
     },
     sock::{self, Counters},
@@ -36,10 +39,12 @@ pub(super) const AF_PACKET: u16 = 17;
 pub(super) const SOCK_STREAM: u16 = 1;
 pub(super) const SOCK_DGRAM: u16 = 2;
 pub(super) const IPPROTO_TCP: u16 = 6;
+pub(super) const IPPROTO_SCTP: u16 = 132;
+const IPPROTO_MPTCP: u16 = 262;
 /// What a program of a cgroup says to let the call go on.
 pub(super) const GO_ON: i32 = 1;
 
-/// A TCP socket goes from one state to another (`inet_sk_set_state`, `net/ipv4/af_inet.c`).
+/// A socket of TCP, SCTP or MPTCP goes from one state to another (`inet_sk_set_state`, `net/ipv4/af_inet.c`).
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn socket_state(context: BtfTracePointContext) -> u32 {
     if let Some(change) = Change::of(&context) {
@@ -64,21 +69,27 @@ pub fn socket_state_nested(context: BtfTracePointContext) -> u32 {
 /// From which state to which a socket goes.
 struct Change {
     sock: At<Typed>,
+    protocol: u16,
     cookie: u64,
     old: u16,
     new: u16,
 }
 
 impl Change {
-    /// None of MPTCP's own socket: it changes its state beside that of the TCP socket below it, which is told.
+    /// Of a connection of MPTCP those of its first subflow are told, and who closes the socket above, which changes its
+    /// state beside it.
     #[inline(always)]
     fn of(context: &BtfTracePointContext) -> Option<Self> {
         let sock: At<Typed> = At::argument(context, 0);
-        if sock.get::<u16>(ask!(offsets.sock_protocol)) != IPPROTO_TCP {
-            return None;
-        }
         let (old, new) = (context.arg::<u32>(1) as u16, context.arg::<u32>(2) as u16);
-        Some(Self { sock, cookie: cookie(sock), old, new })
+        let protocol = sock.get(ask!(offsets.sock_protocol));
+        let cookie = match protocol {
+            IPPROTO_TCP if mptcp::is_joined(sock) => return None,
+            IPPROTO_TCP | IPPROTO_SCTP => cookie(sock),
+            IPPROTO_MPTCP if new == Socket::FIN_WAIT1 || new == Socket::LAST_ACK => mptcp::cookie(sock)?,
+            _ => return None,
+        };
+        Some(Self { sock, protocol, cookie, old, new })
     }
 
     /// One that no other change has at the time; states are fewer than 16.
@@ -89,7 +100,10 @@ impl Change {
 
     #[inline(always)]
     fn tell(&self) {
-        let Self { sock, cookie, old, new } = *self;
+        let Self { sock, protocol, cookie, old, new } = *self;
+        if protocol == IPPROTO_SCTP && new != Socket::LISTEN {
+            return sctp::changed(sock, cookie, new);
+        }
         match new {
             // Only a process that calls connects, shuts down or closes.
             Socket::SYN_SENT => {
@@ -204,7 +218,13 @@ pub fn socket_peer6(context: SockAddrContext) -> i32 {
 
 #[inline(always)]
 fn peer(context: &SockAddrContext) -> i32 {
-    take(own_cookie(context), true);
+    let cookie = match addressed_protocol(context) as u16 {
+        IPPROTO_MPTCP => mptcp::cookie(addressed_sock(context)),
+        _ => Some(own_cookie(context)),
+    };
+    if let Some(cookie) = cookie {
+        take(cookie, true);
+    }
     GO_ON
 }
 
@@ -248,13 +268,28 @@ pub extern "C" fn socket_look(context: *mut c_void) -> i32 {
     if family != AF_INET && family != AF_INET6 && family != AF_PACKET {
         return 0;
     }
+    if sock.get::<u16>(ask!(offsets.sock_protocol)) == IPPROTO_MPTCP {
+        let Some(first) = mptcp::first(sock) else {
+            return 0;
+        };
+        // Before its first packet nobody has asked for its cookie, and a program may not for what it isn't given.
+        let cookie = mptcp::cookie(sock).unwrap_or(cookie(sock));
+        show(output, task, |body| describe(first, cookie, body, zero() as u32));
+    } else {
+        show(output, task, |body| describe(sock, cookie(sock), body, zero() as u32));
+    }
+    0
+}
+
+/// Gives a socket that a process has open to the iterator's reader.
+#[inline(always)]
+fn show(output: *mut c_void, task: At<Typed>, fill: impl FnOnce(&mut Socket)) {
     let Some(record) = small::<Socket>(SOCKET_LOOK) else {
-        return 0;
+        return;
     };
     record.header = header(Task(task), SOCKET_LOOK, size_of::<Record<Socket>>());
-    describe(sock, cookie(sock), &mut record.body, zero() as u32);
+    fill(&mut record.body);
     sequence(output, record);
-    0
 }
 
 /// What is counted beside a socket.
@@ -331,15 +366,15 @@ pub(super) fn describe<R: Reach>(sock: At<R>, cookie: u64, body: &mut Socket, no
     body.protocol = sock.get(ask!(offsets.sock_protocol));
     body.state = u16::from(sock.get::<u8>(ask!(offsets.sock_state)));
     body.netns = sock.follow(ask!(offsets.sock_net)).get(ask!(offsets.net_inum));
-    body.flags = 0;
+    body.device = sock.get(ask!(offsets.sock_device));
+    body.flags = if mptcp::is_subflow(sock, body.protocol) { Socket::MPTCP } else { 0 };
     body.error = 0;
-    body.reserved = 0;
+    body.reserved = [nothing as u16; 3];
     body.traffic = [u64::from(nothing); 4];
     if family == AF_INET6 {
         body.remote = bytes(sock.array::<u32, 4>(ask!(offsets.sock_remote6)));
-        let byte: u8 = sock.get(ask!(offsets.sock_v6only));
-        if byte >> (ask!(v6only_bit) & 7) & 1 != 0 {
-            body.flags = Socket::V6ONLY;
+        if sock.bit(ask!(offsets.sock_v6only), ask!(v6only_bit)) {
+            body.flags |= Socket::V6ONLY;
         }
     } else {
         body.remote = mapped(sock.get(ask!(offsets.sock_remote4)), nothing);

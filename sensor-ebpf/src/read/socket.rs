@@ -64,6 +64,13 @@ pub fn given_address(context: &SockAddrContext, v6: bool) -> ([u32; 4], u16) {
     }
 }
 
+/// The protocol of the socket that such a program is called for.
+#[inline(always)]
+pub fn addressed_protocol(context: &SockAddrContext) -> u32 {
+    // SAFETY: a word of the context.
+    unsafe { ptr::read_volatile(&raw const (*context.sock_addr).protocol) }
+}
+
 /// What other programs of the cgroup said to this call so far: an errno, 0 when it may go on.
 #[inline(always)]
 pub fn refused() -> u16 {

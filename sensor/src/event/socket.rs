@@ -26,6 +26,7 @@ const SERVER: &[Field] = &[
     Field::SensorMethod,
     Field::SensorSocketCookie,
     Field::SensorSocketNetns,
+    Field::SensorSocketMptcp,
     Field::SensorSocketPreexisting,
     Field::SensorExposure,
     Field::SensorWildcardAlsoIpv4,
@@ -48,6 +49,7 @@ const PEERS: &[Field] = &[
     Field::SensorMethod,
     Field::SensorSocketCookie,
     Field::SensorSocketNetns,
+    Field::SensorSocketMptcp,
     Field::SensorSocketPreexisting,
 ];
 
@@ -67,8 +69,8 @@ const OF_SOCKETS: Action = Action {
 pub const BIND: Action = Action {
     name: "socket_bind",
     types: &["info"],
-    sentence: "A TCP or UDP socket is bound to an address; the port is the real one, also when the kernel chose it. Of UDP also when other addresses of the host lead to it than was told (`sensor.method` `address_change`).",
-    hooks: "cgroup post_bind4 and post_bind6; for what was there before, the iterator over open files; rtnetlink for the live addresses",
+    sentence: "A socket of TCP, UDP or SCTP is bound to an address; the port is the real one, also when the kernel chose it. Of UDP also when other addresses of the host lead to it than was told (`sensor.method` `address_change`).",
+    hooks: "cgroup post_bind4 and post_bind6; for what was there before, raw and packet sockets and SCTP, the iterator over open files; rtnetlink for the live addresses",
     fields: SERVER,
     ..OF_SOCKETS
 };
@@ -77,7 +79,7 @@ pub const BIND: Action = Action {
 pub const LISTEN: Action = Action {
     name: "socket_listen",
     types: &["start"],
-    sentence: "A TCP socket starts to listen; also each that listened when the sensor started, marked so; and when other addresses of the host lead to it than was told (`sensor.method` `address_change`).",
+    sentence: "A socket of TCP (MPTCP too) or SCTP starts to listen; also each that listened when the sensor started, marked so; and when other addresses of the host lead to it than was told (`sensor.method` `address_change`).",
     hooks: "BTF tracepoint inet_sock_set_state; the iterator over open files for ports that nobody bound; rtnetlink for the live addresses",
     fields: SERVER,
     ..OF_SOCKETS
@@ -87,7 +89,7 @@ pub const LISTEN: Action = Action {
 pub const CONNECT: Action = Action {
     name: "socket_connect",
     types: &["connection", "start"],
-    sentence: "A TCP connection is made, a UDP socket is given an address to talk to, or either failed to be and why.",
+    sentence: "A connection of TCP or SCTP is made, a UDP socket is given an address to talk to, or either failed to be and why.",
     hooks: "BTF tracepoint inet_sock_set_state; for UDP and for connects that found no route cgroup connect4, connect6 and sock_release, the iterator over open files",
     fields: PEERS,
     ..OF_SOCKETS
@@ -97,7 +99,7 @@ pub const CONNECT: Action = Action {
 pub const ACCEPT: Action = Action {
     name: "socket_accept",
     types: &["connection", "start"],
-    sentence: "A TCP connection from elsewhere is taken, by the process that accepts it or else uses it first; without a process that did, it is told as the listener's.",
+    sentence: "A connection of TCP or SCTP from elsewhere is taken, by the process that accepts it or else uses it first; without a process that did, it is told as the listener's.",
     hooks: "BTF tracepoint inet_sock_set_state; who: cgroup getpeername4 and getpeername6, which accept(2) runs, the iterator over open files, the end of the connection",
     fields: PEERS,
     ..OF_SOCKETS
@@ -108,7 +110,7 @@ pub const CLOSE: Action = Action {
     name: "socket_close",
     types: &["connection", "end"],
     sentence: "A connection ends, a listener stops listening, or a UDP socket that was bound or connected is closed; by who closed it. An end of which no program told is found by a look (`sensor.method` `sweep`), without what was moved.",
-    hooks: "BTF tracepoint inet_sock_set_state; cgroup sock_release for UDP; the iterators over open files and over sockets for ends of which no program told",
+    hooks: "BTF tracepoint inet_sock_set_state; cgroup sock_release for UDP and SCTP; the iterators over open files and over sockets for ends of which no program told",
     fields: &[
         Field::EventOutcome,
         Field::ErrorCode,
@@ -129,6 +131,7 @@ pub const CLOSE: Action = Action {
         Field::SensorMethod,
         Field::SensorSocketCookie,
         Field::SensorSocketNetns,
+        Field::SensorSocketMptcp,
         Field::SensorExposure,
         Field::SensorWildcardAlsoIpv4,
     ],
@@ -154,8 +157,12 @@ pub struct Socket {
     pub v6only: bool,
     /// A datagram socket.
     pub datagram: bool,
-    /// Of a protocol that the programs see: TCP, or UDP of either kind.
-    pub hooked: bool,
+    /// It has a port, as all but raw sockets and those of packets.
+    pub ported: bool,
+    /// Of TCP, and one that a connection of MPTCP begins with.
+    pub mptcp: bool,
+    /// Index of the interface that it is bound to, 0 for none.
+    pub device: u32,
     /// The transport protocol's number.
     pub protocol: u16,
     /// It failed.
@@ -188,10 +195,12 @@ pub type SocketLook = Socket;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const AF_PACKET: u16 = 17;
-const SOCK_STREAM: u16 = 1;
 const SOCK_DGRAM: u16 = 2;
+const SOCK_RAW: u16 = 3;
 /// As in `/etc/protocols`.
 const TCP: u16 = 6;
+const UDP: u16 = 17;
+const UDPLITE: u16 = 136;
 
 pub(super) fn decode(body: &Wire, _: &Tail<'_>, _: u16) -> Socket {
     Socket {
@@ -203,7 +212,9 @@ pub(super) fn decode(body: &Wire, _: &Tail<'_>, _: u16) -> Socket {
         internet: body.family == AF_INET || body.family == AF_INET6,
         v6only: body.flags & Wire::V6ONLY != 0,
         datagram: body.socket == SOCK_DGRAM,
-        hooked: body.socket == SOCK_STREAM || (body.socket == SOCK_DGRAM && body.family != AF_PACKET),
+        ported: body.socket != SOCK_RAW && body.family != AF_PACKET,
+        mptcp: body.flags & Wire::MPTCP != 0,
+        device: body.device,
         protocol: body.protocol,
         failed: body.flags & Wire::FAILED != 0,
         listened: body.flags & Wire::LISTENED != 0,
@@ -214,15 +225,18 @@ pub(super) fn decode(body: &Wire, _: &Tail<'_>, _: u16) -> Socket {
     }
 }
 
+/// How many words that is.
+pub const KEPT: usize = size_of::<Wire>() / 8;
+
 /// The body of a connection that the programs kept until somebody takes it.
 #[must_use]
-pub fn kept(words: [u64; 12]) -> Socket {
+pub fn kept(words: [u64; KEPT]) -> Socket {
     let body: Wire = zerocopy::transmute!(words);
     decode(&body, &Tail(&[]), 0)
 }
 
 /// Between which ends a TCP connection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ends {
     /// Inode number of the socket's network namespace.
     pub netns: u32,
@@ -237,7 +251,16 @@ impl Ends {
     #[must_use]
     pub fn socket(self, cookie: u64) -> Socket {
         let Self { netns, local, remote } = self;
-        Socket { cookie, netns, local, remote, internet: true, protocol: TCP, ..kept([0; 12]) }
+        Socket {
+            cookie,
+            netns,
+            local,
+            remote,
+            internet: true,
+            ported: true,
+            protocol: TCP,
+            ..kept([0; KEPT])
+        }
     }
 }
 
@@ -251,10 +274,17 @@ pub enum Side {
 }
 
 impl Socket {
-    /// Whether it is one that no hook sees being bound: raw or of packets.
+    /// Whether it is one that no hook sees being bound: raw, of packets, of SCTP.
     #[must_use]
     pub fn unseen(&self) -> bool {
-        !self.hooked
+        !self.ported || !matches!(self.protocol, TCP | UDP | UDPLITE)
+    }
+
+    /// Whether that is what there is to tell of it: it is bound, and neither listens nor has another end.
+    #[must_use]
+    pub fn only_bound(&self) -> bool {
+        use wire::socket::Socket as State;
+        !self.ported || (self.local.1 != 0 && self.state == State::CLOSE && self.remote.1 == 0)
     }
 
     /// Its ends, when it is one of TCP: the end of another can't be missed.
@@ -280,6 +310,9 @@ impl Socket {
     fn set(&self, record: &mut Record) {
         record.set(Field::SensorSocketCookie, Value::Id(self.cookie));
         record.set(Field::SensorSocketNetns, Value::Id(u64::from(self.netns)));
+        if self.mptcp {
+            record.set(Field::SensorSocketMptcp, true);
+        }
         if !self.internet {
             // Below the network layer: there are no addresses.
             record.set(Field::NetworkTransport, "packet");
@@ -300,7 +333,7 @@ impl Socket {
         }
         let (ip, port) = self.local;
         // A raw socket has its protocol where others have their port.
-        let port = if self.hooked { port } else { 0 };
+        let port = if self.ported { port } else { 0 };
         record.set(Field::ServerIp, text(ip));
         if port != 0 {
             record.set(Field::ServerPort, port);
@@ -316,7 +349,8 @@ impl Socket {
     #[must_use]
     pub fn reach(&self, live: &Live) -> Option<Arc<Reach>> {
         // A raw socket takes its own family alone.
-        self.internet.then(|| live.reach(self.local.0, self.hooked && !self.v6only)).flatten()
+        let also_ipv4 = self.ported && !self.v6only;
+        self.internet.then(|| live.reach(self.local.0, also_ipv4, self.device)).flatten()
     }
 
     /// Sets both ends of the connection, and which of them began it.
@@ -447,11 +481,11 @@ mod tests {
         use crate::net::live::Address;
         let address = |last| {
             let ip = IpAddr::from([10, 0, 0, last]);
-            Address { ip, prefix: 24, loopback: false, broadcast: None }
+            Address { ip, prefix: 24, device: 1, master: 0, loopback: false, broadcast: None }
         };
         for (most, count) in [(0, None), (32, None), (33, Some(33))] {
             let live = Live::new((0..most).map(address).collect());
-            let any = told(&Wire { family: AF_INET, local: [0; 16], socket: SOCK_STREAM, ..wire() });
+            let any = told(&Wire { family: AF_INET, local: [0; 16], ..wire() });
             let mut record = Record::new();
             set_reach(&any.reach(&live).unwrap(), &mut record);
             let word = if most == 0 { "none" } else { "private" };

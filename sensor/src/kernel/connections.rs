@@ -3,6 +3,7 @@
 use aya::maps::HashMap;
 
 use super::{Kernel, KernelError, plan, traffic};
+use crate::event::socket::KEPT;
 
 /// Most connections that are looked at in a round.
 const UNTAKEN_MOST: usize = 16384;
@@ -11,7 +12,7 @@ impl Kernel {
     /// Cookies of the connections that no process has taken yet, as far as the programs know.
     #[must_use]
     pub fn untaken(&self) -> Vec<u64> {
-        let map = self.ebpf.map("UNTAKEN").map(HashMap::<_, u64, [u64; 12]>::try_from);
+        let map = self.ebpf.map("UNTAKEN").map(HashMap::<_, u64, [u64; KEPT]>::try_from);
         let Some(Ok(map)) = map else { return Vec::new() };
         map.keys().filter_map(Result::ok).take(UNTAKEN_MOST).collect()
     }
@@ -24,9 +25,9 @@ impl Kernel {
 
     /// Takes one of them away from the programs, which then don't tell it: its `Socket`, unless a program
     /// has told it meanwhile.
-    pub fn take_untaken(&mut self, cookie: u64) -> Option<[u64; 12]> {
+    pub fn take_untaken(&mut self, cookie: u64) -> Option<[u64; KEPT]> {
         let map = self.ebpf.map_mut("UNTAKEN")?;
-        let mut map = HashMap::<_, u64, [u64; 12]>::try_from(map).ok()?;
+        let mut map = HashMap::<_, u64, [u64; KEPT]>::try_from(map).ok()?;
         let body = map.get(&cookie, 0).ok()?;
         map.remove(&cookie).ok().map(|()| body)
     }

@@ -97,7 +97,7 @@ impl Facts {
 fn answers(btf: &Btf<'_>) -> Result<(Ask, Vec<&'static Row>), KernelError> {
     let (offsets, missing) =
         Offsets::fill(|strukt, path| btf.offset(strukt, path).map(|member| member.offset));
-    let missing: Vec<_> = missing.collect();
+    let missing: Vec<_> = missing.filter(|row| row.need != Need::With).collect();
     let must: Vec<_> = missing.iter().filter(|row| row.need == Need::Must).map(|row| row.name).collect();
     if !must.is_empty() {
         return Err(KernelError::Unknown { members: must.join(", ") });
@@ -108,13 +108,18 @@ fn answers(btf: &Btf<'_>) -> Result<(Ask, Vec<&'static Row>), KernelError> {
             .and_then(|at| u32::try_from(at).ok())
             .unwrap_or(ABSENT)
     };
+    let bit = |strukt: &str, path: &str| btf.offset(strukt, path).map_or(0, |member| member.bit_offset);
     let ask = Ask {
         offsets,
         upid_size: btf.size_of_struct("upid").unwrap_or(16),
         own_pid: std::process::id(),
         exit_group_dead: position("sched_process_exit", "bool"),
         uring_request: position("io_uring_queue_async_work", "io_kiocb"),
-        v6only_bit: btf.offset("sock", "__sk_common.skc_ipv6only").map_or(0, |member| member.bit_offset),
+        v6only_bit: bit("sock", "__sk_common.skc_ipv6only"),
+        kernel_bit: bit("sock", "sk_kern_sock"),
+        mptcp_bit: bit("tcp_sock", "is_mptcp"),
+        asks_join_bit: bit("mptcp_subflow_context", "request_join"),
+        joined_bit: bit("mptcp_subflow_context", "mp_join"),
         functions: functions(btf),
         ..Ask::EMPTY
     };

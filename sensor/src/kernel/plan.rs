@@ -101,7 +101,7 @@ pub(super) const HOOKS: &[Hook] = &[
         name: "cgroup/sock_release",
         programs: &[("socket_released", Sock(SOCK_RELEASE))],
         must: false,
-        without: "ends of UDP sockets, and at once what came of connects that found no route",
+        without: "ends of sockets of UDP and SCTP, and at once what came of connects that found no route",
     },
     Hook {
         actions: &["socket_accept"],
@@ -115,7 +115,7 @@ pub(super) const HOOKS: &[Hook] = &[
         name: "tp_btf/inet_sock_set_state",
         programs: &[("socket_state", Typed("inet_sock_set_state")), (NESTED, Typed("inet_sock_set_state"))],
         must: false,
-        without: "TCP sockets that listen, connect, accept and close",
+        without: "sockets of TCP that listen, connect, accept and close, and of SCTP all of that but the end",
     },
     Hook {
         actions: &["socket_connect"],

@@ -17,6 +17,10 @@ pub struct Address {
     pub ip: IpAddr,
     /// How many bits of it are those of its network.
     pub prefix: u8,
+    /// The number of its interface.
+    pub device: u32,
+    /// That of the VRF, bridge or bond that the interface belongs to, 0 for none.
+    pub master: u32,
     /// The interface is a loopback: of IPv4 the whole network is the host's (`fib_add_ifaddr`,
     /// `net/ipv4/fib_frontend.c`).
     pub loopback: bool,
@@ -78,14 +82,18 @@ impl Live {
         Self { addresses, v4, v6, both }
     }
 
-    /// What leads to a socket that is bound to this address; `also_ipv4`: bound to all of IPv6, it takes IPv4.
+    /// What leads to a socket that is bound to this address; `also_ipv4`: bound to all of IPv6, it takes IPv4; `device`:
+    /// the interface or VRF that it is bound to, 0 for none.
     ///
     /// Nothing is said of a multicast address: who sends to it reaches who joined the group, on whatever
     /// interface that was.
     #[must_use]
-    pub fn reach(&self, bound: IpAddr, also_ipv4: bool) -> Option<Arc<Reach>> {
+    pub fn reach(&self, bound: IpAddr, also_ipv4: bool, device: u32) -> Option<Arc<Reach>> {
         let all = match bound {
             _ if bound.is_multicast() => return None,
+            _ if bound.is_unspecified() && device != 0 => {
+                return Some(Arc::new(Reach::new(self.of_device(bound, also_ipv4, device))));
+            }
             IpAddr::V4(ip) if ip.is_unspecified() => &self.v4,
             IpAddr::V6(ip) if ip.is_unspecified() && also_ipv4 => &self.both,
             IpAddr::V6(ip) if ip.is_unspecified() => &self.v6,
@@ -96,6 +104,15 @@ impl Live {
             _ => return Some(Arc::new(Reach::new(if self.has(bound) { vec![bound] } else { Vec::new() }))),
         };
         Some(Arc::clone(all))
+    }
+
+    /// Those that a socket hears which is bound to no address and to this interface (`inet_sk_bound_dev_eq`).
+    fn of_device(&self, bound: IpAddr, also_ipv4: bool, device: u32) -> Vec<IpAddr> {
+        let heard = |address: &&Address| {
+            (address.device == device || address.master == device)
+                && (address.ip.is_ipv4() == bound.is_ipv4() || also_ipv4 && bound.is_ipv6())
+        };
+        self.addresses.iter().filter(heard).map(|address| address.ip).collect()
     }
 
     fn has(&self, wanted: IpAddr) -> bool {
@@ -129,7 +146,7 @@ mod tests {
 
     fn address(text: &str, prefix: u8, loopback: bool, broadcast: Option<&str>) -> Address {
         let broadcast = broadcast.map(|text| text.parse().unwrap());
-        Address { ip: text.parse().unwrap(), prefix, loopback, broadcast }
+        Address { ip: text.parse().unwrap(), prefix, device: 1, master: 0, loopback, broadcast }
     }
 
     fn live() -> Live {
@@ -145,7 +162,7 @@ mod tests {
     }
 
     fn told(live: &Live, bound: &str, also: bool) -> (&'static str, Vec<String>) {
-        let reach = live.reach(bound.parse().unwrap(), also).unwrap();
+        let reach = live.reach(bound.parse().unwrap(), also, 0).unwrap();
         (reach.word(), reach.by.iter().map(ToString::to_string).collect())
     }
 
@@ -158,6 +175,25 @@ mod tests {
         let both = ["198.51.100.7", "10.1.2.3", "fd00::5", "fe80::5", "127.0.0.1", "::1"];
         assert_eq!(told(&live(), "::", true), ("public", both.map(str::to_owned).to_vec()));
         assert_eq!(told(&Live::new(vec![]), "::", true), ("none", vec![]));
+    }
+
+    #[test]
+    fn of_an_interface_or_what_it_belongs_to_its_addresses_count() {
+        let on = |text, device, master| Address { device, master, ..address(text, 24, false, None) };
+        let all = [on("10.0.0.1", 2, 9), on("fd00::1", 2, 9), on("10.0.0.2", 3, 0), on("10.0.0.9", 9, 0)];
+        let live = Live::new(all.to_vec());
+        for (bound, also, device, by) in [
+            ("0.0.0.0", false, 2, vec!["10.0.0.1"]),
+            ("::", true, 2, vec!["10.0.0.1", "fd00::1"]),
+            ("::", false, 2, vec!["fd00::1"]),
+            ("0.0.0.0", true, 9, vec!["10.0.0.1", "10.0.0.9"]),
+            ("0.0.0.0", false, 4, vec![]),
+            ("10.0.0.2", false, 2, vec!["10.0.0.2"]),
+        ] {
+            let reach = live.reach(bound.parse().unwrap(), also, device).unwrap();
+            let told: Vec<_> = reach.by.iter().map(ToString::to_string).collect();
+            assert_eq!(told, by, "{bound} on {device}");
+        }
     }
 
     #[test]
@@ -186,7 +222,7 @@ mod tests {
             assert_eq!(told(&Live::new(vec![address("127.0.0.1", 8, true, None)]), bound, false).0, "none");
         }
         for bound in ["224.0.0.251", "239.1.1.1", "ff02::fb"] {
-            assert_eq!(live().reach(bound.parse().unwrap(), false), None);
+            assert_eq!(live().reach(bound.parse().unwrap(), false, 0), None);
         }
     }
 

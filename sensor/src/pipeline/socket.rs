@@ -6,7 +6,7 @@ use super::{Pipeline, PipelineError};
 use crate::{
     event::{
         self, Action, Actor, Event, Fact, Key, Running, Stamp,
-        socket::{self, Side, Socket},
+        socket::{self, Ends, Side, Socket},
     },
     field::Field,
     kernel::Batch,
@@ -37,10 +37,12 @@ pub(super) struct Looks {
     after: u64,
     /// When the next is due in any case, nanoseconds since boot.
     due: u64,
-    /// Raw and packet sockets that were told.
+    /// Sockets that no hook sees being bound, and that were told.
     unseen: HashSet<u64>,
     /// Connections that no process had open at the last look.
     pub(super) doubted: HashSet<u64>,
+    /// Cookies of sockets of MPTCP that were there before, by which they were told: their ends have others.
+    preexisting: HashMap<Ends, u64>,
     /// Connections that were gone at the last look and not told.
     pub(super) gone: Vec<u64>,
 }
@@ -73,6 +75,12 @@ impl Pipeline<'_> {
     ) -> Result<(), PipelineError> {
         self.meet(stamp, actor);
         self.owns(socket.cookie, stamp.key);
+        if socket.local.1 != 0 && socket.unseen() && self.looks.unseen.insert(socket.cookie) {
+            // It had its port before, so it was bound.
+            self.counts.found(socket::BIND.name);
+            let server = self.server(socket, stamp.key, false);
+            self.tell_socket(&socket::BIND, stamp, server)?;
+        }
         if socket.local.1 == 0 && self.looks.unresolved.len() < UNRESOLVED_MOST {
             self.looks.unresolved.push((stamp, *socket));
             return Ok(());
@@ -182,12 +190,18 @@ impl Pipeline<'_> {
         socket: &Socket,
     ) -> Result<(), PipelineError> {
         self.meet(stamp, actor);
+        let mut socket = *socket;
+        if let Some(ends) = socket.ends().filter(|_| socket.mptcp)
+            && let Some(cookie) = self.looks.preexisting.remove(&ends)
+        {
+            socket.cookie = cookie;
+        }
         // Its beginning comes first.
         let closer = (stamp.key.pid != 0).then_some((stamp.key, stamp.thread));
         self.tell_ownerless(|it| it.cookie == socket.cookie, |_| closer)?;
         // Who closes it has had it since whoever opened it gave it away.
         self.owns(socket.cookie, stamp.key);
-        self.close(stamp, socket, None)
+        self.close(stamp, &socket, None)
     }
 
     /// Tells an end; without a process that closed, as that of whose it was. `method`: what told it, if no hook did.
@@ -271,6 +285,9 @@ impl Pipeline<'_> {
             })
             .chain(begun)
             .collect();
+        let below = rows.iter().filter(|(.., socket)| socket.mptcp && !fresh.contains(&socket.cookie));
+        self.looks.preexisting =
+            below.filter_map(|(.., socket)| Some((socket.ends()?, socket.cookie))).collect();
         // Listeners first: which end of a connection began it shows in them.
         for (key, thread, socket) in rows.iter().filter(|(.., socket)| socket.listens()) {
             if !fresh.contains(&socket.cookie) {
@@ -288,8 +305,10 @@ impl Pipeline<'_> {
     }
 
     fn begin_socket(&mut self, key: Key, thread: u32, socket: &Socket) -> Result<(), PipelineError> {
-        if socket.unseen() {
+        if socket.unseen() && socket.only_bound() {
             self.looks.unseen.insert(socket.cookie);
+        }
+        if !socket.ported {
             let server = self.server(socket, key, true);
             return self.tell_found(&socket::BIND, key, thread, server);
         }
@@ -298,12 +317,14 @@ impl Pipeline<'_> {
         }
         if socket.connected() {
             // Taken between the hooks and this look: the programs need not tell it any more.
-            let _: Option<[u64; 12]> = self.kernel.take_untaken(socket.cookie);
+            let _: Option<[u64; socket::KEPT]> = self.kernel.take_untaken(socket.cookie);
             let began = match self.sockets.listener(socket.netns, socket.local) {
                 Some(_) if !socket.datagram => Side::There,
                 _ => Side::Here,
             };
-            self.sockets.connected(socket.cookie, Known { owner: Some(key), began, ends: socket.ends() });
+            // Of MPTCP the look shows another cookie from its first packet on.
+            let ends = socket.ends().filter(|_| !socket.mptcp);
+            self.sockets.connected(socket.cookie, Known { owner: Some(key), began, ends });
             let action = if began == Side::Here { &socket::CONNECT } else { &socket::ACCEPT };
             return self.tell_found(action, key, thread, |record| {
                 socket.set_peers(record, began);
@@ -387,12 +408,15 @@ impl Pipeline<'_> {
         Ok(())
     }
 
-    /// Raw and packet sockets, which no hook sees.
+    /// Raw and packet sockets, and those of SCTP that are bound, which no hook sees.
     fn tell_unseen(&mut self, rows: &[(Key, u32, Socket)], time: u64) -> Result<(), PipelineError> {
         let mut there = HashSet::new();
         for (key, thread, socket) in rows.iter().filter(|(.., socket)| socket.unseen()) {
-            there.insert(socket.cookie);
-            if self.looks.unseen.contains(&socket.cookie) {
+            let told = self.looks.unseen.contains(&socket.cookie);
+            if told || socket.only_bound() {
+                there.insert(socket.cookie);
+            }
+            if told || !socket.only_bound() {
                 continue;
             }
             self.counts.found(socket::BIND.name);

@@ -17,6 +17,8 @@ const DUMP: u16 = 0x301;
 /// `IFLA_EXT_MASK`, and `RTEXT_FILTER_SKIP_STATS` in it: an interface's counters are most of its message.
 const EXT_MASK: u16 = 29;
 const SKIP_STATS: u32 = 8;
+/// `IFLA_MASTER` (`include/uapi/linux/if_link.h`).
+const MASTER: u16 = 10;
 /// `IFA_ADDRESS`, `IFA_LOCAL`, `IFA_BROADCAST`, `IFA_FLAGS` (`include/uapi/linux/if_addr.h`).
 const ADDRESS: u16 = 1;
 const LOCAL: u16 = 2;
@@ -57,6 +59,8 @@ pub enum What {
         up: bool,
         /// It is a loopback.
         loopback: bool,
+        /// The number of the VRF, bridge or bond that it belongs to, 0 for none.
+        master: u32,
     },
     /// An address of an interface.
     Address {
@@ -144,9 +148,15 @@ fn understand(message: &[u8]) -> Option<Message> {
 
 fn link(body: &[u8]) -> Option<What> {
     let (index, flags) = (u32_at(body, 4)?, u32_at(body, 8)?);
-    // The last of the head.
-    u32_at(body, 12)?;
-    Some(What::Link { index, up: flags & UP != 0, loopback: flags & LOOPBACK != 0 })
+    let (mut master, mut rest) = (0, body.get(LINK_HEAD..)?);
+    while !rest.is_empty() {
+        let (kind, value, after) = attribute(rest)?;
+        rest = after;
+        if kind == MASTER {
+            master = u32_at(value, 0)?;
+        }
+    }
+    Some(What::Link { index, up: flags & UP != 0, loopback: flags & LOOPBACK != 0, master })
 }
 
 fn address(body: &[u8]) -> Option<What> {
@@ -163,10 +173,9 @@ fn address(body: &[u8]) -> Option<What> {
     let (mut given, mut local, mut broadcast, mut flags) = (None, None, None, u32::from(old_flags));
     let mut rest = body.get(ADDRESS_HEAD..)?;
     while !rest.is_empty() {
-        let (attribute, after) = split(rest, u16_at(rest, 0).map(usize::from), 4)?;
+        let (kind, value, after) = attribute(rest)?;
         rest = after;
-        let value = attribute.get(4..)?;
-        match u16_at(attribute, 2)? & TYPE {
+        match kind {
             ADDRESS => given = Some(ip(value)?),
             LOCAL => local = Some(ip(value)?),
             BROADCAST => broadcast = Some(ip(value)?),
@@ -179,6 +188,12 @@ fn address(body: &[u8]) -> Option<What> {
     let ip = local.or(given)?;
     let usable = flags & DUPLICATE == 0 && (flags & TENTATIVE == 0 || flags & OPTIMISTIC != 0);
     Some(What::Address { index, ip, prefix, broadcast, usable })
+}
+
+/// The kind and the value of the first attribute, and what follows it.
+fn attribute(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let (attribute, after) = split(bytes, u16_at(bytes, 0).map(usize::from), 4)?;
+    Some((u16_at(attribute, 2)? & TYPE, attribute.get(4..)?, after))
 }
 
 /// What has this length with its head, and what follows at the next word.
@@ -226,7 +241,8 @@ mod tests {
 
     fn link_message(index: u32, flags: u32) -> Vec<u8> {
         let words = [0, index, flags, 0];
-        message(NEW_LINK, 2, &words.map(u32::to_ne_bytes).concat())
+        let body = [words.map(u32::to_ne_bytes).concat(), attributes(&[(MASTER, &9_u32.to_ne_bytes())])];
+        message(NEW_LINK, 2, &body.concat())
     }
 
     fn only(bytes: &[u8]) -> Result<What, Malformed> {
@@ -255,7 +271,7 @@ mod tests {
     fn an_answer_is_understood() {
         let all: Vec<_> = decode(&answer()).map(|it| it.unwrap().what).collect();
         let [link, four, six, What::Done] = all.as_slice() else { panic!("{all:?}") };
-        assert_eq!(*link, What::Link { index: 5, up: true, loopback: true });
+        assert_eq!(*link, What::Link { index: 5, up: true, loopback: true, master: 9 });
         let own = |ip: &str| What::Address {
             index: 5,
             ip: ip.parse().unwrap(),
@@ -265,7 +281,10 @@ mod tests {
         };
         assert_eq!(*four, own("10.0.0.1"), "the other end of a link isn't the host's");
         assert_eq!(*six, own("2001:db8::1"));
-        assert_eq!(only(&link_message(3, 0)), Ok(What::Link { index: 3, up: false, loopback: false }));
+        assert_eq!(
+            only(&link_message(3, 0)),
+            Ok(What::Link { index: 3, up: false, loopback: false, master: 9 })
+        );
     }
 
     #[test]

@@ -24,6 +24,8 @@ const SUITES: &[(&str, &str)] = &[
 const MIRROR: &str = "http://deb.debian.org";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const FLAVOUR: &str = "-cloud-amd64";
+/// Says in a kernel's folder which modules were wanted.
+const KEPT: &str = "wanted";
 /// Names the newest of all.
 pub(super) const NEWEST: &str = "newest";
 /// For how long the lists are taken as they are.
@@ -95,9 +97,15 @@ impl Store {
     pub(super) fn kernel(&self, wanted: &str) -> Result<Option<Kernel>> {
         let Some(release) = self.find(wanted) else { return Ok(None) };
         let folder = self.folder.join("kernels").join(release);
-        if !folder.exists() {
+        let kept = fs::read_to_string(folder.join(KEPT)).unwrap_or_default();
+        if kept != modules::WANTED.join(" ") {
             say(&format!("fetching Linux {release}"));
-            self.fetch(release, &folder)?;
+            match self.fetch(release, &folder) {
+                Err(error) if folder.exists() => {
+                    say(&format!("Linux {release} stays as it is, without modules that tests want: {error}"));
+                }
+                fetched => fetched?,
+            }
         }
         Ok(Some(Kernel { release: release.to_owned(), folder }))
     }
@@ -145,6 +153,11 @@ impl Store {
         }
         modules::keep(&unpacked, &draft)?;
         fs::remove_dir_all(&unpacked).map_err(Error::file("remove", &unpacked))?;
+        let kept = draft.join(KEPT);
+        fs::write(&kept, modules::WANTED.join(" ")).map_err(Error::file("write", &kept))?;
+        if folder.exists() {
+            fs::remove_dir_all(folder).map_err(Error::file("remove", folder))?;
+        }
         fs::rename(&draft, folder).map_err(Error::file("make", folder))
     }
 

@@ -8,8 +8,8 @@ use std::process::Command;
 use crate::command;
 use crate::error::{Error, Result};
 
-/// Loaded where the kernel hasn't got them built in: the disk, overlays, and pairs of interfaces.
-const WANTED: &[&str] = &["virtio_pci", "virtio_blk", "overlay", "veth"];
+/// Loaded where the kernel hasn't got them built in: the disk, overlays, pairs of interfaces, and a protocol.
+pub(super) const WANTED: &[&str] = &["virtio_pci", "virtio_blk", "overlay", "veth", "sctp"];
 
 /// Copies them from where packages were unpacked, modules uncompressed and numbered in the order
 /// in which they need each other.

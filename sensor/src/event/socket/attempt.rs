@@ -14,7 +14,6 @@ pub struct Attempt {
     /// The socket; `remote` is what was asked for.
     pub socket: Socket,
     /// What to ask.
-    device: u32,
     mark: u32,
     uid: u32,
     tos: u8,
@@ -60,7 +59,6 @@ const MULTICAST: u8 = 5;
 pub(crate) fn decode(body: &Wire, tail: &Tail<'_>, flags: u16) -> Attempt {
     Attempt {
         socket: decode_socket(&body.socket, tail, flags),
-        device: body.device,
         mark: body.mark,
         uid: body.uid,
         tos: u8::try_from(body.tos).unwrap_or(0),
@@ -97,8 +95,17 @@ impl Attempt {
         if odd || source.is_some_and(|source| source.is_ipv4() != destination.is_ipv4()) {
             return None;
         }
-        let Self { socket, device, mark, uid, tos } = *self;
-        Some(Question { destination, source, device, mark, uid, tos, protocol: socket.protocol, port })
+        let Self { socket, mark, uid, tos } = *self;
+        Some(Question {
+            destination,
+            source,
+            device: socket.device,
+            mark,
+            uid,
+            tos,
+            protocol: socket.protocol,
+            port,
+        })
     }
 
     /// Why it failed, by what the kernel answers to its question; 0 when that doesn't say.
@@ -130,7 +137,7 @@ fn errno(errno: Errno) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::socket::kept;
+    use crate::event::socket::{KEPT, kept};
 
     fn to(remote: &str, local: &str) -> Attempt {
         let socket = Socket {
@@ -139,9 +146,10 @@ mod tests {
             protocol: 6,
             v6: remote.contains(':'),
             failed: true,
-            ..kept([0; 12])
+            device: 1,
+            ..kept([0; KEPT])
         };
-        Attempt { socket, device: 1, mark: 2, uid: 3, tos: 4 }
+        Attempt { socket, mark: 2, uid: 3, tos: 4 }
     }
 
     #[test]
