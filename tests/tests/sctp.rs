@@ -14,7 +14,7 @@ fn lacking() -> bool {
     if skip() {
         return true;
     }
-    let mut running = Running::of(net(), steps("sctp a 4 say made"));
+    let running = Running::of(net(), steps("sctp a 4 say made"));
     running.line() != "made" && not_here("the kernel has no SCTP")
 }
 
