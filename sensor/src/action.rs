@@ -20,6 +20,7 @@ use crate::{
 pub mod doctor;
 pub mod events;
 pub mod fields;
+pub mod recover;
 pub mod run;
 pub mod top;
 
@@ -116,6 +117,16 @@ fn configuration(path: Option<&Path>) -> Result<Config, Failure> {
 
 /// The programs at work, as the configuration wants them; else why nothing can be seen on this host.
 fn loaded(host: &Host, config: &Config, log: bool) -> Result<Kernel, Gap> {
+    loaded_for(host, config, log, None)
+}
+
+/// The same, or only those that serve some actions.
+fn loaded_for(
+    host: &Host,
+    config: &Config,
+    log: bool,
+    actions: Option<&'static [&'static str]>,
+) -> Result<Kernel, Gap> {
     let gap = |reason: &str, missing: &str, remedy: &str| Gap {
         reason: reason.to_owned(),
         missing: missing.to_owned(),
@@ -143,7 +154,8 @@ fn loaded(host: &Host, config: &Config, log: bool) -> Result<Kernel, Gap> {
         urgent_ring_bytes: config.kernel.urgent_ring_bytes.get(),
         names: config.kernel.names,
         log,
-        actions: None,
+        executed: actions.is_none() && config.evidence.folder.get().is_some(),
+        actions,
     };
     Kernel::start(&options).map_err(|error| error.gap())
 }
@@ -155,7 +167,12 @@ fn colour() -> bool {
 
 /// What was asked for: text for a person, else JSON.
 fn chosen(args: &Catalogue) -> Format {
-    args.format.unwrap_or(if std::io::stdout().is_terminal() { Format::Text } else { Format::Json })
+    args.format.unwrap_or_else(usual_format)
+}
+
+/// Text where a person reads, else JSON.
+fn usual_format() -> Format {
+    if std::io::stdout().is_terminal() { Format::Text } else { Format::Json }
 }
 
 /// Writes to standard output; a reader that went away is no failure of a catalogue.

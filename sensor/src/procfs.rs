@@ -8,16 +8,22 @@ pub mod connections;
 
 use std::{
     ffi::OsStr,
+    fs::{File, OpenOptions},
     io::Read,
-    os::fd::RawFd,
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
     time::Duration,
 };
 
+use nix::fcntl::OFlag;
 use procfs::process::Process;
+use rustix::fs::{AtFlags, StatxFlags};
 
 use crate::record::Text;
 
@@ -105,6 +111,29 @@ impl Reader {
         self.root.join(pid.to_string()).join("exe")
     }
 
+    /// Every process that is there now.
+    pub fn pids(&self) -> impl Iterator<Item = u32> {
+        let entries = std::fs::read_dir(&self.root).into_iter().flatten().filter_map(Result::ok);
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+    }
+
+    /// The executable of a process, open to be read, if it lies on this device (as the kernel has it inside).
+    ///
+    /// Opening a file asks its file system, and some never answer: it is looked at first without asking.
+    ///
+    /// # Errors
+    /// When the process is gone, or runs something else by now.
+    pub fn open_executable(&self, pid: u32, device: u32) -> std::io::Result<File> {
+        let path =
+            OpenOptions::new().read(true).custom_flags(OFlag::O_PATH.bits()).open(self.executable(pid))?;
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let facts = rustix::fs::statx(&path, c"", flags, StatxFlags::empty())?;
+        if (facts.stx_dev_major << 20 | facts.stx_dev_minor) != device {
+            return Err(std::io::Error::other("it lies on another device"));
+        }
+        reopen(&self.root, path.as_fd())
+    }
+
     /// Whether the executable of a process is still where it was executed: another name, or the kernel's
     /// mark of a name that is gone, says no; a process that is gone says nothing.
     #[must_use]
@@ -130,7 +159,7 @@ impl Reader {
         if own.is_ok_and(|own| own.ino() == FIRST_CGROUP_NAMESPACE) {
             return Ok(());
         }
-        let namespace = std::fs::File::open(self.root.join("2/ns/cgroup"))?;
+        let namespace = File::open(self.root.join("2/ns/cgroup"))?;
         Ok(nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWCGROUP)?)
     }
 
@@ -164,7 +193,7 @@ impl Reader {
     /// What is mounted where a process lives: on which something can be executed, and what others answer for.
     fn mounted(&self, pid: u32) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let mut bytes = Vec::new();
-        let file = std::fs::File::open(self.root.join(pid.to_string()).join("mountinfo"));
+        let file = File::open(self.root.join(pid.to_string()).join("mountinfo"));
         match file.and_then(|file| file.take(MOST_MOUNTS).read_to_end(&mut bytes)) {
             Ok(_) => places(&bytes),
             Err(_) => (Vec::new(), Vec::new()),
@@ -175,16 +204,16 @@ impl Reader {
     ///
     /// # Errors
     /// When it can't be opened.
-    pub fn mount_changes(&self) -> std::io::Result<std::fs::File> {
-        std::fs::File::open(self.root.join("self/mountinfo"))
+    pub fn mount_changes(&self) -> std::io::Result<File> {
+        File::open(self.root.join("self/mountinfo"))
     }
 
     /// The network namespace of a process, of the sensor itself where none is given: its inode number, and
     /// what it can be entered by.
     #[must_use]
-    pub fn network_namespace(&self, pid: Option<u32>) -> Option<(u32, std::fs::File)> {
+    pub fn network_namespace(&self, pid: Option<u32>) -> Option<(u32, File)> {
         let process = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
-        let file = std::fs::File::open(self.root.join(process).join("ns/net")).ok()?;
+        let file = File::open(self.root.join(process).join("ns/net")).ok()?;
         let inode = file.metadata().ok()?.ino();
         Some((u32::try_from(inode).ok()?, file))
     }
@@ -221,6 +250,14 @@ impl Reader {
             }
         }
     }
+}
+
+/// A file that is open in whatever way, open to be read.
+///
+/// # Errors
+/// When it can't be.
+pub fn reopen(root: &Path, file: BorrowedFd<'_>) -> std::io::Result<File> {
+    File::open(root.join(format!("self/fd/{}", file.as_raw_fd())))
 }
 
 impl Worker {

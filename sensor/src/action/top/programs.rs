@@ -26,6 +26,7 @@ const OPTIONS: Options = Options {
     urgent_ring_bytes: 256 * 1024,
     names: Names::Fanotify,
     log: false,
+    executed: false,
     actions: Some(&[
         exit::ACTION.name,
         exec::ACTION.name,
