@@ -23,7 +23,7 @@ const FLOORS: &[&[&str]] = &[
     &["cli"],
     &["action"],
     &["pipeline"],
-    &["kernel", "output", "journal", "host", "procfs", "rtnetlink", "runs"],
+    &["kernel", "output", "journal", "host", "procfs", "rtnetlink", "runs", "evidence"],
     &["enrich", "account"],
     &["verdict"],
     &["process", "sockets", "network"],
