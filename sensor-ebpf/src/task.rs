@@ -176,6 +176,9 @@ fn pid_namespace<R: Reach>(task: Task<R>) -> u32 {
     number(At::any(upid), ask!(offsets.upid_ns), ask!(offsets.pid_inum))
 }
 
+/// From Linux 6.13 on a bit above them says that somebody asked for the time (`I_CTIME_QUERIED`, `include/linux/fs.h`).
+const NANOSECONDS: u32 = 0x3fff_ffff;
+
 /// Fills what is told of the executed file, when there is one.
 #[inline(always)]
 pub fn running<R: Reach>(file: Option<At<R>>, running: &mut Running) {
@@ -197,7 +200,7 @@ pub fn named<R: Reach>(inode: At<R>, dentry: At<R>, running: &mut Running) {
     running.ctime = inode
         .get::<u64>(ask!(offsets.inode_ctime))
         .wrapping_mul(1_000_000_000)
-        .wrapping_add(u64::from(inode.get::<u32>(ask!(offsets.inode_ctime_nsec))));
+        .wrapping_add(u64::from(inode.get::<u32>(ask!(offsets.inode_ctime_nsec)) & NANOSECONDS));
     let sb = inode.follow(ask!(offsets.inode_sb));
     running.device = sb.get(ask!(offsets.sb_dev));
     running.dentry = dentry.address();

@@ -14,6 +14,7 @@ use crate::{
     format::misleads,
     host::Host,
     kernel::{self, Gap, Kernel, Options},
+    look,
     procfs::Reader,
 };
 
@@ -21,6 +22,7 @@ pub mod doctor;
 pub mod events;
 pub mod fields;
 pub mod ps;
+pub mod recover;
 pub mod run;
 pub mod top;
 
@@ -144,6 +146,7 @@ fn loaded(host: &Host, config: &Config, hooks: Option<Hooks>, log: bool) -> Resu
             Hooks::Best => kernel::Hooks::Best,
         }),
         log,
+        executed: config.evidence.folder.get().is_some(),
         actions: None,
     };
     Kernel::start(&options).map_err(|error| error.gap())
@@ -173,6 +176,12 @@ fn may_load(host: &Host) -> Result<(), Gap> {
         let reason = format!("entering the host's cgroup namespace, /proc/2/ns/cgroup: {error}");
         gap(&reason, "CAP_SYS_ADMIN", "run it on the host, or its container with --cgroupns=host")
     })
+}
+
+/// The program that lists what runs, at work; else why the kernel can't be asked.
+fn lister(host: &Host) -> Result<Kernel, Gap> {
+    may_load(host)?;
+    Kernel::start(&look::OPTIONS).map_err(|error| error.gap())
 }
 
 /// Does what waits for the kernel's rings, or could.

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::action::{Catalogue, Failure, doctor, events, fields, ps, run, top};
+use crate::action::{Catalogue, Failure, doctor, events, fields, ps, recover, run, top};
 
 /// A Linux host sensor: who runs what, and what running binary loses its name.
 #[derive(Debug, Parser)]
@@ -28,6 +28,8 @@ pub enum Command {
     Ps(ps::Ps),
     /// What this kernel allows: which hook serves each event, what isn't seen, why, and what to do; needs root.
     Doctor(doctor::Doctor),
+    /// A binary back, from the process that runs it or from what the sensor kept, also when it was deleted.
+    Recover(recover::Recover),
     /// The catalogue of events.
     Events(Catalogue),
     /// The catalogue of fields.
@@ -45,6 +47,7 @@ impl Cli {
             Command::Top(args) => top::act(&args),
             Command::Ps(args) => ps::act(&args),
             Command::Doctor(args) => doctor::act(&args),
+            Command::Recover(args) => recover::act(&args),
             Command::Events(args) => events::act(&args),
             Command::Fields(args) => fields::act(&args),
         }

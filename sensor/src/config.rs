@@ -18,6 +18,36 @@ pub struct Config {
     pub usage: Usage,
     /// What is left for the next run.
     pub state: State,
+    /// What is kept of executables.
+    pub evidence: Evidence,
+}
+
+/// `[evidence]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Evidence {
+    /// Where executables are kept that alerts are about; empty for nowhere, and then none is held or hashed.
+    pub folder: Folder,
+    /// Most bytes of all that is kept; the oldest go.
+    pub max_bytes: u64,
+    /// How long something is kept, seconds.
+    pub max_age_s: u64,
+    /// Largest file that is kept, bytes.
+    pub max_file_bytes: u64,
+    /// Largest file that is hashed when it is executed, bytes.
+    pub max_hash_bytes: u64,
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self {
+            folder: Folder(PathBuf::from("/var/lib/sensor/evidence")),
+            max_bytes: 1 << 30,
+            max_age_s: 30 * 24 * 3600,
+            max_file_bytes: 256 << 20,
+            max_hash_bytes: 256 << 20,
+        }
+    }
 }
 
 /// `[state]`.

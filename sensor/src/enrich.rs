@@ -228,6 +228,9 @@ fn set_image(process: &Process, record: &mut Record) {
         (None, Some(name)) => record.set(Field::ProcessName, name.clone()),
         (None, None) => {}
     }
+    if let Some(sha256) = image.sha256.get() {
+        record.set(Field::ProcessHashSha256, sha256.clone());
+    }
     record.set(Field::ProcessArgs, image.args.clone());
     record.set(Field::ProcessArgsCount, image.args_count.max(image.args.len() as u64));
     if image.args_bytes != 0 {

@@ -159,6 +159,8 @@ fields! {
         "When the process ended.";
     ProcessExecutable => "process.executable", Keyword, ecs, "actor.process.file.path",
         "Path of the file that the process executes; for a script, of its interpreter.";
+    ProcessHashSha256 => "process.hash.sha256", Keyword, ecs, "actor.process.file.hashes[].value",
+        "SHA-256 of the file that the process executes, once it is known.";
     ProcessName => "process.name", Keyword, ecs, "actor.process.name",
         "The process's name for itself, at most 15 bytes (comm).";
     ProcessArgs => "process.args", Keywords, ecs, none,
@@ -263,6 +265,10 @@ fields! {
         "Path of the file, in the mount namespace of the process.";
     FileName => "file.name", Keyword, ecs, "file.name",
         "Last component of the file's path.";
+    FileSize => "file.size", Long, ecs, "file.size",
+        "Size of the file, in bytes.";
+    FileHashSha256 => "file.hash.sha256", Keyword, ecs, "file.hashes[].value",
+        "SHA-256 of the file.";
     FileInode => "file.inode", Id, ecs, none,
         "Inode number of the file.";
     FileDevice => "file.device", Id, ecs, none,
@@ -310,6 +316,14 @@ fields! {
         "What is odd, a sentence each, the oddest first.";
     SensorMatches => "sensor.matches", Keywords, own, none,
         "By which of its ids the process is one of the user who was asked for: `login`, `real`, `effective`, `saved`, `file_system`.";
+    SensorEvidenceSha256 => "sensor.evidence.sha256", Keyword, own, none,
+        "SHA-256 of the executable that was kept, by which `sensor recover` gives it back.";
+    SensorEvidenceSize => "sensor.evidence.size", Long, own, none,
+        "Its size, in bytes.";
+    SensorEvidencePath => "sensor.evidence.path", Keyword, own, none,
+        "Where it is kept.";
+    SensorEvidenceMissing => "sensor.evidence.missing", Keyword, own, none,
+        "Why the executable was not kept, in a sentence.";
     SensorScriptPath => "sensor.script.path", Keyword, own, none,
         "Path of the script that was executed, when the executable is its interpreter.";
     SensorIntervalMs => "sensor.interval_ms", Long, own, none,

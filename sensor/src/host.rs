@@ -61,6 +61,12 @@ impl Host {
         self.root.join("etc/passwd")
     }
 
+    /// The device of its root's file system, as `stat(2)` gives it; none when it can't be asked.
+    #[must_use]
+    pub fn root_device(&self) -> Option<u64> {
+        fs::metadata(&self.root).ok().map(|facts| std::os::unix::fs::MetadataExt::dev(&facts))
+    }
+
     /// Nanoseconds since boot, sleep included (`CLOCK_BOOTTIME`).
     #[must_use]
     pub fn boot_now(&self) -> u64 {

@@ -14,6 +14,7 @@ use aya::{
     maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
     programs::Iter,
 };
+use nix::errno::Errno;
 use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::{
@@ -26,6 +27,7 @@ pub mod btf;
 mod call;
 mod connections;
 mod counters;
+pub mod executed;
 mod facts;
 mod links;
 mod load;
@@ -63,6 +65,8 @@ pub struct Options {
     pub hooks: Option<Hooks>,
     /// Whether the programs write log lines.
     pub log: bool,
+    /// Whether files are told and given as they are executed.
+    pub executed: bool,
     /// Only the hooks that serve one of these, and no marks; else all.
     pub actions: Option<&'static [&'static str]>,
 }
@@ -157,6 +161,7 @@ pub struct Kernel {
     names: Option<Names>,
     /// The hooks tell which file lost which name, at once and by whom.
     exact: bool,
+    executed: Option<executed::Marked>,
     mounts: Option<AsyncFd<File>>,
     quiet: Array<MapData, u32>,
     /// How many connects were begun when the map of them was last empty.
@@ -200,6 +205,14 @@ impl Kernel {
             }
             Some(_) => None,
         };
+        let executed = match options.executed {
+            true => {
+                let (executed, row) = executed::Marked::open();
+                coverage.push(row);
+                executed
+            }
+            false => None,
+        };
         Ok(Self {
             ebpf,
             links,
@@ -209,6 +222,7 @@ impl Kernel {
             marks,
             names,
             exact,
+            executed,
             mounts: None,
             quiet,
             no_attempts: None,
@@ -257,11 +271,21 @@ impl Kernel {
         Ok(())
     }
 
-    /// Watches the file systems that are mounted on these paths for names that go.
+    /// Watches the file systems that are mounted on these paths for names that go and for what is executed.
     pub fn mounted(&mut self, paths: impl Iterator<Item = PathBuf>) {
-        if let Some(names) = &mut self.names {
-            names.mounted(paths);
+        let paths: Vec<_> = paths.collect();
+        if let Some(executed) = &self.executed {
+            executed.mounted(paths.iter());
         }
+        if let Some(names) = &mut self.names {
+            names.mounted(paths.into_iter());
+        }
+    }
+
+    /// What is executed from now on, to be read by a thread of its own; none where the kernel doesn't tell.
+    #[must_use]
+    pub fn executed(&self) -> Option<executed::Executed> {
+        self.executed.as_ref().map(executed::Marked::reader)
     }
 
     /// Which names went since this was last asked, in order.
@@ -396,11 +420,20 @@ impl Kernel {
             Err(_) if self.exact => false,
             Err(errno) => self.uncover(marks::HOOK, marks::refused(errno)),
         };
+        let uncovered = self.watch_executed(path) || uncovered;
         let Some(Watched::Refused(errno)) = self.names.as_mut().map(|names| names.watch(path)) else {
             return Marked { new: true, uncovered };
         };
         let unwatched = self.uncover(names::HOOK, names::refused(errno));
         Marked { new: true, uncovered: uncovered || unwatched }
+    }
+
+    /// Watches the file system of a file that wasn't executed before; true when that it can't is news.
+    fn watch_executed(&mut self, path: &Path) -> bool {
+        match self.executed.as_ref().map(|executed| executed.watch(path)) {
+            None | Some(Ok(()) | Err(Errno::ENOENT | Errno::ESRCH)) => false,
+            Some(Err(errno)) => self.uncover(executed::HOOK, executed::refused(errno)),
+        }
     }
 
     /// Notes that a hook doesn't see all; true when that is news.

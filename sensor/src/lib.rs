@@ -9,6 +9,7 @@ pub mod config;
 pub mod count;
 pub mod enrich;
 pub mod event;
+pub mod evidence;
 pub mod field;
 pub mod format;
 pub mod host;

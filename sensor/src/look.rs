@@ -30,6 +30,7 @@ pub const OPTIONS: Options = Options {
     names: crate::config::Names::Fexit,
     hooks: None,
     log: false,
+    executed: false,
     actions: Some(&[process_snapshot::ACTION.name]),
 };
 
@@ -153,6 +154,14 @@ impl Look {
         all.sort_by_key(|process| (process.key.start, process.key.pid));
         all
     }
+}
+
+/// Who lives, by the kernel's own list.
+///
+/// # Errors
+/// When the kernel can't be asked.
+pub fn keys(kernel: &mut Kernel) -> Result<Vec<Key>, KernelError> {
+    Ok(sweep(kernel)?.into_iter().map(|row| row.key).collect())
 }
 
 /// A process, as the kernel lists it.

@@ -27,6 +27,7 @@ use crate::{
     verdict::Verdicts,
 };
 
+mod capture;
 mod connect;
 mod ended;
 mod guard;
@@ -113,6 +114,7 @@ pub struct Pipeline<'a> {
     /// None where the kernel doesn't count.
     traffic: Option<network::Traffic>,
     guard: guard::Guard,
+    capture: capture::Capture,
 }
 
 impl<'a> Pipeline<'a> {
@@ -152,6 +154,7 @@ impl<'a> Pipeline<'a> {
             usage: None,
             traffic: None,
             guard: guard::Guard::default(),
+            capture: capture::Capture::default(),
         }
     }
 
@@ -197,6 +200,7 @@ impl<'a> Pipeline<'a> {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
+                () = self.capture.woken() => {}
                 woken = tokio::time::timeout(pause, self.kernel.woken()) => {
                     if let Ok(woken) = woken && woken? {
                         self.mounts_changed();
@@ -284,6 +288,7 @@ impl<'a> Pipeline<'a> {
             self.sweep(began)?;
         }
         self.settle(self.host.boot_now())?;
+        self.captured(began)?;
         self.usage(began)?;
         self.traffic(began)?;
         self.look_at_sockets(due)?;
@@ -294,13 +299,14 @@ impl<'a> Pipeline<'a> {
             self.enricher.refresh(self.host.boot());
             self.table.refresh_clock(self.enricher.boot);
             self.watch_over(began)?;
+            self.beat(began)?;
             self.tell_losses()?;
         }
         self.flush()?;
         Ok(match () {
             () if more => Duration::ZERO,
-            () if self.verdicts.open() || self.ahead > began => WATCHFUL,
-            () if busy || self.looks.waiting() => BUSY,
+            () if self.verdicts.open() || self.ahead > began || self.capture.asks() => WATCHFUL,
+            () if busy || self.looks.waiting() || self.capture.waits() => BUSY,
             () => IDLE,
         })
     }
@@ -324,6 +330,7 @@ impl<'a> Pipeline<'a> {
         self.tell_gone()?;
         // Nobody comes forward any more.
         self.settle(u64::MAX)?;
+        self.end_evidence()?;
         self.end_traffic()?;
         self.close_usage()?;
         self.end_sockets()?;

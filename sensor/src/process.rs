@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use sha2::{Digest, Sha256};
@@ -35,6 +35,8 @@ pub struct Image {
     pub detached: bool,
     /// When it was executed, nanoseconds since boot.
     pub since: u64,
+    /// SHA-256 of the file, once it is known: to all that run it.
+    pub sha256: OnceLock<Text>,
 }
 
 /// One process.
@@ -268,6 +270,7 @@ impl Table {
             nameless: exec.executable.nameless,
             detached: exec.executable.detached,
             since: time,
+            sha256: OnceLock::new(),
         });
         (self.insert(process), before)
     }

@@ -11,16 +11,22 @@ pub mod seen;
 pub mod space;
 
 use std::{
+    fs::{File, OpenOptions},
     io::Read,
-    os::fd::RawFd,
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     sync::mpsc::{self, Sender},
     thread,
     time::Duration,
 };
 
+use nix::fcntl::OFlag;
 use procfs::process::Process as Entry;
+use rustix::fs::{AtFlags, StatxFlags};
 use space::{Lead, Space, places};
 
 use crate::{
@@ -135,6 +141,23 @@ impl Reader {
         self.root.join(pid.to_string()).join("exe")
     }
 
+    /// The executable of a process, open to be read, if it lies on this device (as the kernel has it inside).
+    ///
+    /// Opening a file asks its file system, and some never answer: it is looked at first without asking.
+    ///
+    /// # Errors
+    /// When the process is gone, or runs something else by now.
+    pub fn open_executable(&self, pid: u32, device: u32) -> std::io::Result<File> {
+        let path =
+            OpenOptions::new().read(true).custom_flags(OFlag::O_PATH.bits()).open(self.executable(pid))?;
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let facts = rustix::fs::statx(&path, c"", flags, StatxFlags::empty())?;
+        if (facts.stx_dev_major << 20 | facts.stx_dev_minor) != device {
+            return Err(std::io::Error::other("it lies on another device"));
+        }
+        reopen(&self.root, path.as_fd())
+    }
+
     /// Whether the executable of a process is still where it was executed: another name, or the kernel's
     /// mark of a name that is gone, says no; a process that is gone says nothing.
     #[must_use]
@@ -160,7 +183,7 @@ impl Reader {
         if own.is_ok_and(|own| own.ino() == FIRST_CGROUP_NAMESPACE) {
             return Ok(());
         }
-        let namespace = std::fs::File::open(self.root.join("2/ns/cgroup"))?;
+        let namespace = File::open(self.root.join("2/ns/cgroup"))?;
         Ok(nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWCGROUP)?)
     }
 
@@ -207,7 +230,7 @@ impl Reader {
     /// The lines of `mountinfo`; none when it can't be read.
     fn mountinfo(&self, process: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let file = std::fs::File::open(self.root.join(process).join("mountinfo"));
+        let file = File::open(self.root.join(process).join("mountinfo"));
         match file.and_then(|file| file.take(MOST_MOUNTS).read_to_end(&mut bytes)) {
             Ok(_) => bytes,
             Err(_) => Vec::new(),
@@ -218,16 +241,16 @@ impl Reader {
     ///
     /// # Errors
     /// When it can't be opened.
-    pub fn mount_changes(&self) -> std::io::Result<std::fs::File> {
-        std::fs::File::open(self.root.join("self/mountinfo"))
+    pub fn mount_changes(&self) -> std::io::Result<File> {
+        File::open(self.root.join("self/mountinfo"))
     }
 
     /// The network namespace of a process, of the sensor itself where none is given: its inode number, and
     /// what it can be entered by.
     #[must_use]
-    pub fn network_namespace(&self, pid: Option<u32>) -> Option<(u32, std::fs::File)> {
+    pub fn network_namespace(&self, pid: Option<u32>) -> Option<(u32, File)> {
         let process = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
-        let file = std::fs::File::open(self.root.join(process).join("ns/net")).ok()?;
+        let file = File::open(self.root.join(process).join("ns/net")).ok()?;
         let inode = file.metadata().ok()?.ino();
         Some((u32::try_from(inode).ok()?, file))
     }
@@ -263,6 +286,14 @@ impl Reader {
             })
             .ok()
     }
+}
+
+/// A file that is open in whatever way, open to be read.
+///
+/// # Errors
+/// When it can't be.
+pub fn reopen(root: &Path, file: BorrowedFd<'_>) -> std::io::Result<File> {
+    File::open(root.join(format!("self/fd/{}", file.as_raw_fd())))
 }
 
 impl Worker {

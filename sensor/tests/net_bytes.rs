@@ -57,6 +57,8 @@ impl Accounts {
             names: Names::default(),
             hooks: None,
             log: false,
+            executed: false,
+            executed: false,
             actions: None,
         };
         let kernel = {

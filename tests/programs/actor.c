@@ -58,6 +58,12 @@ static long hang(char **a, int n, char **w) {
   return 0;
 }
 
+// Lives so many milliseconds more.
+static long nap(char **a, int n, char **w) {
+  struct timespec time = {.tv_nsec = atol(a[0]) * 1000000};
+  return nanosleep(&time, 0);
+}
+
 static long leave(char **a, int n, char **w) { _exit(atoi(a[0])); }
 static long send_self(char **a, int n, char **w) { return kill(getpid(), atoi(a[0])); }
 static long segv(char **a, int n, char **w) { return *(volatile int *)8; }
@@ -409,7 +415,7 @@ static long do_read(char **a, int n, char **w) {
 static const struct { const char *name; int fixed, nested; act *run; } table[] = {
   {"say", 1, 0, say}, {"ignore", 1, 0, ignore}, {"pid", 0, 0, pid}, {"wait", 0, 0, wait_line}, {"hang", 0, 0, hang},
   {"exit", 1, 0, leave}, {"signal", 1, 0, send_self}, {"segv", 0, 0, segv},
-  {"unlink", 1, 0, do_unlink}, {"unlinkat", 1, 0, do_unlinkat}, {"rename", 2, 0, do_rename},
+  {"nap", 1, 0, nap}, {"unlink", 1, 0, do_unlink}, {"unlinkat", 1, 0, do_unlinkat}, {"rename", 2, 0, do_rename},
   {"renameat", 2, 0, do_renameat}, {"renameat2", 2, 0, do_renameat2}, {"exchange", 2, 0, do_exchange},
   {"link", 2, 0, do_link},
   {"sqpoll", 0, 0, sqpoll}, {"ring-unlink", 1, 0, ring_unlink}, {"ring-rename", 2, 0, ring_rename},

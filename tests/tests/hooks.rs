@@ -24,8 +24,8 @@ fn doctor(args: &[&str]) -> Output {
 
 /// The rows of `exe_deleted` in a report, by their hooks.
 fn rows(output: &Output) -> Vec<(String, Value)> {
-    let event: Value = serde_json::from_slice(&output.stdout).expect("a report");
-    let rows = event["sensor"]["coverage"].as_array().expect("rows").iter();
+    let event: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = event["sensor"]["coverage"].as_array().unwrap().iter();
     let own = rows.filter(|row| row["action"] == "exe_deleted");
     own.map(|row| (row["hook"].as_str().unwrap_or_default().to_owned(), row.clone())).collect()
 }

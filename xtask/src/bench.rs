@@ -27,6 +27,7 @@ mod net;
 mod number;
 mod pin;
 mod quiet;
+mod recover;
 mod report;
 mod rest;
 mod sensor;
@@ -66,6 +67,8 @@ enum What {
     Io(io::Args),
     /// How soon an event is on standard output.
     Latency(latency::Args),
+    /// How often a program that takes its own name away is got back.
+    Recover(recover::Args),
     /// Small datagrams and streams over loopback.
     Net(net::Args),
 }
@@ -86,6 +89,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         What::Rest(args) => rest::run(&lab, args, &mut quiet, &mut report)?,
         What::Io(args) => io::run(&lab, args, &mut quiet, &mut report)?,
         What::Latency(args) => latency::run(&lab, args, &mut report)?,
+        What::Recover(args) => recover::run(&lab, args, &mut report)?,
         What::Net(args) => net::run(&lab, args, &mut quiet, &mut report)?,
     }
     if let Some(path) = &args.json {

@@ -23,7 +23,7 @@ const FLOORS: &[&[&str]] = &[
     &["cli"],
     &["action"],
     &["pipeline", "look"],
-    &["kernel", "output", "journal", "host", "procfs", "package", "rtnetlink", "runs"],
+    &["kernel", "output", "journal", "host", "procfs", "package", "rtnetlink", "runs", "evidence"],
     &["enrich", "account"],
     &["verdict"],
     &["process", "sockets", "network"],

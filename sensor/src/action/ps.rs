@@ -2,16 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Failure, Format, Status, awaiting, colour, is_text, may_load, partly, print, width};
+use super::{Failure, Format, Status, awaiting, colour, is_text, lister, partly, print, width};
 use crate::{
     enrich::{self, Enricher},
     event::process_snapshot,
     field::Field,
     format::{self, table::Line},
     host::Host,
-    kernel::Kernel,
     look::{
-        self, Look,
+        Look,
         executable::{Judge, Verdict},
     },
     package::{Package, Packages},
@@ -61,8 +60,7 @@ struct Row {
 pub fn act(args: &Ps) -> Result<(), Failure> {
     let host = Host::real().map_err(|error| Failure::new(Status::Failed, error))?;
     let user = args.user.as_deref().map(|user| user_id(user, &host)).transpose()?;
-    let start = || may_load(&host).and_then(|()| Kernel::start(&look::OPTIONS).map_err(|error| error.gap()));
-    let look = awaiting(async { Look::at(&host, start()) })?.map_err(|error| {
+    let look = awaiting(async { Look::at(&host, lister(&host)) })?.map_err(|error| {
         Failure::new(Status::Failed, format!("listing processes in {}: {error}", host.proc().display()))
     })?;
     let mut rows = rows(&look, &host, user);

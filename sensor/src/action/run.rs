@@ -68,6 +68,9 @@ async fn stream(config: &Config, format: &dyn format::Format, args: &Run) -> Res
     if let Some(folder) = config.state.folder.get() {
         pipeline.leave_for_the_next(folder);
     }
+    if let Some(folder) = config.evidence.folder.get() {
+        pipeline.keep_evidence(folder, &config.evidence);
+    }
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}

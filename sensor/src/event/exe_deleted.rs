@@ -26,6 +26,10 @@ pub const ACTION: Action = Action {
         Field::SensorMethod,
         Field::SensorSelf,
         Field::SensorReason,
+        Field::SensorEvidenceSha256,
+        Field::SensorEvidenceSize,
+        Field::SensorEvidencePath,
+        Field::SensorEvidenceMissing,
         Field::SensorRunners,
     ],
     process: true,
@@ -133,6 +137,13 @@ pub fn device(inner: u32) -> u64 {
     (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
 }
 
+/// The other way: of a device number of `stat(2)`, as the kernel has it inside (`new_decode_dev`).
+#[must_use]
+pub fn inner(device: u64) -> u32 {
+    let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xf_ff00);
+    (major << 20 | minor) as u32
+}
+
 /// What follows the last slash.
 #[must_use]
 pub fn basename(path: &Text) -> Text {
@@ -178,6 +189,7 @@ mod tests {
     fn devices_are_those_of_stat() {
         assert_eq!(device(0x0010_0002), 0x102);
         assert_eq!(device((254 << 20) | 0x101), 254 << 8 | 1 | (0x100 << 12));
+        assert_eq!(inner(device((254 << 20) | 0x10101)), 254 << 20 | 0x10101);
     }
 
     #[test]

@@ -23,6 +23,8 @@ const DETAILS: &[(Field, &str)] = &[
     (Field::SensorMethod, "method"),
     (Field::SensorSelf, "self"),
     (Field::SensorExeState, "exe"),
+    (Field::SensorEvidencePath, "evidence"),
+    (Field::SensorEvidenceMissing, "no_evidence"),
     (Field::SensorCapabilitiesGained, "gained"),
     (Field::NetworkTransport, "transport"),
     (Field::NetworkDirection, "direction"),

@@ -75,7 +75,7 @@ impl Pipeline<'_> {
     }
 
     /// The clock of the host, seconds since the epoch.
-    fn seconds(&self) -> u64 {
+    pub(super) fn seconds(&self) -> u64 {
         let now = self.host.boot().at(self.host.boot_now());
         u64::try_from(now.0 / 1_000_000_000).unwrap_or(0)
     }

@@ -77,6 +77,7 @@ impl Pipeline<'_> {
         }
         self.verdicts.left(stamp.key);
         let (_, before) = self.table.became(stamp.key, stamp.time, actor, &exec);
+        self.hold(stamp.key, &exec.running);
         self.watch_space(&actor, stamp.key.pid, stamp.time);
         self.mark(stamp.key, &exec.running)?;
         let Some(process) = self.table.get(stamp.key) else {
@@ -92,7 +93,7 @@ impl Pipeline<'_> {
         let memfd = exec.executable.path.as_bytes().starts_with(b"memfd:");
         let runtime = memfd
             && before.is_some_and(|before| runtime(before.image.executable.as_ref(), &before.image.running));
-        self.tell_process(&exe_memfd::ACTION, stamp, |record| {
+        self.tell_nameless(stamp, |record| {
             record.extend(extra);
             exe_memfd::set(record, memfd, runtime);
         })
@@ -141,6 +142,7 @@ impl Pipeline<'_> {
             life.set(record);
         })?;
         self.table.ended(stamp.key, stamp.time);
+        self.ended(&exit.running);
         Ok(())
     }
 
@@ -224,7 +226,7 @@ impl Pipeline<'_> {
             return Ok(());
         }
         let runtime = before.is_some_and(|before| runtime(before.executable.as_ref(), &before.running));
-        self.tell_process(&exe_memfd::ACTION, stamp, |record| {
+        self.tell_nameless(stamp, |record| {
             exe_memfd::set(record, true, runtime);
             record.set(Field::SensorMethod, Method::Sweep.word());
         })
@@ -299,6 +301,7 @@ impl Pipeline<'_> {
             process.now.nlink = running.nlink.max(1);
             process.now.flags &= !event::Running::UNHASHED;
         }
+        self.hold(stamp.key, running);
     }
 
     /// Compares what a process runs with what it ran.

@@ -2,7 +2,7 @@
 
 use super::{Pipeline, PipelineError, SKIPPED};
 use crate::{
-    event::{self, Action, Stamp, exe_deleted, exec, loss, process_snapshot, usage},
+    event::{self, Action, Stamp, exe_deleted, exe_memfd, exec, loss, process_snapshot, usage},
     field::Field,
     kernel::{Batch, Coverage, Gap, State},
     output::{Fault, OutputError, Taken},
@@ -29,7 +29,8 @@ impl Pipeline<'_> {
         }
         record.set(Field::SensorRunners, found.runners.iter().map(runner).collect::<Vec<_>>());
         let when = found.hint.as_ref().map_or(found.time, |hint| hint.time);
-        self.deliver(exe_deleted::ACTION.name, when, record)
+        let file = &found.lost.running;
+        self.deliver_with_evidence(exe_deleted::ACTION.name, when, record, file, &found.runners)
     }
 
     pub(super) fn tell_process(
@@ -38,14 +39,34 @@ impl Pipeline<'_> {
         stamp: Stamp,
         set: impl FnOnce(&mut Record),
     ) -> Result<(), PipelineError> {
+        let mut record = self.of_process(action, stamp);
+        set(&mut record);
+        self.deliver(action.name, stamp.time, record)
+    }
+
+    /// An image without a name.
+    pub(super) fn tell_nameless(
+        &mut self,
+        stamp: Stamp,
+        set: impl FnOnce(&mut Record),
+    ) -> Result<(), PipelineError> {
+        let mut record = self.of_process(&exe_memfd::ACTION, stamp);
+        set(&mut record);
+        let Some(process) = self.table.get(stamp.key).cloned() else {
+            return self.deliver(exe_memfd::ACTION.name, stamp.time, record);
+        };
+        let file = process.image.running;
+        self.deliver_with_evidence(exe_memfd::ACTION.name, stamp.time, record, &file, &[process])
+    }
+
+    fn of_process(&mut self, action: &'static Action, stamp: Stamp) -> Record {
         let mut record = action.record();
         // An ending process closes what it has open after its end was told.
         if let Some(process) = self.table.known(stamp.key) {
             self.enricher.set(process, &mut record);
         }
         record.set(Field::ProcessThreadId, stamp.thread);
-        set(&mut record);
-        self.deliver(action.name, stamp.time, record)
+        record
     }
 
     pub(super) fn tell_coverage(&mut self, time: u64) -> Result<(), PipelineError> {
@@ -57,6 +78,7 @@ impl Pipeline<'_> {
     pub(super) fn coverage(&self) -> Vec<Coverage> {
         let own = [self.reaches.coverage()].into_iter().chain(self.guard.coverage());
         let mut rows: Vec<_> = self.kernel.coverage().iter().chain(own).cloned().collect();
+        rows.extend(self.capture.coverage());
         if self.interval.is_none() {
             for row in rows.iter_mut().filter(|row| row.action == usage::ACTION.name) {
                 let gap = Gap {

@@ -1,6 +1,7 @@
 //! The real sensor: started, looked at, stopped.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -76,8 +77,18 @@ impl Sensor {
 
     /// Starts one without waiting. It writes before it is ready: somebody must read a pipe.
     pub(crate) fn begin(lab: &Lab, sink: &Sink, cpu: Option<usize>) -> Result<Self> {
+        Self::begin_with(lab, sink, cpu, &[])
+    }
+
+    /// The same, with these options.
+    pub(crate) fn begin_with(
+        lab: &Lab,
+        sink: &Sink,
+        cpu: Option<usize>,
+        options: &[OsString],
+    ) -> Result<Self> {
         let mut command = Command::new(lab.sensor());
-        command.arg("run").stdin(Stdio::null()).stdout(sink.open()?).stderr(Stdio::piped());
+        command.arg("run").args(options).stdin(Stdio::null()).stdout(sink.open()?).stderr(Stdio::piped());
         let mut child = pin::on(cpu, || command.spawn().map_err(start_error(&command)))?;
         let (sender, errors) = channel();
         if let Some(stderr) = child.stderr.take() {

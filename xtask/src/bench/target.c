@@ -4,6 +4,7 @@
  * -DCALLS=n    asks n times for the parent's pid
  * -DWAIT       waits until it is killed
  * -DUNLINK     unlinks itself, writes the time at which that returned, waits until it is killed
+ * -DVANISH=n   unlinks itself, lives n nanoseconds more and ends
  */
 #include <sys/syscall.h>
 
@@ -38,8 +39,11 @@ static long call(long number, long a, long b, long c, long d, long e)
 #define HERE (-100L)
 #define MONOTONIC 1L
 
-#ifdef UNLINK
+#if defined(UNLINK) || defined(VANISH)
 static char path[4096];
+#endif
+
+#ifdef UNLINK
 static long now[2];
 
 static void unlink_self(void)
@@ -51,8 +55,22 @@ static void unlink_self(void)
 }
 #endif
 
+#ifdef VANISH
+static void vanish(void)
+{
+	long time[2] = {0, VANISH};
+	call(SYS_readlinkat, HERE, (long)"/proc/self/exe", (long)path, sizeof(path) - 1, 0);
+	call(SYS_unlinkat, HERE, (long)path, 0, 0, 0);
+	if (VANISH)
+		call(SYS_nanosleep, (long)time, 0, 0, 0, 0);
+}
+#endif
+
 __attribute__((noreturn)) void _start(void)
 {
+#ifdef VANISH
+	vanish();
+#endif
 #ifdef CALLS
 	for (long left = CALLS; left > 0; left--)
 		call(SYS_getppid, 0, 0, 0, 0, 0);

@@ -1,0 +1,355 @@
+//! Evidence: what runs is held and hashed, and an alert waits a moment for its copy of it.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{Pipeline, PipelineError};
+use crate::{
+    config,
+    event::{
+        Key, Running,
+        coverage::{Coverage, Gap},
+        exe_deleted,
+    },
+    evidence::{Captured, Evidence, Missing, Source, Told},
+    field::Field,
+    kernel::executed::{self, Executed},
+    process::Process,
+    procfs,
+    record::{Record, Text},
+};
+
+/// How long an alert waits for its evidence to be written, nanoseconds.
+const WAIT: u64 = 1_000_000_000;
+/// And for its file to be held.
+const WAIT_HELD: u64 = 100_000_000;
+/// How often it is looked at the end whether a file is held by now.
+const STEP: Duration = Duration::from_millis(5);
+/// Most alerts that wait.
+const WAITING_MOST: usize = 1024;
+/// At how many of those who run a file it is tried to open it.
+const TRIES: usize = 4;
+/// Why something isn't kept that could have been.
+const BUSY: &str = "too many others were being written at that moment";
+/// What `coverage` names it.
+const HOOK: &str = "evidence/folder";
+
+/// What is known of it.
+#[derive(Default)]
+pub(super) struct Capture {
+    evidence: Option<Evidence>,
+    /// Alerts that wait, by the ticket of what they wait for.
+    waiting: BTreeMap<u64, Waiting>,
+    /// Alerts about files that aren't held yet.
+    asking: Vec<Asking>,
+    /// Devices on which something ended that has its name still, but for the root's.
+    ended: HashSet<u32>,
+    /// The root's device.
+    root: u32,
+    /// Whether what is asked for is kept, where it is to be.
+    row: Option<Coverage>,
+    /// How many files couldn't be had or hashed, as last said.
+    missed: (u64, u64),
+}
+
+/// An alert that waits.
+struct Waiting {
+    action: &'static str,
+    time: u64,
+    record: Record,
+    until: u64,
+}
+
+/// An alert about a file that is to be kept, with who ran it.
+struct Asking {
+    alert: Waiting,
+    file: Running,
+    runners: Vec<(Text, u32)>,
+}
+
+/// What is executed, as it comes from the kernel.
+struct Files {
+    executed: Executed,
+    proc: PathBuf,
+    root: Option<u64>,
+}
+
+impl Files {
+    /// The same file by a mount of the sensor's own, so that the one by which it was executed can be unmounted meanwhile. The root's
+    /// never is. Mounts of other namespaces can't be copied: whoever takes those away does so with all that is open.
+    fn apart(&self, file: OwnedFd) -> OwnedFd {
+        let file = File::from(file);
+        if file.metadata().is_ok_and(|facts| Some(facts.dev()) == self.root) {
+            return file.into();
+        }
+        let own = executed::own_mount(file.as_fd()).and_then(|own| procfs::reopen(&self.proc, own.as_fd()));
+        own.unwrap_or(file).into()
+    }
+}
+
+impl Source for Files {
+    fn next(&self) -> io::Result<(Vec<OwnedFd>, u64)> {
+        let (files, missed) = self.executed.next()?;
+        Ok((files.into_iter().map(|file| self.apart(file)).collect(), missed))
+    }
+
+    fn leave_out(&self, file: BorrowedFd<'_>) {
+        self.executed.leave_out(file);
+    }
+
+    fn take_in(&self, file: BorrowedFd<'_>) {
+        self.executed.take_in(file);
+    }
+}
+
+impl Capture {
+    /// Whether what is asked for is kept.
+    pub(super) fn coverage(&self) -> Option<Coverage> {
+        self.row.clone()
+    }
+
+    /// Whether alerts wait.
+    pub(super) fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether some wait for a file that isn't held yet.
+    pub(super) fn asks(&self) -> bool {
+        !self.asking.is_empty()
+    }
+
+    /// Waits until something that was asked for is there.
+    pub(super) async fn woken(&self) {
+        match &self.evidence {
+            Some(evidence) => evidence.woken().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Notes whether keeping works; true when that is news.
+    fn note(&mut self, fault: Option<&str>) -> bool {
+        let before = self.row.as_ref().map(|row| row.state);
+        let row = match fault {
+            None => Coverage::seen(exe_deleted::ACTION.name, HOOK),
+            Some(fault) => Coverage::unseen(exe_deleted::ACTION.name, HOOK, unkept(fault)),
+        };
+        let news = before.is_some_and(|before| before != row.state);
+        self.row = Some(row);
+        news
+    }
+}
+
+fn unkept(fault: &str) -> Gap {
+    Gap {
+        reason: fault.to_owned(),
+        missing: "evidence.folder".to_owned(),
+        effect: "a copy of the executable that an alert is about; the alert itself is told".to_owned(),
+        remedy:
+            "make the folder root's own and give it room, or set evidence.folder to another, or to nothing"
+                .to_owned(),
+    }
+}
+
+impl Pipeline<'_> {
+    /// Holds what runs from now on, and keeps in this folder what alerts are about.
+    pub fn keep_evidence(&mut self, folder: &Path, limits: &config::Evidence) {
+        let root = self.host.root_device();
+        let files = |executed| Files { executed, proc: self.host.proc(), root };
+        let source = self.kernel.executed().map(|executed| Box::new(files(executed)) as Box<dyn Source>);
+        match Evidence::begin(folder, limits, source, self.seconds()) {
+            Ok(evidence) => {
+                self.capture.evidence = Some(evidence);
+                self.capture.root = root.map_or(0, exe_deleted::inner);
+                self.capture.note(None);
+            }
+            Err(error) => {
+                self.capture.note(Some(&error.to_string()));
+            }
+        }
+    }
+
+    /// A process runs this: holds the file, and says what its hash is when that is known.
+    pub(super) fn hold(&mut self, key: Key, running: &Running) {
+        let Some(evidence) = &self.capture.evidence else { return };
+        if running.inode == 0 || running.foreign() {
+            return;
+        }
+        let (held, sha256) = evidence.known(running);
+        if !held && let Ok(file) = self.reader.open_executable(key.pid, running.device) {
+            evidence.hold(file);
+        }
+        if let (Some(sha256), Some(process)) = (sha256, self.table.get(key)) {
+            // All who share the image know it from now on.
+            let _: Result<(), Text> = process.image.sha256.set(sha256);
+        }
+    }
+
+    /// A process ended whose image has its name still: once nobody runs it, the file system is to be let go of.
+    pub(super) fn ended(&mut self, running: &Running) {
+        if running.inode != 0 && !running.nameless() && running.device != self.capture.root {
+            self.capture.ended.insert(running.device);
+        }
+    }
+
+    /// Tells an alert about a file, with the copy that is kept of it, once there is one.
+    pub(super) fn deliver_with_evidence(
+        &mut self,
+        action: &'static str,
+        time: u64,
+        mut record: Record,
+        file: &Running,
+        runners: &[Process],
+    ) -> Result<(), PipelineError> {
+        if self.capture.evidence.is_none() {
+            return self.deliver(action, time, record);
+        }
+        if file.foreign() {
+            record.set(
+                Field::SensorEvidenceMissing,
+                "it lies on a file system for which others answer, which is asked for nothing",
+            );
+            return self.deliver(action, time, record);
+        }
+        let now = self.host.boot_now();
+        let until = now.saturating_add(WAIT_HELD);
+        let runners = runners.iter().map(|runner| (runner.entity.clone(), runner.key.pid)).collect();
+        let alert = Waiting { action, time, record, until };
+        self.ask_to_keep(Asking { alert, file: *file, runners }, now)
+    }
+
+    /// Asks for a copy. A file that is executed is held a moment after the kernel gives it: until then it is asked again.
+    fn ask_to_keep(&mut self, asking: Asking, now: u64) -> Result<(), PipelineError> {
+        let seconds = self.seconds();
+        let Some(evidence) = self.capture.evidence.as_mut() else { return Ok(()) };
+        let Asking { mut alert, file, runners } = asking;
+        for (_, pid) in runners.iter().take(TRIES) {
+            if evidence.holds(&file) {
+                break;
+            }
+            if let Ok(open) = self.reader.open_executable(*pid, file.device) {
+                evidence.hold(open);
+            }
+        }
+        let full = self.capture.waiting.len() >= WAITING_MOST;
+        let why = match evidence.holds(&file) {
+            false if alert.until > now && self.capture.asking.len() < WAITING_MOST => {
+                self.capture.asking.push(Asking { alert, file, runners });
+                return Ok(());
+            }
+            false => "it had ended before it could be opened",
+            true if full => BUSY,
+            true => match evidence.keep(&file, runners, seconds) {
+                Some(ticket) => {
+                    alert.until = now.saturating_add(WAIT);
+                    self.capture.waiting.insert(ticket, alert);
+                    return Ok(());
+                }
+                None => BUSY,
+            },
+        };
+        alert.record.set(Field::SensorEvidenceMissing, why);
+        self.deliver(alert.action, alert.time, alert.record)
+    }
+
+    /// What was hashed and kept since this was last asked, and who waited long enough.
+    pub(super) fn captured(&mut self, now: u64) -> Result<(), PipelineError> {
+        let Some(evidence) = &self.capture.evidence else { return Ok(()) };
+        let told: Vec<_> = evidence.told().collect();
+        for told in told {
+            self.take_told(told)?;
+        }
+        for asking in std::mem::take(&mut self.capture.asking) {
+            self.ask_to_keep(asking, now)?;
+        }
+        let late = self.capture.waiting.extract_if(.., |_, waiting| waiting.until <= now);
+        let late: Vec<_> = late.map(|(_, waiting)| waiting).collect();
+        for Waiting { action, time, mut record, .. } in late {
+            record.set(Field::SensorEvidenceMissing, "it was still being written when this was told");
+            self.deliver(action, time, record)?;
+        }
+        self.let_go();
+        Ok(())
+    }
+
+    fn take_told(&mut self, told: Told) -> Result<(), PipelineError> {
+        let (ticket, result) = match told {
+            Told::Hashed(state, sha256) => {
+                for process in self.table.iter().filter(|process| state.is_of(&process.image.running)) {
+                    let _: Result<(), Text> = process.image.sha256.set(sha256.clone());
+                }
+                return Ok(());
+            }
+            Told::Kept(ticket, result) => (ticket, result),
+        };
+        let fault = match &result {
+            Err(Missing::Failed(error)) => Some(Missing::Failed(io::Error::from(error.kind())).to_string()),
+            _ => None,
+        };
+        if let Some(Waiting { action, time, mut record, .. }) = self.capture.waiting.remove(&ticket) {
+            set(result, &mut record);
+            self.deliver(action, time, record)?;
+        }
+        match self.capture.note(fault.as_deref()) {
+            true => self.tell_coverage(self.host.boot_now()),
+            false => Ok(()),
+        }
+    }
+
+    /// Lets go of what ended on other file systems than the root's, which somebody may want to unmount.
+    fn let_go(&mut self) {
+        if self.capture.ended.is_empty() || self.verdicts.open() {
+            return;
+        }
+        let devices = std::mem::take(&mut self.capture.ended);
+        if let Some(evidence) = &self.capture.evidence {
+            evidence.release(&devices, self.table.iter().map(|process| &process.now));
+        }
+    }
+
+    /// Each second: lets go of what nobody runs.
+    pub(super) fn beat(&mut self, now: u64) -> Result<(), PipelineError> {
+        let Some(evidence) = &self.capture.evidence else { return Ok(()) };
+        evidence.beat(self.table.iter().map(|process| &process.now));
+        let missed = evidence.missed();
+        if missed == std::mem::replace(&mut self.capture.missed, missed) {
+            return Ok(());
+        }
+        self.tell_coverage(now)
+    }
+
+    /// The last alerts, with what evidence there will be.
+    pub(super) fn end_evidence(&mut self) -> Result<(), PipelineError> {
+        let until = self.host.boot_now().saturating_add(WAIT);
+        while self.capture.waits() || self.capture.asks() {
+            let now = self.host.boot_now();
+            let left = Duration::from_nanos(until.saturating_sub(now)).min(STEP);
+            let told = self.capture.evidence.as_ref().and_then(|evidence| evidence.wait(left));
+            if let Some(told) = told {
+                self.take_told(told)?;
+            }
+            self.captured(if now < until { now } else { u64::MAX })?;
+        }
+        Ok(())
+    }
+}
+
+/// What became of it, as fields.
+fn set(result: Result<Captured, Missing>, record: &mut Record) {
+    match result {
+        Ok(Captured { sha256, size, path }) => {
+            record.set(Field::SensorEvidenceSha256, sha256);
+            record.set(Field::SensorEvidenceSize, size);
+            record.set(Field::SensorEvidencePath, Text::copy_from(path.as_os_str().as_encoded_bytes()));
+        }
+        Err(why) => record.set(Field::SensorEvidenceMissing, Text::from(why.to_string())),
+    }
+}
