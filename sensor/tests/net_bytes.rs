@@ -58,7 +58,6 @@ impl Accounts {
             hooks: None,
             log: false,
             executed: false,
-            executed: false,
             actions: None,
         };
         let kernel = {
