@@ -245,6 +245,12 @@ impl Kernel {
         self.names.as_ref().is_some_and(|names| names.tells(device))
     }
 
+    /// Whether the hooks tell which file lost which name, at once and by whom.
+    #[must_use]
+    pub fn tells_losses(&self) -> bool {
+        self.exact
+    }
+
     /// Moves what is in the rings into a batch, urgent first, and puts it in order.
     pub fn drain(&mut self, batch: &mut Batch) {
         self.urgent.drain(batch);

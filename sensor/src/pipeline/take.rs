@@ -239,8 +239,10 @@ impl Pipeline<'_> {
         let after = std::mem::replace(&mut self.asked.touched, now);
         for touch in touches.told {
             self.hinted = true;
-            // The kernel tells a link less before the name is gone, so a look or two more.
-            self.ahead = self.ahead.max(now.saturating_add(TOUCHED));
+            // The kernel tells a link less before the name is gone, so a look or two more, unless the loss itself is told.
+            if !self.kernel.tells_losses() {
+                self.ahead = self.ahead.max(now.saturating_add(TOUCHED));
+            }
             self.verdicts.touched(Between(after, self.host.boot_now()), touch);
         }
     }
