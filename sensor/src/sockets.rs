@@ -7,7 +7,7 @@ use std::{
 
 use crate::event::{
     Key,
-    socket::{Ends, Side, Socket},
+    socket::{Ends, SCTP, Side, Socket},
 };
 
 /// What is known of a socket that is connected.
@@ -129,7 +129,9 @@ pub fn owners(
     let mut rows: Vec<_> = rows.collect();
     rows.sort_by_cached_key(|(key, _, socket)| (whose(socket.cookie) != Some(*key), key.start));
     let mut seen = HashSet::new();
-    rows.retain(|(.., socket)| seen.insert(socket.cookie));
+    // Some kernels give a connection of SCTP the cookie of its listener (`sctp_clone_sock`).
+    let other = |socket: &Socket| (socket.protocol == SCTP).then_some(socket.remote);
+    rows.retain(|(.., socket)| seen.insert((socket.cookie, other(socket))));
     rows
 }
 

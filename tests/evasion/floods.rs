@@ -174,7 +174,8 @@ fn what_was_executed_in_a_flood_and_loses_its_name_after_it() {
     let second = Running::of(&stranger, last(&stranger));
     second.until("runs");
     sensor.signal(Signal::SIGCONT);
-    // Looks come each second, and one may be under way.
+    // That is known by a look after the loss was counted. Looks come each second, and one may be under way.
+    sensor.find("loss").such("of an exec", |loss| loss.to_string().contains("\"exec\"")).wait();
     for _ in 0..4 {
         let _ = sensor.watch(Duration::from_secs(1), |_| false);
         sensor.fence();

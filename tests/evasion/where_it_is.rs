@@ -5,7 +5,6 @@ use nix::mount::{MntFlags, umount2};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 use tests::find::Source;
 use tests::place::{mount_bind, mount_overlay, mount_tmpfs, private_mounts};
 use tests::program::{actor, actor_at, copy, done, join, trick};
@@ -347,7 +346,7 @@ fn on_a_file_system_that_never_answers() {
         let mut running = Running::of(trick("silentfuse"), steps);
         running.until("runs");
         let payload = place.join("payload");
-        let exec = sensor.find("exec").exe(&payload).within(Duration::from_secs(5)).wait();
+        let exec = sensor.find("exec").exe(&payload).wait();
         assert_eq!(exec.str("process.name"), "payload");
         assert_eq!(exec.str("sensor.exe.state"), "present");
         // Another file, that of a disk, with a path that leads through it.

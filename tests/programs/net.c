@@ -184,6 +184,12 @@ static void steps(int n, char **w) {
                    IS("mptcp") ? 262 : IPPROTO_SCTP);
       said(*fd);
       i += 2;
+    } else if (IS("joined")) { // joined SLOT: waits until a second subflow is there (`MPTCP_INFO`, its first byte)
+      for (unsigned char more[256] = {0}; !more[0]; usleep(1000)) {
+        len = sizeof more;
+        if (getsockopt(*fd, 284, 1, more, &len)) { said(-1); break; }
+      }
+      i++;
     } else if (IS("peel")) { // peel LISTENER NEW: takes its first association out (`SCTP_SOCKOPT_PEELOFF`)
       struct { int association, fd; } peel = {associated(*fd), -1};
       len = sizeof peel;

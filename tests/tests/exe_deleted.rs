@@ -10,7 +10,7 @@ use tests::find::Source;
 use tests::place::{make_folder, mount_bind, mount_overlay, mount_tmpfs, private_mounts};
 use tests::program::{self, actor, actor_at, copy, join, nest, threads};
 use tests::skip::{because, skip};
-use tests::{Event, Folder, Running, Sensor, words};
+use tests::{DEADLINE, Event, Folder, Running, Sensor, words};
 
 /// How a name is lost: the step of `actor`, the name the step takes as second word, and `sensor.method`.
 #[derive(Clone, Copy, Debug)]
@@ -233,9 +233,9 @@ fn matrix_of(
     sensor.fence();
     for case in &cases {
         // All alerts are there, or are late: then say which.
-        if sensor.find("exe_deleted").file(&case.victim).look(Duration::from_secs(2)).is_none() {
+        if sensor.find("exe_deleted").file(&case.victim).look(DEADLINE).is_none() {
             faults.push(format!("{}: no alert", case.name));
-            if faults.len() > 10 {
+            if faults.len() > 3 {
                 break;
             }
         }
@@ -717,7 +717,8 @@ fn severity_tells_old_images_from_new_ones() {
     }
     let (sensor, folder) = (Sensor::shared(), Folder::new());
     // A stranger takes the name away: high just after the first exec, medium when the image is older. How much older is the
-    // sensor's choice: each second another image is tried.
+    // sensor's choice: each second another image is tried. To make them all takes long where the machine is busy, so the
+    // one that is new is made after them.
     let mut running: Vec<(PathBuf, Running)> = (0..60)
         .map(|number| {
             let path = actor_at(folder.at(format!("victim-{number}")));
@@ -725,22 +726,24 @@ fn severity_tells_old_images_from_new_ones() {
             (path, running)
         })
         .collect();
+    let severity = |path: &Path, one: &mut Running| {
+        program::done(&actor(), words!["unlink", path]);
+        let alert = sensor.find("exe_deleted").file(path).wait();
+        one.end();
+        alert.num("event.severity")
+    };
+    let new = actor_at(folder.at("new"));
+    assert_eq!(severity(&new, &mut Running::idle(&new)), 73);
     let start = Instant::now();
     let mut told = Vec::new();
     for (path, one) in &mut running {
-        program::done(&actor(), words!["unlink", &*path]);
-        let alert = sensor.find("exe_deleted").file(&*path).wait();
-        one.end();
-        let severity = alert.num("event.severity");
-        told.push((start.elapsed().as_secs(), severity));
-        if severity == 47 {
+        told.push((start.elapsed().as_secs(), severity(path, one)));
+        if told.last().is_some_and(|(_, severity)| *severity != 73) {
             break;
         }
-        assert_eq!(severity, 73, "{alert:#}");
         // Another sensor event than those awaited: this only paces the tries.
         let _ = sensor.watch(Duration::from_secs(1), |_| false);
     }
-    assert_eq!(told.first().map(|(_, severity)| *severity), Some(73), "{told:?}");
     assert_eq!(told.last().map(|(_, severity)| *severity), Some(47), "{told:?}");
 }
 

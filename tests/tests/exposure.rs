@@ -261,7 +261,7 @@ fn what_listened_before_and_an_address_that_flaps() {
 
     let began = Instant::now();
     let mut turns = 0;
-    while began.elapsed() < Duration::from_millis(3500) {
+    while began.elapsed() < Duration::from_millis(3500) || turns <= 10 {
         ip(None, "addr add 198.51.100.9/24 dev lo");
         ip(None, "addr del 198.51.100.9/24 dev lo");
         turns += 1;
@@ -269,7 +269,8 @@ fn what_listened_before_and_an_address_that_flaps() {
     ip(None, "addr add 203.0.113.5/24 dev lo");
     change(&sensor, &listen, "public", &["203.0.113.5", "10.7.0.1", "127.0.0.1"]);
     let told = changes(&sensor, &listen);
-    assert!(turns > 10 && told.len() <= 6, "{turns} turns, told {} times", told.len());
+    let most = began.elapsed().as_secs() + 3;
+    assert!(told.len() as u64 <= most, "{turns} turns, told {} times instead of {most}", told.len());
     for pair in told.windows(2) {
         let apart = (time(&pair[1]) + 3_600_000_000_000 - time(&pair[0])) % 3_600_000_000_000;
         assert!(apart >= 990_000_000, "{apart} ns apart");

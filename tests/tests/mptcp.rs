@@ -6,9 +6,9 @@
 )]
 
 use tests::find::Source;
-use tests::program::{net, steps};
+use tests::program::{join, net, steps};
 use tests::skip::{not_here, skip};
-use tests::{Event, Running, Sensor, lock};
+use tests::{Event, Running, Sensor, lock, words};
 
 /// Whether the kernel has it, and its administrator allows it.
 fn lacking() -> bool {
@@ -92,6 +92,34 @@ fn a_silent_accept_and_a_port_that_nobody_chose() {
     assert_eq!((accept.num("process.pid"), accept.str("sensor.method")), (u64::from(pid), "sweep"));
     check(&accept);
     running.end();
+}
+
+#[test]
+fn what_joins_later_is_no_connection_of_its_own() {
+    if lacking() {
+        return;
+    }
+    let sensor = Sensor::shared();
+    let paths = "ip addr add 10.9.0.1/24 dev lo; ip addr add 10.9.0.2/24 dev lo; ip mptcp limits set subflow 2; \
+                 ip mptcp endpoint add 10.9.0.2 dev lo subflow";
+    let rest = "mptcp a 4 bind a 10.9.0.1 0 listen a port a mptcp b 4 connect b 10.9.0.1 @a port b accept a c \
+                send b recv c joined b say joined wait close b close c close a wait";
+    let mut running = Running::of(net(), join([words!["netns", "run", paths], steps(rest)]));
+    let (pid, server, client) = (running.pid(), port(&running), port(&running));
+    assert_eq!(running.until("joined"), Vec::<String>::new());
+    running.go();
+    for action in ["socket_connect", "socket_accept"] {
+        check(&sensor.find(action).pid(pid).with("source.port", client).wait());
+    }
+    sensor.find("socket_close").pid(pid).with("server.port", server).wait();
+    let ends = sensor.find("socket_close").with("destination.port", server);
+    ends.wait();
+    running.end();
+    sensor.fence();
+    for (action, count) in [("socket_connect", 1), ("socket_accept", 1), ("socket_close", 2)] {
+        let told = sensor.find(action).with("destination.port", server).all();
+        assert_eq!(told.len(), count, "{action}: {told:?}");
+    }
 }
 
 #[test]

@@ -9,13 +9,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tests::find::Source;
 use tests::place::{Cgroup, mount_tmpfs, private_mounts, unmount};
 use tests::program::{self, actor, actor_at, done};
 use tests::sensor::{binary, command};
 use tests::skip::{because, not_here, skip};
-use tests::{Event, Folder, Running, Sensor, words};
+use tests::{DEADLINE, Event, Folder, Running, Sensor, patience, words};
 
 /// Runs it to its end, which must come by itself.
 fn run(command: &mut Command) -> Output {
@@ -136,6 +136,12 @@ fn a_full_disk() {
         let mut command = command();
         command.arg("run").stdout(File::create(&file).unwrap()).stderr(File::create(&said).unwrap());
         let mut child = command.spawn().unwrap();
+        let until = Instant::now() + patience(2 * DEADLINE);
+        let ready = || fs::read_to_string(&said).unwrap().contains("sensor: ready");
+        while !ready() && child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < until, "it isn't ready");
+            std::thread::sleep(Duration::from_millis(10));
+        }
         Running::of(program::storm(), words!["fork", "2000"]).end();
         // It either gives up by itself, or goes on and counts: then it is asked to stop.
         let mut status = program::wait(&mut child, Duration::from_secs(3));
@@ -234,7 +240,7 @@ fn works_or_tells(what: &str, options: Vec<OsString>) {
     done(&victim, words!["unlink", &victim]);
     sensor.find("exec").exe(&victim).wait();
     sensor.find("exit").exe(&victim).wait();
-    if sensor.find("exe_deleted").file(&victim).look(Duration::from_secs(5)).is_none() {
+    if sensor.find("exe_deleted").file(&victim).look(DEADLINE).is_none() {
         let coverage = sensor.find("coverage").wait().to_string();
         let said = sensor.seen().stderr().join("\n");
         assert!(

@@ -103,7 +103,7 @@ fn a_connection_that_ends_at_once_is_whose_it_was() {
     let sensor = Sensor::shared();
     let mut running = Running::of(
         net(),
-        steps("sctp a 4 listen a port a sctp b 4 connect b 127.0.0.1 @a port b close b close a wait"),
+        steps("sctp a 4 listen a port a sctp b 4 connect b 127.0.0.1 @a port b close b wait"),
     );
     let (pid, server, client) = (running.pid(), port(&running), port(&running));
     of(sensor, "socket_listen", pid, "server.port", server);
@@ -186,7 +186,7 @@ fn what_was_there_before_is_told_once_and_marked() {
     );
     let pid = running.pid();
     let [server, client, bound] = [0; 3].map(|_: u32| port(&running));
-    running.until("ready");
+    assert_eq!(running.until("ready"), Vec::<String>::new());
     let sensor = Sensor::start(vec![]);
     let events = [
         of(&sensor, "socket_listen", pid, "server.port", server),

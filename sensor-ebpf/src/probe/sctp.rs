@@ -3,7 +3,7 @@
 
 use sensor_common::wire::{SOCKET_ACCEPT, SOCKET_CLOSE, SOCKET_CONNECT, socket::Socket};
 
-use super::socket::{SOCK_STREAM, closes, describe, mine, traffic};
+use super::socket::{IPPROTO_SCTP, SOCK_STREAM, closes, describe, mine, traffic};
 use crate::{
     emit::tell,
     read::{At, Probed, Typed, ask},
@@ -47,6 +47,15 @@ pub(super) fn released(sock: At<Probed>, cookie: u64, beside: sock::Socket) {
         }
         true
     });
+}
+
+/// Whether a thread is in a call that works on a socket of SCTP: one that connects has a port before it has another end,
+/// and would look as if it were bound.
+#[inline(always)]
+pub(super) fn is_changing(sock: At<Typed>) -> bool {
+    sock.get::<u16>(ask!(offsets.sock_protocol)) == IPPROTO_SCTP
+        && sock.get::<u8>(ask!(offsets.sock_state)) == Socket::CLOSE as u8
+        && sock.get::<u32>(ask!(offsets.sock_owned)) != 0
 }
 
 /// Whether a stream that has no association wanted one. One that was accepted when its association had ended is shut

@@ -275,7 +275,7 @@ pub extern "C" fn socket_look(context: *mut c_void) -> i32 {
         // Before its first packet nobody has asked for its cookie, and a program may not for what it isn't given.
         let cookie = mptcp::cookie(sock).unwrap_or(cookie(sock));
         show(output, task, |body| describe(first, cookie, body, zero() as u32));
-    } else {
+    } else if !sctp::is_changing(sock) {
         show(output, task, |body| describe(sock, cookie(sock), body, zero() as u32));
     }
     0

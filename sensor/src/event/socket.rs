@@ -201,6 +201,8 @@ const SOCK_RAW: u16 = 3;
 const TCP: u16 = 6;
 const UDP: u16 = 17;
 const UDPLITE: u16 = 136;
+/// Likewise.
+pub const SCTP: u16 = 132;
 
 pub(super) fn decode(body: &Wire, _: &Tail<'_>, _: u16) -> Socket {
     Socket {

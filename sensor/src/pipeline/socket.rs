@@ -214,7 +214,7 @@ impl Pipeline<'_> {
         let had = self.owner_of(socket.cookie);
         self.owned_till_now(socket.cookie);
         let known = self.sockets.ended(socket.cookie);
-        let listened = self.sockets.stopped(socket.cookie);
+        let listened = socket.listened.then(|| self.sockets.stopped(socket.cookie)).flatten();
         self.reaches.closed(socket.cookie);
         if stamp.key.pid == 0
             && let Some(owner) = known.and_then(|known| known.owner).or(listened).or(had)
@@ -222,6 +222,7 @@ impl Pipeline<'_> {
             stamp = of(owner, stamp.time);
         }
         let counts = self.traffic.is_some() && method.is_none();
+        let by_port = self.side(socket);
         self.tell_socket(&socket::CLOSE, stamp, |record| {
             if let Some(method) = method {
                 record.set(Field::SensorMethod, method);
@@ -229,7 +230,7 @@ impl Pipeline<'_> {
             if socket.listened || socket.remote.1 == 0 {
                 socket.set_server(record);
             } else {
-                let began = known.map_or(Side::Here, |known| known.began);
+                let began = known.map_or(by_port, |known| known.began);
                 socket.set_peers(record, began);
                 if counts {
                     socket.set_moved(record, began);
@@ -318,10 +319,7 @@ impl Pipeline<'_> {
         if socket.connected() {
             // Taken between the hooks and this look: the programs need not tell it any more.
             let _: Option<[u64; socket::KEPT]> = self.kernel.take_untaken(socket.cookie);
-            let began = match self.sockets.listener(socket.netns, socket.local) {
-                Some(_) if !socket.datagram => Side::There,
-                _ => Side::Here,
-            };
+            let began = self.side(socket);
             // Of MPTCP the look shows another cookie from its first packet on.
             let ends = socket.ends().filter(|_| !socket.mptcp);
             self.sockets.connected(socket.cookie, Known { owner: Some(key), began, ends });
@@ -336,6 +334,14 @@ impl Pipeline<'_> {
             return self.tell_found(&socket::BIND, key, thread, server);
         }
         Ok(())
+    }
+
+    /// Who seems to have begun a connection: the other end where a listener has this one's port.
+    fn side(&self, socket: &Socket) -> Side {
+        match self.sockets.listener(socket.netns, socket.local) {
+            Some(_) if !socket.datagram => Side::There,
+            _ => Side::Here,
+        }
     }
 
     /// Has the end of a datagram socket told, or counts that it won't be.
