@@ -258,8 +258,6 @@ static long copy(char **a, int n, char **w) {
   return out < 0 || pour(a[0], out) < 0 || fchmod(out, 0755) < 0 || close(out) < 0 ? -1 : 0;
 }
 static long at_fd(int fd, char **w) { return fd < 0 ? -1 : syscall(SYS_execveat, fd, "", w, environ, AT_EMPTY_PATH); }
-// From now on who started this one sees what it does.
-static long traced(char **a, int n, char **w) { return ptrace(PTRACE_TRACEME, 0, 0, 0); }
 static long do_exec(char **a, int n, char **w) { return execve(w[0], w, environ); }
 // exec PATH with an argv[0] that isn't the path.
 static long exec_as(char **a, int n, char **w) { return execve(a[0], w, environ); }
@@ -309,19 +307,25 @@ static long become(char **a, int n, char **w) {
 static long no_new_privs(char **a, int n, char **w) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); }
 // From the next exec on: root has all but this capability.
 static long drop_cap(char **a, int n, char **w) { return prctl(PR_CAPBSET_DROP, atoi(a[0]), 0, 0, 0); }
-// refuse CALL FIRST ERRNO: from now on this system call fails so, if its first argument is that one (- for any).
-static long refuse(char **a, int n, char **w) {
-  int any = *a[1] == '-';
+// From now on the kernel does this with a system call, if its first argument is that one (- for any).
+static long filter(const char *call, const char *first, unsigned what) {
+  int any = *first == '-';
   struct sock_filter code[] = {
     BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, atoi(a[0]), 0, 3),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, atoi(call), 0, 3),
     BPF_STMT(BPF_LD | BPF_W | BPF_ABS, any ? offsetof(struct seccomp_data, nr) : offsetof(struct seccomp_data, args[0])),
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, any ? atoi(a[0]) : atoi(a[1]), 0, 1),
-    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | atoi(a[2])),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, any ? atoi(call) : atoi(first), 0, 1),
+    BPF_STMT(BPF_RET | BPF_K, what),
     BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
   struct sock_fprog filter = {.len = sizeof code / sizeof *code, .filter = code};
   return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter);
+}
+// refuse CALL FIRST ERRNO: the call fails so.
+static long refuse(char **a, int n, char **w) { return filter(a[0], a[1], SECCOMP_RET_ERRNO | atoi(a[2])); }
+// traced CALL FIRST: who started this one is asked first.
+static long traced(char **a, int n, char **w) {
+  return ptrace(PTRACE_TRACEME, 0, 0, 0) ? -1 : filter(a[0], a[1], SECCOMP_RET_TRACE);
 }
 static long loginuid(char **a, int n, char **w) {
   int fd = open("/proc/self/loginuid", O_WRONLY | O_CLOEXEC);
@@ -425,12 +429,12 @@ static const struct { const char *name; int fixed, nested; act *run; } table[] =
   {"fork", 0, 1, do_fork}, {"leave", 0, 1, leave_child}, {"vfork", 0, 1, do_vfork}, {"clone", 0, 1, do_clone},
   {"clone-parent", 0, 1, clone_parent}, {"clone3", 0, 1, do_clone3}, {"clone-at", 1, 1, clone_at},
   {"spawn", 0, 1, spawn}, {"run", 0, 1, run}, {"pty", 0, 1, in_pty},
-  {"copy", 2, 0, copy}, {"traced", 0, 0, traced}, {"exec", 0, 1, do_exec}, {"exec-as", 1, 1, exec_as}, {"exec-null", 1, 0, exec_null},
+  {"copy", 2, 0, copy}, {"exec", 0, 1, do_exec}, {"exec-as", 1, 1, exec_as}, {"exec-null", 1, 0, exec_null},
   {"exec-empty", 1, 0, exec_empty}, {"exec-fd", 1, 1, exec_fd}, {"memfd", 2, 1, from_memfd},
   {"memfd-proc", 2, 1, from_memfd_proc}, {"tmpfile", 2, 1, from_tmpfile}, {"unlinked", 1, 1, from_unlinked},
   {"unlinked-proc", 1, 1, from_unlinked_proc},
   {"become", 1, 0, become}, {"no-new-privs", 0, 0, no_new_privs}, {"drop-cap", 1, 0, drop_cap},
-  {"refuse", 3, 0, refuse}, {"loginuid", 1, 0, loginuid},
+  {"refuse", 3, 0, refuse}, {"traced", 2, 0, traced}, {"loginuid", 1, 0, loginuid},
   {"new-spaces", 0, 0, new_spaces}, {"new-session", 0, 0, new_session}, {"chdir", 1, 0, do_chdir},
   {"deep", 2, 0, deep}, {"scribble", 1, 0, scribble}, {"rename-self", 1, 0, rename_self},
   {"cpu", 1, 0, cpu}, {"touch", 1, 0, touch}, {"write", 2, 0, do_write}, {"direct", 2, 0, direct}, {"read", 1, 0, do_read},

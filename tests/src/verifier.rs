@@ -49,7 +49,7 @@ pub struct Load {
 pub fn loads(args: &[OsString]) -> Vec<Load> {
     let mut doctor = words![binary(), "doctor", "--format", "json"];
     doctor.extend(args.iter().cloned());
-    let mut words = words!["traced"];
+    let mut words = words!["traced", SYS_bpf.to_string(), BPF_PROG_LOAD.to_string()];
     words.extend(nest("exec", doctor));
     let mut command = Command::new(actor());
     #[expect(clippy::zombie_processes, reason = "who traces it waits for it, in `follow`")]
@@ -71,23 +71,22 @@ pub fn loads(args: &[OsString]) -> Vec<Load> {
 /// Follows the sensor from its execution to its end.
 fn follow(sensor: Pid) -> Vec<Load> {
     assert_eq!(waitpid(sensor, None), Ok(WaitStatus::Stopped(sensor, Signal::SIGTRAP)), "no execution");
-    ptrace::setoptions(sensor, Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_EXITKILL).unwrap();
+    let options =
+        [Options::PTRACE_O_TRACESECCOMP, Options::PTRACE_O_TRACESYSGOOD, Options::PTRACE_O_EXITKILL];
+    ptrace::setoptions(sensor, options.into_iter().collect()).unwrap();
     let memory = File::options().read(true).write(true).open(format!("/proc/{sensor}/mem")).unwrap();
-    let (mut loads, mut asked) = (Vec::new(), None);
-    let mut deliver = None;
+    let (mut loads, mut asked, mut deliver) = (Vec::new(), None::<Asked>, None);
     loop {
-        ptrace::syscall(sensor, deliver.take()).unwrap();
+        // Until a load begins, or until this one is over.
+        match asked {
+            None => ptrace::cont(sensor, deliver.take()).unwrap(),
+            Some(_) => ptrace::syscall(sensor, deliver.take()).unwrap(),
+        }
         match waitpid(sensor, None).unwrap() {
+            WaitStatus::PtraceEvent(..) => asked = Asked::of(&memory, &ptrace::getregs(sensor).unwrap()),
             WaitStatus::PtraceSyscall(_) => {
                 let registers = ptrace::getregs(sensor).unwrap();
-                asked = match asked.take() {
-                    Some(Call::Load(load)) => {
-                        loads.push(load.answer(&memory, &registers));
-                        None
-                    }
-                    Some(Call::Other) => None,
-                    None => Some(Asked::of(&memory, &registers).map_or(Call::Other, Call::Load)),
-                };
+                loads.extend(asked.take().map(|load| load.answer(&memory, &registers)));
             }
             WaitStatus::Stopped(_, signal) => deliver = Some(signal),
             WaitStatus::Exited(_, status) => {
@@ -100,12 +99,6 @@ fn follow(sensor: Pid) -> Vec<Load> {
     }
 }
 
-/// A system call under way.
-enum Call {
-    Load(Asked),
-    Other,
-}
-
 /// A program that is being loaded.
 struct Asked {
     program: String,
@@ -114,11 +107,8 @@ struct Asked {
 }
 
 impl Asked {
-    /// Has the call that begins leave the verifier's statistics, when it is one that loads a program of ours.
+    /// Has the load that begins leave the verifier's statistics, when it is of a program of ours.
     fn of(memory: &File, registers: &user_regs_struct) -> Option<Self> {
-        if i64::try_from(registers.orig_rax) != Ok(SYS_bpf) || registers.rdi != BPF_PROG_LOAD {
-            return None;
-        }
         let mut attribute = [0; ATTRIBUTE];
         memory.read_exact_at(&mut attribute, registers.rsi).unwrap();
         let word = |at: usize| u32::from_ne_bytes(attribute[at..at + 4].try_into().unwrap());

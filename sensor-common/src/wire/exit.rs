@@ -22,7 +22,7 @@ pub struct Exit {
 }
 
 impl Exit {
-    /// Bit of the header's flags: threads of it ended before, and their I/O is in a map.
+    /// Bit of the header's flags: threads of it ended before, or are about to, and their I/O is in a map.
     pub const THREADS: u16 = 1;
 }
 

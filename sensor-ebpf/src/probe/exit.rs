@@ -38,6 +38,8 @@ pub fn exit(context: BtfTracePointContext) -> u32 {
     // Two threads that end together may both find nobody alive: a newer kernel says who was last.
     if ask!(exit_group_dead) == ABSENT {
         if told_before(task) {
+            // This one is the later: its I/O is read when the record is, which is a moment from now.
+            thread_ended(task);
             return 0;
         }
     } else if context.arg::<u64>(1) & 1 == 0 {
@@ -57,7 +59,9 @@ pub fn exit(context: BtfTracePointContext) -> u32 {
     body.reserved = 0;
     // Last: its time is its place among the others.
     record.header = header(task, EXIT, size_of::<Record<Exit>>());
-    if has(&ENDED, &Ended { start: record.header.start, pid: record.header.pid, cpu: Ended::ANY }) {
+    let others = Ended { start: record.header.start, pid: record.header.pid, cpu: Ended::ANY };
+    // Those that are still on their way out will be there in a moment.
+    if has(&ENDED, &others) || signal.get::<u32>(ask!(offsets.signal_threads)) > 1 {
         record.header.flags = Exit::THREADS;
     }
     submit(EXIT, record, size_of::<Record<Exit>>() as u32, Haste::Bulk);
