@@ -13,7 +13,7 @@ use crate::{
     config::{Config, ConfigError},
     format::misleads,
     host::Host,
-    kernel::{Gap, Kernel, Options},
+    kernel::{Gap, Kernel, Options, executed::When},
     procfs::Reader,
 };
 
@@ -116,8 +116,8 @@ fn configuration(path: Option<&Path>) -> Result<Config, Failure> {
 }
 
 /// The programs at work, as the configuration wants them; else why nothing can be seen on this host.
-fn loaded(host: &Host, config: &Config, log: bool) -> Result<Kernel, Gap> {
-    loaded_for(host, config, log, None)
+fn loaded(host: &Host, config: &Config, log: bool, executed: When) -> Result<Kernel, Gap> {
+    loaded_for(host, config, log, executed, None)
 }
 
 /// The same, or only those that serve some actions.
@@ -125,6 +125,7 @@ fn loaded_for(
     host: &Host,
     config: &Config,
     log: bool,
+    executed: When,
     actions: Option<&'static [&'static str]>,
 ) -> Result<Kernel, Gap> {
     let gap = |reason: &str, missing: &str, remedy: &str| Gap {
@@ -154,7 +155,7 @@ fn loaded_for(
         urgent_ring_bytes: config.kernel.urgent_ring_bytes.get(),
         names: config.kernel.names,
         log,
-        executed: actions.is_none() && config.evidence.folder.get().is_some(),
+        executed: config.evidence.folder.get().filter(|_| actions.is_none()).map(|_| executed),
         actions,
     };
     Kernel::start(&options).map_err(|error| error.gap())

@@ -21,6 +21,7 @@ use crate::{
     field::Field,
     format::{self, text::escape},
     host::Host,
+    kernel::executed::When,
     process::Table,
     procfs::Reader,
     record::{Record, Text},
@@ -204,7 +205,13 @@ fn fits(entry: &Entry, wanted: &Wanted) -> bool {
 fn pid_of(host: &Host, config: &Config, entity: &Text) -> Result<Option<u32>, Failure> {
     const ACTIONS: &[&str] = &[process_snapshot::ACTION.name];
     let failed = |error| Failure::new(Status::Failed, error);
-    let mut kernel = loaded_for(host, config, false, Some(ACTIONS))
+    // The rings, which nobody reads here, are registered with it.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Status::Failed, error))?;
+    let _inside = runtime.enter();
+    let mut kernel = loaded_for(host, config, false, When::Beside, Some(ACTIONS))
         .map_err(|gap| Failure::new(Status::NotPermitted, gap))?;
     let mut rows = Vec::new();
     kernel.sweep(&mut rows).map_err(failed)?;

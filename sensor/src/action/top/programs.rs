@@ -26,7 +26,7 @@ const OPTIONS: Options = Options {
     urgent_ring_bytes: 256 * 1024,
     names: Names::Fanotify,
     log: false,
-    executed: false,
+    executed: None,
     actions: Some(&[
         exit::ACTION.name,
         exec::ACTION.name,
