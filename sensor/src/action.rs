@@ -13,7 +13,7 @@ use crate::{
     config::{Config, ConfigError, Names},
     format::misleads,
     host::Host,
-    kernel::{self, Gap, Kernel, Options},
+    kernel::{self, Gap, Kernel, Options, executed::When},
     look,
     procfs::Reader,
 };
@@ -135,7 +135,13 @@ fn configuration(path: Option<&Path>, hooks: Option<Hooks>) -> Result<Config, Fa
 }
 
 /// The programs at work, as the configuration wants them; else why nothing can be seen on this host.
-fn loaded(host: &Host, config: &Config, hooks: Option<Hooks>, log: bool) -> Result<Kernel, Gap> {
+fn loaded(
+    host: &Host,
+    config: &Config,
+    hooks: Option<Hooks>,
+    log: bool,
+    executed: When,
+) -> Result<Kernel, Gap> {
     may_load(host)?;
     let options = Options {
         bulk_ring_bytes: config.kernel.bulk_ring_bytes.get(),
@@ -146,7 +152,7 @@ fn loaded(host: &Host, config: &Config, hooks: Option<Hooks>, log: bool) -> Resu
             Hooks::Best => kernel::Hooks::Best,
         }),
         log,
-        executed: config.evidence.folder.get().is_some(),
+        executed: config.evidence.folder.get().map(|_| executed),
         actions: None,
     };
     Kernel::start(&options).map_err(|error| error.gap())

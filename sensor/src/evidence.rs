@@ -1,7 +1,7 @@
 //! What ran, kept: held open while it runs and a moment longer, hashed off the event path, and written to a folder
 //! when an alert is about it.
 //!
-//! Three threads: one takes the files that the kernel gives as they are executed, one hashes, one writes. The loop asks, and
+//! Four threads: one takes the files that the kernel gives as they are executed, one hashes, one writes, one closes. The loop asks, and
 //! is answered later; it never waits for a file. Each queue is bounded, and what finds no room is said.
 
 use std::{
@@ -40,6 +40,8 @@ const HELD_MOST: u64 = 4096;
 const DESCRIPTORS_LEFT: u64 = 512;
 /// Most files that wait to be hashed.
 const HASHES_MOST: usize = 1024;
+/// Most rounds of files that wait to be closed; more are closed by the loop.
+const CLOSES_MOST: usize = 1024;
 /// Most executables that wait to be written.
 const WRITES_MOST: usize = 256;
 
@@ -50,6 +52,8 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// When there will be nothing more.
     fn next(&self) -> io::Result<(Vec<OwnedFd>, u64)>;
+    /// What was given last is held.
+    fn held(&self);
     /// Doesn't give this file any more until it is written to.
     fn leave_out(&self, file: BorrowedFd<'_>);
     /// Gives it again.
@@ -65,11 +69,8 @@ pub enum Told {
     Kept(u64, Result<Captured, Missing>),
 }
 
-/// What is to be hashed, or let go of: closing the last descriptor of a large file that has no name takes its time.
-enum Work {
-    Hash(State, Arc<File>),
-    Close(Vec<Arc<File>>),
-}
+/// What is to be hashed.
+type Hash = (State, Arc<File>);
 
 /// What is to be written.
 struct Keep {
@@ -91,13 +92,36 @@ pub struct Evidence {
 /// What the threads have in common.
 struct Shared {
     held: Held,
-    work: SyncSender<Work>,
+    hash: SyncSender<Hash>,
+    close: SyncSender<Vec<Arc<File>>>,
     source: Option<Box<dyn Source>>,
     known: Sender<Told>,
-    /// Files that were executed and couldn't be had.
-    missed: AtomicU64,
-    /// Files that found no room among those that wait to be hashed.
+    unopened: AtomicU64,
     unhashed: AtomicU64,
+    large: AtomicU64,
+}
+
+/// How many files that were executed weren't held, or not hashed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// The kernel couldn't open them, or had no room for them in its queue.
+    pub unopened: u64,
+    /// They found no room among those that wait to be hashed.
+    pub unhashed: u64,
+    /// They are larger than is hashed.
+    pub large: u64,
+}
+
+impl Skipped {
+    /// How many more.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            unopened: self.unopened.saturating_sub(before.unopened),
+            unhashed: self.unhashed.saturating_sub(before.unhashed),
+            large: self.large.saturating_sub(before.large),
+        }
+    }
 }
 
 impl Evidence {
@@ -113,22 +137,27 @@ impl Evidence {
     ) -> Result<Self, FolderError> {
         let store = Store::open(folder, limits, now)?;
         store.clear(now);
-        let (work, to_do) = sync_channel(HASHES_MOST);
+        let (hash, to_hash) = sync_channel(HASHES_MOST);
+        let (close, to_close) = sync_channel::<Vec<Arc<File>>>(CLOSES_MOST);
         let (keep, to_keep) = sync_channel(WRITES_MOST);
         let (tell, told) = channel();
         let wake = Arc::new(Notify::new());
         let shared = Arc::new(Shared {
             held: Held::new(room()),
-            work,
+            hash,
+            close,
             source,
             known: tell.clone(),
-            missed: AtomicU64::new(0),
+            unopened: AtomicU64::new(0),
             unhashed: AtomicU64::new(0),
+            large: AtomicU64::new(0),
         });
         let (catcher, hasher, waker) = (Arc::clone(&shared), Arc::clone(&shared), Arc::clone(&wake));
         let most = limits.max_hash_bytes;
         thread::spawn(move || catcher.catch());
-        thread::spawn(move || hasher.hash(&to_do, most));
+        thread::spawn(move || hasher.hash(&to_hash, most));
+        // Closing the last descriptor of a large file that has no name takes its time.
+        thread::spawn(move || to_close.into_iter().for_each(drop));
         thread::spawn(move || write(store, &to_keep, &tell, &waker));
         Ok(Self { shared, keep, told, wake, tickets: 0 })
     }
@@ -187,10 +216,12 @@ impl Evidence {
         self.shared.close(closed);
     }
 
-    /// How many files that were executed couldn't be had, and how many weren't hashed as too many waited.
+    /// What wasn't held or hashed until now.
     #[must_use]
-    pub fn missed(&self) -> (u64, u64) {
-        (self.shared.missed.load(Ordering::Relaxed), self.shared.unhashed.load(Ordering::Relaxed))
+    pub fn skipped(&self) -> Skipped {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Shared { unopened, unhashed, large, .. } = &*self.shared;
+        Skipped { unopened: read(unopened), unhashed: read(unhashed), large: read(large) }
     }
 }
 
@@ -198,9 +229,12 @@ impl Shared {
     /// Takes what the kernel gives, until there is nothing more.
     fn catch(&self) {
         let Some(source) = &self.source else { return };
+        // Until it is taken out of the queue a file holds the mount by which it was executed. Without the right to it, at the usual turn.
+        let _: rustix::io::Result<()> = rustix::process::setpriority_process(None, -20);
         while let Ok((files, missed)) = source.next() {
-            self.missed.fetch_add(missed, Ordering::Relaxed);
+            self.unopened.fetch_add(missed, Ordering::Relaxed);
             files.into_iter().for_each(|file| self.take(file.into()));
+            source.held();
         }
     }
 
@@ -216,7 +250,7 @@ impl Shared {
         }
         match taken {
             Taken::New(state, file) => {
-                if self.work.try_send(Work::Hash(state, file)).is_err() {
+                if self.hash.try_send((state, file)).is_err() {
                     self.unhashed.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -239,21 +273,17 @@ impl Shared {
     fn close(&self, closed: Vec<Arc<File>>) {
         if !closed.is_empty() {
             // With no room they are closed here.
-            drop(self.work.try_send(Work::Close(closed)));
+            drop(self.close.try_send(closed));
         }
     }
 
     /// Hashes what is new.
-    fn hash(&self, to_do: &Receiver<Work>, most: u64) {
-        for work in to_do {
-            let (state, file) = match work {
-                Work::Hash(state, file) if state.size <= most => (state, file),
-                Work::Hash(..) => continue,
-                Work::Close(files) => {
-                    drop(files);
-                    continue;
-                }
-            };
+    fn hash(&self, to_hash: &Receiver<Hash>, most: u64) {
+        for (state, file) in to_hash {
+            if state.size > most {
+                self.large.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
             let Ok(Some(found)) = digest::digest(&file, most) else { continue };
             // What was changed meanwhile has another state, or will be told as new when it is executed again.
             if found.size == state.size && State::of(&file).is_ok_and(|now| now == Some(state)) {

@@ -67,8 +67,8 @@ pub struct Options {
     pub hooks: Option<Hooks>,
     /// Whether the programs write log lines.
     pub log: bool,
-    /// Whether files are told and given as they are executed.
-    pub executed: bool,
+    /// How files are told and given as they are executed, if they are.
+    pub executed: Option<executed::When>,
     /// Only the hooks that serve one of these, and no marks; else all.
     pub actions: Option<&'static [&'static str]>,
 }
@@ -144,12 +144,12 @@ impl Kernel {
             Some(_) => None,
         };
         let executed = match options.executed {
-            true => {
-                let (executed, row) = executed::Marked::open();
-                coverage.push(row);
+            Some(when) => {
+                let (executed, rows) = executed::Marked::open(when);
+                coverage.extend(rows);
                 executed
             }
-            false => None,
+            None => None,
         };
         Ok(Self {
             ebpf,
@@ -218,6 +218,11 @@ impl Kernel {
         if let Some(names) = &mut self.names {
             names.mounted(paths.into_iter());
         }
+    }
+
+    /// Files aren't told any more as they are executed.
+    pub fn leave_executed(&mut self) {
+        self.executed = None;
     }
 
     /// What is executed from now on, to be read by a thread of its own; none where the kernel doesn't tell.

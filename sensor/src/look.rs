@@ -30,7 +30,7 @@ pub const OPTIONS: Options = Options {
     names: crate::config::Names::Fexit,
     hooks: None,
     log: false,
-    executed: false,
+    executed: None,
     actions: Some(&[process_snapshot::ACTION.name]),
 };
 

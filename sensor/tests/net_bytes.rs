@@ -57,7 +57,7 @@ impl Accounts {
             names: Names::default(),
             hooks: None,
             log: false,
-            executed: false,
+            executed: None,
             actions: None,
         };
         let kernel = {

@@ -148,6 +148,31 @@ pub const TABLES: &[Bound] = &[
         "No process older than the sensor is asked for its arguments any more: sensor.args_truncated.",
         &[],
     ),
+    bound(
+        "evidence.rs::HELD_MOST",
+        "The one that was run longest ago is let go: sensor.evidence.missing, should it lose its name and end at once.",
+        &[],
+    ),
+    bound("evidence.rs::HASHES_MOST", "The file isn't hashed: told in coverage, `evidence/hash`.", &[]),
+    bound("evidence.rs::CLOSES_MOST", "The loop closes them.", &[]),
+    bound("evidence.rs::WRITES_MOST", "The alert is told at once, with sensor.evidence.missing.", &[]),
+    bound("evidence/held.rs::KNOWN_MOST", "All are forgotten: files are hashed anew.", &[]),
+    bound(
+        "evidence/store.rs::IMAGES_MOST",
+        "The oldest copy goes.",
+        &["../tests/evidence::the_folder_keeps_its_bounds"],
+    ),
+    bound(
+        "evidence/store.rs::RUNNERS_MOST",
+        "The second oldest isn't noted any more, nor found by pid or entity id.",
+        &[],
+    ),
+    bound("evidence/folder.rs::ENTRIES_MOST", "The rest isn't looked at.", &[]),
+    bound(
+        "pipeline/capture.rs::WAITING_MOST",
+        "The alert is told at once, with sensor.evidence.missing.",
+        &[],
+    ),
 ];
 
 macro_rules! rooms {
@@ -170,6 +195,11 @@ pub const ROOMS: &[(&str, &str)] = rooms![
     "kernel/names.rs",
     "account.rs",
     "procfs.rs",
+    "evidence.rs",
+    "evidence/held.rs",
+    "evidence/store.rs",
+    "evidence/folder.rs",
+    "pipeline/capture.rs",
 ];
 
 /// Those that bound no table: how often something is done, or how much at once.

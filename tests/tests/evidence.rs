@@ -1,10 +1,11 @@
 //! Evidence: what loses its name while it runs is kept, and given back byte by byte; within bounds, and told where it isn't.
+#![expect(clippy::unwrap_used, reason = "a helper that can't go on fails the test")]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tests::find::Source;
 use tests::place::{mount_tmpfs, private_mounts};
 use tests::program::{self, actor, actor_at, done, nest};
@@ -214,8 +215,12 @@ fn what_is_held_can_be_unmounted() {
         mount_tmpfs(&place, "4m");
         let path = image(&place.join("program"));
         let pid = Running::of(&path, words!["exit", "0"]).pid();
-        // Not with what is open (`MNT_DETACH`): it is to be nobody's any more.
-        nix::mount::umount(&place).unwrap_or_else(|why| panic!("run {run}: {why}"));
+        // Not with what is open (`MNT_DETACH`): it is to be nobody's any more, long before it is let go of otherwise.
+        let deadline = Instant::now() + tests::patience(Duration::from_millis(500));
+        while let Err(why) = nix::mount::umount(&place) {
+            assert!(Instant::now() < deadline, "run {run}: {why}");
+            std::thread::yield_now();
+        }
         scene.sensor.find("exec").pid(pid).wait();
     }
 }
@@ -320,4 +325,23 @@ fn recover_overwrites_nothing_and_follows_no_link() {
     assert_eq!(recover("nobody", &["new"]), Some(2));
     assert_eq!(recover("4194304999", &["new"]), Some(1), "nobody has this pid");
     assert!(!folder.at("new").exists());
+}
+
+#[test]
+fn who_executes_can_be_stopped_until_it_is_held() {
+    if skip() {
+        return;
+    }
+    let _lock = lock::together();
+    let folder = Folder::new();
+    let text = format!("[evidence]\nfolder = {:?}\n", folder.at("evidence"));
+    let start = Sensor::with().config(&text).args(words!["--freeze-on-delete"]);
+    let scene = Scene { sensor: start.live(), config: PathBuf::new(), folder };
+    assert_eq!(vanish(&scene, 50, ""), 50);
+    // What waits goes on when the sensor is killed.
+    let path = scene.image("waits");
+    scene.sensor.signal(nix::sys::signal::Signal::SIGSTOP);
+    let waiting = std::thread::spawn(move || Running::of(&path, words!["exit", "0"]).wait().success());
+    scene.sensor.signal(nix::sys::signal::Signal::SIGKILL);
+    assert!(waiting.join().unwrap());
 }

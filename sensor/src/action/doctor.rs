@@ -12,7 +12,7 @@ use crate::{
     field::Field,
     format,
     host::Host,
-    kernel,
+    kernel::{self, executed::When},
     output::{Counts, Output, OutputError, Taken},
     pipeline::{self, Pipeline, PipelineError},
 };
@@ -69,7 +69,7 @@ pub fn act(args: &Doctor) -> Result<(), Failure> {
 
 /// Begins as a run, tells nobody, and ends.
 fn examine(host: &Host, config: &Config, hooks: Option<Hooks>) -> Result<Vec<Coverage>, Gap> {
-    let kernel = loaded(host, config, hooks, false)?;
+    let kernel = loaded(host, config, hooks, false, When::Beside)?;
     let format = format::named(Format::Json.name()).ok_or_else(Gap::default)?;
     let pipeline =
         Pipeline::new(host, kernel, format, Box::new(Nowhere)).with_usage(config.usage.interval_s.get());

@@ -10,6 +10,7 @@ use crate::{
     config::Config,
     format,
     host::Host,
+    kernel::executed::When,
     output::{self, stdout::Stdout},
     pipeline::Pipeline,
 };
@@ -29,6 +30,10 @@ pub struct Run {
     /// How events are written.
     #[arg(long, value_enum, default_value_t = Format::Json)]
     pub format: Format,
+    /// Let the kernel stop who executes a file that isn't known until the sensor holds it, so that it can be recovered whatever the
+    /// program does next. A sensor that is stopped then stops them too; one that ends lets them go on.
+    #[arg(long)]
+    pub freeze_on_delete: bool,
     /// Show the log lines of the kernel programs on standard error, for debugging them.
     #[arg(long)]
     pub kernel_log: bool,
@@ -62,7 +67,8 @@ async fn stream(config: &Config, format: &dyn format::Format, args: &Run) -> Res
     let output: Box<dyn output::Output> = Box::new(Stdout::open().map_err(failed)?);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let kernel = loaded(&host, config, args.hooks, args.kernel_log)
+    let when = if args.freeze_on_delete { When::Before } else { When::Beside };
+    let kernel = loaded(&host, config, args.hooks, args.kernel_log, when)
         .map_err(|gap| Failure::new(Status::NotPermitted, gap))?;
     let mut pipeline = Pipeline::new(&host, kernel, format, output).with_usage(config.usage.interval_s.get());
     if let Some(folder) = config.state.folder.get() {

@@ -9,31 +9,68 @@ use std::{
     io,
     os::fd::{BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use nix::{
     errno::Errno,
     fcntl::AT_FDCWD,
-    sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags},
+    sys::fanotify::{
+        EventFFlags, Fanotify, FanotifyEvent, FanotifyResponse, InitFlags, MarkFlags, MaskFlags, Response,
+    },
 };
 
 use rustix::mount::{OpenTreeFlags, open_tree};
 
-use super::{Coverage, Gap, marks::no_group, refusal::explain};
+use super::{Coverage, Gap, State, marks::no_group, refusal::explain};
 
 /// Its name as a hook.
 pub(super) const HOOK: &str = "fanotify/open_exec";
+/// And that which stops.
+const STOP: &str = "fanotify/open_exec_perm";
 
 /// What isn't had without it.
 const EFFECT: &str =
     "the executable of a program that took its own name away and ended at once: evidence of it";
 
+/// What is told of a file that is executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// That it is; who executes it doesn't wait.
+    Beside,
+    /// That it is to be; the kernel stops who executes it until it is held.
+    Before,
+}
+
+impl When {
+    fn mask(self) -> MaskFlags {
+        match self {
+            Self::Beside => MaskFlags::FAN_OPEN_EXEC,
+            Self::Before => MaskFlags::FAN_OPEN_EXEC_PERM,
+        }
+    }
+
+    fn class(self) -> InitFlags {
+        match self {
+            Self::Beside => InitFlags::FAN_CLASS_NOTIF,
+            Self::Before => InitFlags::FAN_CLASS_CONTENT,
+        }
+    }
+}
+
 /// The marks.
-pub(super) struct Marked(Arc<Fanotify>);
+pub(super) struct Marked {
+    group: Arc<Fanotify>,
+    when: When,
+}
 
 /// What is executed, as the kernel tells it.
-pub struct Executed(Arc<Fanotify>);
+pub struct Executed {
+    group: Arc<Fanotify>,
+    when: When,
+    /// What was given last and whose executions wait. Should this process end, the kernel lets them go on.
+    given: Mutex<Vec<FanotifyEvent>>,
+}
 
 /// What a file system that takes no such mark means.
 pub(super) fn refused(errno: Errno) -> Gap {
@@ -50,25 +87,32 @@ pub(super) fn refused(errno: Errno) -> Gap {
 
 impl Marked {
     /// With a mark on the file system of `/`, and what became of it.
-    pub(super) fn open() -> (Option<Self>, Coverage) {
-        match Self::new() {
-            Ok(marked) => (Some(marked), Coverage::seen("exe_deleted", HOOK)),
+    pub(super) fn open(when: When) -> (Option<Self>, Vec<Coverage>) {
+        let told = |when| Self::new(when).map(|marked| (marked, Coverage::seen("exe_deleted", HOOK)));
+        let (refused, result) = match (when, told(when)) {
+            (When::Before, Err(error)) => (Some(unstopped(&error)), told(When::Beside)),
+            (_, result) => (None, result),
+        };
+        let (marked, row) = match result {
+            Ok((marked, row)) => (Some(marked), row),
             Err(error) => {
                 let gap = no_group(&error, "a fanotify group that tells what is executed").effect(EFFECT);
                 (None, Coverage::unseen("exe_deleted", HOOK, gap))
             }
-        }
+        };
+        (marked, [row].into_iter().chain(refused).collect())
     }
 
-    fn new() -> io::Result<Self> {
-        let flags = InitFlags::FAN_CLASS_NOTIF | InitFlags::FAN_CLOEXEC | InitFlags::FAN_UNLIMITED_MARKS;
+    fn new(when: When) -> io::Result<Self> {
+        let flags = when.class() | InitFlags::FAN_CLOEXEC | InitFlags::FAN_UNLIMITED_MARKS;
         // To be read without changing when it was last read; a pipe or a device can't hold the reader up.
         let how = EventFFlags::O_RDONLY
             | EventFFlags::O_CLOEXEC
             | EventFFlags::O_LARGEFILE
             | EventFFlags::O_NOATIME
             | EventFFlags::O_NONBLOCK;
-        let marked = Self(Arc::new(Fanotify::init(flags, how)?));
+        let marked = Self { group: Arc::new(Fanotify::init(flags, how)?), when };
+        // Nobody reads yet: an execution that waits does so until the loop begins.
         marked.watch(Path::new("/"))?;
         Ok(marked)
     }
@@ -83,13 +127,24 @@ impl Marked {
     /// Marks the file system on which `path` is.
     pub(super) fn watch(&self, path: &Path) -> Result<(), Errno> {
         let flags = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_FILESYSTEM;
-        self.0.mark(flags, MaskFlags::FAN_OPEN_EXEC, AT_FDCWD, Some(path))
+        self.group.mark(flags, self.when.mask(), AT_FDCWD, Some(path))
     }
 
     /// What reads of it.
     pub(super) fn reader(&self) -> Executed {
-        Executed(Arc::clone(&self.0))
+        Executed { group: Arc::clone(&self.group), when: self.when, given: Mutex::default() }
     }
+}
+
+/// The kernel stops nobody.
+fn unstopped(error: &io::Error) -> Coverage {
+    let why = no_group(error, "a fanotify group that stops who executes a file");
+    let gap = Gap {
+        remedy: "a kernel with CONFIG_FANOTIFY_ACCESS_PERMISSIONS, or no --freeze-on-delete".to_owned(),
+        ..why
+    };
+    let effect = "nothing less than without --freeze-on-delete: what is executed is told beside, and nobody is stopped";
+    Coverage { action: "exe_deleted", hook: STOP, state: State::Replaced, gap: gap.effect(effect) }
 }
 
 /// A mount of our own of just this file.
@@ -104,23 +159,40 @@ pub fn own_mount(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 
 impl Executed {
     /// Waits for what is executed next: open files, in order, and how many more there were that couldn't be opened or found no
-    /// room in the queue, at least.
+    /// room in the queue, at least. `held` is to be called when these are held.
     ///
     /// # Errors
     /// When there will be nothing more.
     pub fn next(&self) -> io::Result<(Vec<OwnedFd>, u64)> {
-        match self.0.read_events() {
+        match self.group.read_events() {
             Ok(events) => {
-                let files = events.iter().map(|event| event.fd().map(|file| file.try_clone_to_owned()));
-                let all: Vec<_> = files.collect();
-                let missed = all.iter().filter(|file| !matches!(file, Some(Ok(_)))).count();
-                Ok((all.into_iter().flatten().flatten().collect(), missed as u64))
+                let files: Vec<_> =
+                    events.iter().map(|event| event.fd().map(|file| file.try_clone_to_owned())).collect();
+                if self.when == When::Before {
+                    *self.given() = events;
+                }
+                let missed = files.iter().filter(|file| !matches!(file, Some(Ok(_)))).count();
+                Ok((files.into_iter().flatten().flatten().collect(), missed as u64))
             }
             Err(Errno::EINTR | Errno::EAGAIN) => Ok((Vec::new(), 0)),
             // The queue isn't at hand any more, or not ours to read.
             Err(errno @ (Errno::EBADF | Errno::EINVAL | Errno::EFAULT | Errno::ENOSYS)) => Err(errno.into()),
             // One that couldn't be opened; it is gone from the queue.
             Err(_) => Ok((Vec::new(), 1)),
+        }
+    }
+
+    fn given(&self) -> MutexGuard<'_, Vec<FanotifyEvent>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was given last is held: who executes it goes on.
+    pub fn held(&self) {
+        for event in self.given().drain(..) {
+            let Some(file) = event.fd() else { continue };
+            // It fails when who waited was killed.
+            let response = FanotifyResponse::new(file, Response::FAN_ALLOW);
+            let _: Result<(), Errno> = self.group.write_response(response);
         }
     }
 
@@ -138,6 +210,6 @@ impl Executed {
 
     fn ignored(&self, flags: MarkFlags, file: BorrowedFd<'_>) -> Result<(), Errno> {
         let flags = flags | MarkFlags::FAN_MARK_IGNORED_MASK;
-        self.0.mark(flags, MaskFlags::FAN_OPEN_EXEC, file, None::<&Path>)
+        self.group.mark(flags, self.when.mask(), file, None::<&Path>)
     }
 }

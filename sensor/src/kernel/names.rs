@@ -16,14 +16,16 @@ use nix::{
     errno::Errno,
     sys::{
         fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags},
-        stat::{major, minor},
         statfs::{BTRFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, statfs},
         statvfs::statvfs,
     },
 };
 
 use super::{Gap, marks::no_group, refusal::explain};
-use crate::event::touch::{self, Touches};
+use crate::event::{
+    exe_deleted::inner,
+    touch::{self, Touches},
+};
 
 /// Its name as a hook.
 pub(super) const HOOK: &str = "fanotify/filesystem";
@@ -136,7 +138,7 @@ impl Names {
         let device = match statfs(path)?.filesystem_type() {
             // Its files have device numbers that the kernel uses nowhere else.
             BTRFS_SUPER_MAGIC => None,
-            _ => Some(inside(nix::sys::stat::stat(path)?.st_dev)),
+            _ => Some(inner(nix::sys::stat::stat(path)?.st_dev)),
         };
         self.devices.insert(statvfs(path)?.filesystem_id(), device);
         Ok(())
@@ -175,12 +177,6 @@ impl Names {
         }
         touches
     }
-}
-
-/// A device number as the kernel has it inside (`MKDEV`, `include/linux/kdev_t.h`).
-fn inside(device: u64) -> u32 {
-    let (major, minor) = (major(device), minor(device));
-    u32::try_from(major << 20 | minor).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -229,7 +225,7 @@ mod tests {
         let (one, two) = (folder.join("one"), folder.join("two"));
         fs::write(&one, b"x").unwrap();
         let (file, directory) = (fs::metadata(&one).unwrap(), fs::metadata(&folder).unwrap());
-        let device = inside(file.dev());
+        let device = inner(file.dev());
         assert!(matches!(names.watch(&folder), Watched::Now) && names.tells(device));
 
         let mut mv = Command::new("mv").args([&one, &two]).spawn().unwrap();

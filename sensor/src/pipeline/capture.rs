@@ -20,7 +20,7 @@ use crate::{
         coverage::{Coverage, Gap},
         exe_deleted,
     },
-    evidence::{Captured, Evidence, Missing, Source, Told},
+    evidence::{Captured, Evidence, Missing, Skipped, Source, Told},
     field::Field,
     kernel::executed::{self, Executed},
     process::Process,
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How long an alert waits for its evidence to be written, nanoseconds.
-const WAIT: u64 = 1_000_000_000;
+const WAIT: u64 = 2_000_000_000;
 /// And for its file to be held.
 const WAIT_HELD: u64 = 100_000_000;
 /// How often it is looked at the end whether a file is held by now.
@@ -42,6 +42,7 @@ const TRIES: usize = 4;
 const BUSY: &str = "too many others were being written at that moment";
 /// What `coverage` names it.
 const HOOK: &str = "evidence/folder";
+const HASHES: &str = "evidence/hash";
 
 /// What is known of it.
 #[derive(Default)]
@@ -57,8 +58,10 @@ pub(super) struct Capture {
     root: u32,
     /// Whether what is asked for is kept, where it is to be.
     row: Option<Coverage>,
-    /// How many files couldn't be had or hashed, as last said.
-    missed: (u64, u64),
+    /// What wasn't held or hashed in the last second.
+    late: Option<Coverage>,
+    /// How much that was until then.
+    skipped: Skipped,
 }
 
 /// An alert that waits.
@@ -83,23 +86,25 @@ struct Files {
     root: Option<u64>,
 }
 
-impl Files {
-    /// The same file by a mount of the sensor's own, so that the one by which it was executed can be unmounted meanwhile. The root's
-    /// never is. Mounts of other namespaces can't be copied: whoever takes those away does so with all that is open.
-    fn apart(&self, file: OwnedFd) -> OwnedFd {
-        let file = File::from(file);
-        if file.metadata().is_ok_and(|facts| Some(facts.dev()) == self.root) {
-            return file.into();
-        }
-        let own = executed::own_mount(file.as_fd()).and_then(|own| procfs::reopen(&self.proc, own.as_fd()));
-        own.unwrap_or(file).into()
+/// The same file by a mount of the sensor's own, so that the one by which it was executed can be unmounted meanwhile. The root's never
+/// is. Mounts of other namespaces can't be copied: whoever takes those away does so with all that is open.
+fn apart(file: File, proc: &Path, root: Option<u64>) -> File {
+    if file.metadata().is_ok_and(|facts| Some(facts.dev()) == root) {
+        return file;
     }
+    let own = executed::own_mount(file.as_fd()).and_then(|own| procfs::reopen(proc, own.as_fd()));
+    own.unwrap_or(file)
 }
 
 impl Source for Files {
+    fn held(&self) {
+        self.executed.held();
+    }
+
     fn next(&self) -> io::Result<(Vec<OwnedFd>, u64)> {
         let (files, missed) = self.executed.next()?;
-        Ok((files.into_iter().map(|file| self.apart(file)).collect(), missed))
+        let apart = |file: OwnedFd| apart(file.into(), &self.proc, self.root).into();
+        Ok((files.into_iter().map(apart).collect(), missed))
     }
 
     fn leave_out(&self, file: BorrowedFd<'_>) {
@@ -113,8 +118,8 @@ impl Source for Files {
 
 impl Capture {
     /// Whether what is asked for is kept.
-    pub(super) fn coverage(&self) -> Option<Coverage> {
-        self.row.clone()
+    pub(super) fn coverage(&self) -> impl Iterator<Item = Coverage> {
+        self.row.iter().chain(&self.late).cloned()
     }
 
     /// Whether alerts wait.
@@ -159,6 +164,19 @@ fn unkept(fault: &str) -> Gap {
     }
 }
 
+fn unhashed(Skipped { unopened, unhashed, large }: Skipped) -> Gap {
+    Gap {
+        reason: format!(
+            "of files that were executed {unopened} or more could not be opened or found no room in the kernel's queue, \
+             {unhashed} found no room among those that wait to be hashed, and {large} were too large to be hashed"
+        ),
+        missing: if large != 0 { "evidence.max_hash_bytes" } else { "time" }.to_owned(),
+        effect: "hashes of those files, and of those that could not be opened a copy, when they lose their name and end at once"
+            .to_owned(),
+        remedy: if large != 0 { "raise evidence.max_hash_bytes, or take it so" } else { "" }.to_owned(),
+    }
+}
+
 impl Pipeline<'_> {
     /// Holds what runs from now on, and keeps in this folder what alerts are about.
     pub fn keep_evidence(&mut self, folder: &Path, limits: &config::Evidence) {
@@ -172,6 +190,8 @@ impl Pipeline<'_> {
                 self.capture.note(None);
             }
             Err(error) => {
+                // Nobody would read of it.
+                self.kernel.leave_executed();
                 self.capture.note(Some(&error.to_string()));
             }
         }
@@ -185,7 +205,7 @@ impl Pipeline<'_> {
         }
         let (held, sha256) = evidence.known(running);
         if !held && let Ok(file) = self.reader.open_executable(key.pid, running.device) {
-            evidence.hold(file);
+            evidence.hold(apart(file, &self.host.proc(), self.host.root_device()));
         }
         if let (Some(sha256), Some(process)) = (sha256, self.table.get(key)) {
             // All who share the image know it from now on.
@@ -290,15 +310,17 @@ impl Pipeline<'_> {
             }
             Told::Kept(ticket, result) => (ticket, result),
         };
-        let fault = match &result {
-            Err(Missing::Failed(error)) => Some(Missing::Failed(io::Error::from(error.kind())).to_string()),
-            _ => None,
+        let news = match &result {
+            Ok(_) => self.capture.note(None),
+            Err(why @ Missing::Failed(_)) => self.capture.note(Some(&why.to_string())),
+            // It says nothing of the folder.
+            Err(Missing::TooLarge { .. }) => false,
         };
         if let Some(Waiting { action, time, mut record, .. }) = self.capture.waiting.remove(&ticket) {
             set(result, &mut record);
             self.deliver(action, time, record)?;
         }
-        match self.capture.note(fault.as_deref()) {
+        match news {
             true => self.tell_coverage(self.host.boot_now()),
             false => Ok(()),
         }
@@ -319,11 +341,17 @@ impl Pipeline<'_> {
     pub(super) fn beat(&mut self, now: u64) -> Result<(), PipelineError> {
         let Some(evidence) = &self.capture.evidence else { return Ok(()) };
         evidence.beat(self.table.iter().map(|process| &process.now));
-        let missed = evidence.missed();
-        if missed == std::mem::replace(&mut self.capture.missed, missed) {
-            return Ok(());
+        let skipped = evidence.skipped();
+        let before = std::mem::replace(&mut self.capture.skipped, skipped);
+        let row = (skipped != before).then(|| {
+            let gap = unhashed(skipped.since(before));
+            Coverage::unseen(exe_deleted::ACTION.name, HASHES, gap)
+        });
+        // What was, and is told, is over.
+        match std::mem::replace(&mut self.capture.late, row).is_some() || self.capture.late.is_some() {
+            true => self.tell_coverage(now),
+            false => Ok(()),
         }
-        self.tell_coverage(now)
     }
 
     /// The last alerts, with what evidence there will be.

@@ -27,7 +27,7 @@ const OPTIONS: Options = Options {
     names: Names::Fexit,
     hooks: None,
     log: false,
-    executed: false,
+    executed: None,
     actions: Some(&[
         exit::ACTION.name,
         exec::ACTION.name,
