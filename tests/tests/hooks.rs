@@ -1,5 +1,6 @@
 //! Hooks that can stand for each other: which are taken, what is said of those that aren't, and that either tells who
 //! took a name. That both tell the same in all else is shown by all tests, with `SENSOR_TEST_HOOKS`.
+#![expect(clippy::expect_used, reason = "a helper that can't go on fails the test")]
 
 use serde_json::Value;
 use std::fs;
