@@ -1,6 +1,6 @@
 //! Hooks that can stand for each other: which are taken, what is said of those that aren't, and that either tells who
 //! took a name. That both tell the same in all else is shown by all tests, with `SENSOR_TEST_HOOKS`.
-#![expect(clippy::unwrap_used, reason = "a helper that can't go on fails the test")]
+#![expect(clippy::expect_used, reason = "a helper that can't go on fails the test")]
 
 use serde_json::Value;
 use std::fs;
@@ -25,8 +25,8 @@ fn doctor(args: &[&str]) -> Output {
 
 /// The rows of `exe_deleted` in a report, by their hooks.
 fn rows(output: &Output) -> Vec<(String, Value)> {
-    let event: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let rows = event["sensor"]["coverage"].as_array().unwrap().iter();
+    let event: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let rows = event["sensor"]["coverage"].as_array().expect("rows").iter();
     let own = rows.filter(|row| row["action"] == "exe_deleted");
     own.map(|row| (row["hook"].as_str().unwrap_or_default().to_owned(), row.clone())).collect()
 }
