@@ -25,7 +25,15 @@ const NEEDS: &[Need] = &[
         hook: "tp_btf/inet_sock_set_state",
         refusal: "unknown func bpf_get_socket_cookie",
         reason: "typed programs have the cookie of a socket from Linux 5.12 on",
-        tests: &["sockets::*", "socket_storm::*", "exposure::*", "connect_failed::*", "network::*"],
+        tests: &[
+            "sockets::*",
+            "socket_storm::*",
+            "exposure::*",
+            "connect_failed::*",
+            "network::*",
+            "mptcp::*",
+            "sctp::*",
+        ],
     },
     Need {
         hook: "tp_btf/tcp_destroy_sock",
