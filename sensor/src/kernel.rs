@@ -14,7 +14,6 @@ use aya::{
     maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
     programs::Iter,
 };
-use nix::errno::Errno;
 use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::{
@@ -220,17 +219,6 @@ impl Kernel {
         }
     }
 
-    /// Files aren't told any more as they are executed.
-    pub fn leave_executed(&mut self) {
-        self.executed = None;
-    }
-
-    /// What is executed from now on, to be read by a thread of its own; none where the kernel doesn't tell.
-    #[must_use]
-    pub fn executed(&self) -> Option<executed::Executed> {
-        self.executed.as_ref().map(executed::Marked::reader)
-    }
-
     /// Which names went since this was last asked, in order.
     pub fn gone(&mut self) -> Touches {
         self.names.as_mut().map(Names::gone).unwrap_or_default()
@@ -375,14 +363,6 @@ impl Kernel {
         };
         let unwatched = self.uncover(names::HOOK, names::refused(errno));
         Marked { new: true, uncovered: uncovered || unwatched }
-    }
-
-    /// Watches the file system of a file that wasn't executed before; true when that it can't is news.
-    fn watch_executed(&mut self, path: &Path) -> bool {
-        match self.executed.as_ref().map(|executed| executed.watch(path)) {
-            None | Some(Ok(()) | Err(Errno::ENOENT | Errno::ESRCH)) => false,
-            Some(Err(errno)) => self.uncover(executed::HOOK, executed::refused(errno)),
-        }
     }
 
     /// Notes that a hook doesn't see all; true when that is news.

@@ -22,7 +22,7 @@ use nix::{
 
 use rustix::mount::{OpenTreeFlags, open_tree};
 
-use super::{Coverage, Gap, State, marks::no_group, refusal::explain};
+use super::{Coverage, Gap, Kernel, State, marks::no_group, refusal::explain};
 
 /// Its name as a hook.
 pub(super) const HOOK: &str = "fanotify/open_exec";
@@ -82,6 +82,27 @@ pub(super) fn refused(errno: Errno) -> Gap {
         missing: "marks of file systems".to_owned(),
         effect: format!("there, {EFFECT}"),
         remedy: String::new(),
+    }
+}
+
+impl Kernel {
+    /// Files aren't told any more as they are executed.
+    pub fn leave_executed(&mut self) {
+        self.executed = None;
+    }
+
+    /// What is executed from now on, to be read by a thread of its own; none where the kernel doesn't tell.
+    #[must_use]
+    pub fn executed(&self) -> Option<Executed> {
+        self.executed.as_ref().map(Marked::reader)
+    }
+
+    /// Watches the file system of a file that wasn't executed before; true when that it can't is news.
+    pub(super) fn watch_executed(&mut self, path: &Path) -> bool {
+        match self.executed.as_ref().map(|executed| executed.watch(path)) {
+            None | Some(Ok(()) | Err(Errno::ENOENT | Errno::ESRCH)) => false,
+            Some(Err(errno)) => self.uncover(HOOK, refused(errno)),
+        }
     }
 }
 
