@@ -16,7 +16,7 @@ fn every_program_is_within_its_budget() {
     let calls = folder.at("calls.toml");
     fs::write(&calls, "[kernel]\nnames = \"tracepoints\"\n").unwrap();
     // So all are loaded, and those that go by it have more to do.
-    let loads = verifier::loads(&words!["--config", &calls]);
+    let loads = verifier::loads(words!["--config", &calls]);
     assert!(loads.len() > 20 && loads.iter().any(|load| load.took > Duration::ZERO), "{loads:?}");
     let costs = costs(loads);
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
