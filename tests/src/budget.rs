@@ -216,11 +216,11 @@ fn joined(cells: impl Iterator<Item = String>) -> String {
     cells.collect::<Vec<_>>().join(" | ")
 }
 
-/// What stands in a row and a column.
-type Cell = ((String, Column), String);
+/// Texts by row and column.
+type Cells = Vec<((String, Column), String)>;
 
-/// The cells of a Markdown table that hold something, by row and column.
-fn cells(section: &str) -> Result<Vec<Cell>, String> {
+/// The cells of a Markdown table that hold something.
+fn cells(section: &str) -> Result<Cells, String> {
     let mut rows = section.lines().filter_map(|line| {
         let inside = line.strip_prefix('|')?.strip_suffix('|')?;
         Some(inside.split('|').map(str::trim).collect::<Vec<_>>())

@@ -46,9 +46,10 @@ pub struct Load {
 
 /// What the kernel said to each program that `sensor doctor` loads with these arguments.
 #[must_use]
-pub fn loads(args: &[OsString]) -> Vec<Load> {
+#[expect(clippy::zombie_processes, reason = "`follow` waits for it, as who traces must")]
+pub fn loads(args: Vec<OsString>) -> Vec<Load> {
     let mut doctor = words![binary(), "doctor", "--format", "json"];
-    doctor.extend(args.iter().cloned());
+    doctor.extend(args);
     let mut words = words!["traced", SYS_bpf.to_string(), BPF_PROG_LOAD.to_string()];
     words.extend(nest("exec", doctor));
     let mut command = Command::new(actor());
