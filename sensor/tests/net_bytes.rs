@@ -56,6 +56,7 @@ impl Accounts {
             urgent_ring_bytes: 64 * 1024,
             names: Names::default(),
             log: false,
+            executed: None,
             actions: None,
         };
         let kernel = {
