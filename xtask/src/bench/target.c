@@ -56,13 +56,14 @@ static void unlink_self(void)
 #endif
 
 #ifdef VANISH
+static const long rest[2] = {0, VANISH};
+
 static void vanish(void)
 {
-	long time[2] = {0, VANISH};
 	call(SYS_readlinkat, HERE, (long)"/proc/self/exe", (long)path, sizeof(path) - 1, 0);
 	call(SYS_unlinkat, HERE, (long)path, 0, 0, 0);
 	if (VANISH)
-		call(SYS_nanosleep, (long)time, 0, 0, 0, 0);
+		call(SYS_nanosleep, (long)rest, 0, 0, 0, 0);
 }
 #endif
 
