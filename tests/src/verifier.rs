@@ -53,7 +53,6 @@ pub fn loads(args: Vec<OsString>) -> Vec<Load> {
     let mut words = words!["traced", SYS_bpf.to_string(), BPF_PROG_LOAD.to_string()];
     words.extend(nest("exec", doctor));
     let mut command = Command::new(actor());
-    #[expect(clippy::zombie_processes, reason = "who traces it waits for it, in `follow`")]
     let child = command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     let sensor = Pid::from_raw(i32::try_from(child.id()).unwrap());
     // Who traces waits for nothing else: another ends a sensor that hangs.
