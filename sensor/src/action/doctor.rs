@@ -71,8 +71,11 @@ pub fn act(args: &Doctor) -> Result<(), Failure> {
 fn examine(host: &Host, config: &Config, hooks: Option<Hooks>) -> Result<Vec<Coverage>, Gap> {
     let kernel = loaded(host, config, hooks, false, When::Beside)?;
     let format = format::named(Format::Json.name()).ok_or_else(Gap::default)?;
-    let pipeline =
+    let mut pipeline =
         Pipeline::new(host, kernel, format, Box::new(Nowhere)).with_usage(config.usage.interval_s.get());
+    if let Some(folder) = config.evidence.folder.get() {
+        pipeline.examine_evidence(folder);
+    }
     pipeline.examine().map_err(|error| match error {
         PipelineError::Kernel(error) => error.gap(),
         other => Gap { reason: Failure::new(Status::Failed, other).chain(), ..Gap::default() },

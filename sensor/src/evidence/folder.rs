@@ -155,6 +155,17 @@ impl Folder {
         Ok(Self { fd, path: path.to_owned(), begun: 0 })
     }
 
+    /// Whether it could be used; one that isn't there would be made.
+    ///
+    /// # Errors
+    /// Why it couldn't.
+    pub fn usable(path: &Path) -> Result<(), FolderError> {
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            _ => Self::open(path).map(drop),
+        }
+    }
+
     /// The path of what has this name.
     #[must_use]
     pub fn path_of(&self, sha256: &Text) -> PathBuf {

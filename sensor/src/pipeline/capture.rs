@@ -20,7 +20,7 @@ use crate::{
         coverage::{Coverage, Gap},
         exe_deleted,
     },
-    evidence::{Captured, Evidence, Missing, Skipped, Source, Told},
+    evidence::{Captured, Evidence, Missing, Skipped, Source, Told, folder::Folder},
     field::Field,
     kernel::executed::{self, Executed},
     process::Process,
@@ -195,6 +195,12 @@ impl Pipeline<'_> {
                 self.capture.note(Some(&error.to_string()));
             }
         }
+    }
+
+    /// Only looks whether a copy could be kept there.
+    pub fn examine_evidence(&mut self, folder: &Path) {
+        let fault = Folder::usable(folder).err().map(|error| error.to_string());
+        self.capture.note(fault.as_deref());
     }
 
     /// A process runs this: holds the file, and says what its hash is when that is known.
