@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use tests::find::Source;
 use tests::program::{self, join, net};
 use tests::skip::skip;
-use tests::{DEADLINE, Event, Running, Sensor, lock, patience, words};
+use tests::{DEADLINE, Event, Find, Running, Sensor, lock, patience, words};
 
 /// A server with its port, and a client that connects so often, each time closes at once, and then pauses so long.
 struct Pair {
@@ -41,6 +41,16 @@ fn end(pairs: &mut [Pair]) {
     }
 }
 
+/// Waits until so many have come. An end comes in an interrupt, when the other end has said that it knows: no fence is
+/// behind it.
+fn come(sensor: &Sensor, find: &Find<'_>, count: usize) {
+    let until = Instant::now() + patience(DEADLINE);
+    while find.all().len() < count && Instant::now() < until {
+        let _: Option<Event> = sensor.watch(Duration::from_millis(200), |_| false);
+    }
+    assert_eq!(find.all().len(), count, "{:?}", sensor.find("loss").all());
+}
+
 /// 100,000 connections a minute, more where the machine is quick, and fewer where it is too slow for its clients.
 #[test]
 fn no_connection_is_lost() {
@@ -60,13 +70,8 @@ fn no_connection_is_lost() {
         let (made, taken) = (told("socket_connect", client.pid()), told("socket_accept", server.pid()));
         let ends = [told("socket_close", client.pid()), told("socket_close", server.pid())];
         let [client_ends, server_ends] = &ends;
-        // An end comes in an interrupt, when the other end has said that it knows.
         for find in [&made, &taken, server_ends, client_ends] {
-            let until = Instant::now() + patience(DEADLINE);
-            while find.all().len() < EACH && Instant::now() < until {
-                let _: Option<Event> = sensor.watch(Duration::from_millis(200), |_| false);
-            }
-            assert_eq!(find.all().len(), EACH, "{:?}", sensor.find("loss").all());
+            come(&sensor, find, EACH);
         }
     }
     let end = sensor.stop();
@@ -92,13 +97,11 @@ fn no_connection_of_a_storm_is_lost() {
     let lock = lock::alone();
     let sensor = Sensor::start(vec![]);
     let pairs = storm(1, EACH, Duration::ZERO);
-    sensor.fence();
     for Pair { server, port, client } in &pairs {
-        let told =
-            |action, pid| sensor.find(action).pid(pid).with("destination.port", port.to_owned()).all().len();
-        assert_eq!(told("socket_connect", client.pid()), EACH);
-        assert_eq!(told("socket_accept", server.pid()), EACH);
-        assert_eq!(told("socket_close", server.pid()), EACH);
+        let told = |action, pid| sensor.find(action).pid(pid).with("destination.port", port.to_owned());
+        come(&sensor, &told("socket_connect", client.pid()), EACH);
+        come(&sensor, &told("socket_accept", server.pid()), EACH);
+        come(&sensor, &told("socket_close", server.pid()), EACH);
     }
     let account = sensor.stop().account();
     for action in ["socket_connect", "socket_accept", "socket_close"] {
