@@ -236,7 +236,7 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let state = State::of(&File::open(&path).unwrap()).unwrap().unwrap();
         let (device, inode) = (state.which.device.unwrap_or(0), state.which.inode);
-        (path, Running { device, inode, ctime: state.ctime, ..Running::default() })
+        (path, Running { device, inode, ctime: state.ctime, nlink: 1, ..Running::default() })
     }
 
     fn take(held: &Held, path: &std::path::Path, closed: &mut Vec<Arc<File>>) -> Taken {
