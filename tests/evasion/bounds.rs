@@ -153,14 +153,14 @@ pub const TABLES: &[Bound] = &[
     bound("evidence.rs::WRITES_MOST", "The alert is told at once, with sensor.evidence.missing.", &[]),
     bound("evidence/held.rs::KNOWN_MOST", "All are forgotten: files are hashed anew.", &[]),
     bound(
-        "evidence/store.rs::IMAGES_MOST",
-        "The oldest copy goes.",
-        &["../tests/evidence::the_folder_keeps_its_bounds"],
-    ),
-    bound(
         "evidence/store.rs::RUNNERS_MOST",
         "The second oldest isn't noted any more, nor found by pid or entity id.",
         &[],
+    ),
+    bound(
+        "evidence/store.rs::IMAGES_MOST",
+        "The oldest copy goes.",
+        &["../tests/evidence::the_folder_keeps_its_bounds"],
     ),
     bound("evidence/folder.rs::ENTRIES_MOST", "The rest isn't looked at.", &[]),
     bound(
