@@ -37,10 +37,6 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     cargo.args(["test", "--locked", "--no-fail-fast"]).args(&args.rest).env("SENSOR_BIN", workspace.sensor());
     if env::var_os("CI").is_some_and(|value| value == "true") {
         cargo.env("SENSOR_NO_SKIP", "1");
-        // Who else works on that machine isn't known. What is checked stays the same.
-        if env::var_os("SENSOR_TESTS_PATIENCE").is_none() {
-            cargo.env("SENSOR_TESTS_PATIENCE", "3");
-        }
     }
     command::run(&mut cargo)?;
     if args.no_vm || !args.rest.is_empty() {
