@@ -7,6 +7,7 @@ macro_rules! sources {
 /// Each with its name, from this folder on.
 pub const SOURCES: &[(&str, &str)] = sources![
     "../tests/connect_failed.rs",
+    "../tests/evidence.rs",
     "../tests/exe_deleted.rs",
     "../tests/exe_memfd.rs",
     "../tests/exec.rs",
