@@ -11,11 +11,16 @@ use nix::unistd::geteuid;
 
 use crate::{
     config::{Config, ConfigError, Names},
-    format::misleads,
+    enrich,
+    format::{
+        self, misleads,
+        table::{Head, Line},
+    },
     host::Host,
     kernel::{self, Gap, Kernel, Options, executed::When},
     look,
     procfs::Reader,
+    record::Record,
 };
 
 pub mod doctor;
@@ -202,6 +207,45 @@ fn partly(parts: &[String]) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(Failure::new(Status::Part, format!("not seen: {}", parts.join("; ")))),
     }
+}
+
+/// The id of a user, given by name or number.
+fn user_id(user: &str, host: &Host) -> Result<u32, Failure> {
+    if let Ok(id) = user.parse() {
+        return Ok(id);
+    }
+    let users = enrich::users(&host.passwd());
+    let known = users.iter().find(|(_, name)| name.as_bytes() == user.as_bytes());
+    known.map(|(id, _)| *id).ok_or_else(|| {
+        let (user, file) = (format::text::escape(user.as_bytes()), host.passwd());
+        let error = format!(
+            "no user {user} in {}; of one that another service knows, give the number",
+            file.display()
+        );
+        Failure::new(Status::Usage, error)
+    })
+}
+
+/// Writes records as they were asked for; `text`: the same for a person.
+fn list<'a>(
+    format: Option<Format>,
+    records: impl IntoIterator<Item = &'a Record>,
+    text: impl FnOnce() -> String,
+) -> Result<(), Failure> {
+    if is_text(format) {
+        return print(text());
+    }
+    let mut out = Vec::new();
+    if let Some(format) = format::named(format.unwrap_or(Format::Json).name()) {
+        records.into_iter().for_each(|record| format.write(record, &mut out));
+    }
+    print(out)
+}
+
+/// A table as the terminal holds it, in colours where that is one.
+fn table(heads: &[Head], lines: &[Line]) -> String {
+    let width = width();
+    format::table::text(heads, lines, width, width.is_some() && colour())
 }
 
 /// Text for a person, else JSON.

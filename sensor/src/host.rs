@@ -8,7 +8,11 @@ use std::{
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::record::{Boot, Text};
+use crate::{
+    field::Field,
+    format::ecs::ECS_VERSION,
+    record::{Boot, Record, Text},
+};
 
 /// A host.
 #[derive(Clone, Debug)]
@@ -65,6 +69,20 @@ impl Host {
     #[must_use]
     pub fn root_device(&self) -> Option<u64> {
         fs::metadata(&self.root).ok().map(|facts| std::os::unix::fs::MetadataExt::dev(&facts))
+    }
+
+    /// What every record of it has.
+    #[must_use]
+    pub fn common(&self) -> Record {
+        let mut record = Record::new();
+        record.set(Field::EcsVersion, ECS_VERSION);
+        record.set(Field::HostName, self.name.clone());
+        if !self.id.is_empty() {
+            record.set(Field::HostId, self.id.clone());
+        }
+        record.set(Field::HostBootId, self.boot_id.clone());
+        record.set(Field::SensorVersion, env!("CARGO_PKG_VERSION"));
+        record
     }
 
     /// Nanoseconds since boot, sleep included (`CLOCK_BOOTTIME`).

@@ -18,6 +18,7 @@ use crate::{
     record::Text,
 };
 
+pub mod described;
 pub mod executable;
 mod hidden;
 

@@ -15,7 +15,6 @@ use crate::{
     count::Counts,
     enrich::Enricher,
     event::{self, Event, Fact, exe_deleted, exe_memfd, process_snapshot, usage as usage_event},
-    field::Field,
     format::Format,
     host::Host,
     kernel::{Batch, Counters, Kernel, KernelError},
@@ -52,8 +51,6 @@ const MANY_GONE: usize = 256;
 const SWEEP: u64 = 1_000_000_000;
 /// Why something was lost that not even the hooks saw.
 const SKIPPED: &str = "skipped";
-/// The version of the schema that the fields are those of.
-const ECS_VERSION: &str = "9.4.0";
 
 /// Why the loop ended.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +136,7 @@ impl<'a> Pipeline<'a> {
             waiting: VecDeque::new(),
             counters: Counters::default(),
             skipped: HashMap::new(),
-            common: common(host),
+            common: host.common(),
             run: run_id(host),
             sequence: 0,
             line: Vec::new(),
@@ -397,20 +394,6 @@ impl<'a> Pipeline<'a> {
         }
         sums
     }
-}
-
-/// What every record of a host has.
-#[must_use]
-pub fn common(host: &Host) -> Record {
-    let mut record = Record::new();
-    record.set(Field::EcsVersion, ECS_VERSION);
-    record.set(Field::HostName, host.name.clone());
-    if !host.id.is_empty() {
-        record.set(Field::HostId, host.id.clone());
-    }
-    record.set(Field::HostBootId, host.boot_id.clone());
-    record.set(Field::SensorVersion, env!("CARGO_PKG_VERSION"));
-    record
 }
 
 /// Tells this run from others, also of other hosts.

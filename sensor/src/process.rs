@@ -84,6 +84,20 @@ pub struct Parent {
 }
 
 impl Process {
+    /// By which of its ids it is one of a user's.
+    #[must_use]
+    pub fn ids_of(&self, user: u32) -> Vec<Text> {
+        let [real, _, saved, _, effective, _, file_system, _] = self.actor.ids;
+        let ids = [
+            ("login", self.actor.login_uid),
+            ("real", real),
+            ("effective", effective),
+            ("saved", saved),
+            ("file_system", file_system),
+        ];
+        ids.into_iter().filter(|(_, id)| *id == user).map(|(name, _)| Text::from(name)).collect()
+    }
+
     fn as_parent(&self) -> Parent {
         let (entity, image) = (self.entity.clone(), Arc::clone(&self.image));
         Parent { key: self.key, entity, started: self.started, image }

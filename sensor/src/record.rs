@@ -310,6 +310,30 @@ impl Record {
         }
     }
 
+    /// The field's text, if it holds one.
+    pub fn text(&self, field: Field) -> Option<&Text> {
+        match self.get(field)? {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The field's number, if it holds one.
+    pub fn number(&self, field: Field) -> Option<u64> {
+        match self.get(field)? {
+            Value::U64(number) | Value::Id(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The field's texts; none where it holds none.
+    pub fn texts(&self, field: Field) -> &[Text] {
+        match self.get(field) {
+            Some(Value::Texts(texts)) => texts,
+            _ => &[],
+        }
+    }
+
     /// Whether the field has a value.
     pub fn has(&self, field: Field) -> bool {
         self.get(field).is_some()

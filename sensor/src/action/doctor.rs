@@ -14,7 +14,7 @@ use crate::{
     host::Host,
     kernel::{self, executed::When},
     output::{Counts, Output, OutputError, Taken},
-    pipeline::{self, Pipeline, PipelineError},
+    pipeline::{Pipeline, PipelineError},
 };
 
 mod report;
@@ -124,7 +124,7 @@ fn plans(args: &Doctor, config: &Config) -> String {
 /// The `coverage` event that a run would begin with; it has no number, as it is of no run.
 fn json(host: &Host, rows: &[Coverage]) -> Vec<u8> {
     let mut record = coverage::record(rows.iter());
-    record.extend_from(&pipeline::common(host));
+    record.extend_from(&host.common());
     record.set(Field::Timestamp, host.boot().at(host.boot_now()));
     let mut out = Vec::new();
     if let Some(format) = format::named(Format::Json.name()) {

@@ -2,21 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Failure, Format, Status, awaiting, colour, is_text, lister, partly, print, width};
+use super::{Failure, Format, Status, awaiting, list, lister, partly, table, user_id};
 use crate::{
-    enrich::{self, Enricher},
-    event::process_snapshot,
     field::Field,
-    format::{self, table::Line},
     host::Host,
     look::{
         Look,
-        executable::{Judge, Verdict},
+        described::{Described, Describer},
+        executable::Verdict,
     },
-    package::{Package, Packages},
-    pipeline,
-    process::Process,
-    record::{Record, Text, Value},
+    record::Record,
 };
 
 mod report;
@@ -70,43 +65,12 @@ pub fn act(args: &Ps) -> Result<(), Failure> {
         true => rows = in_tree(rows),
         false => rows.sort_by_key(|row| (std::cmp::Reverse(row.severity), row.kernel, row.pid)),
     }
-    match is_text(args.format) {
-        true => {
-            let left_out = if args.kernel { 0 } else { kernel_threads };
-            let lines: Vec<Line> = rows.iter().map(|row| report::line(row, args.tree)).collect();
-            let mut text =
-                format::table::text(&report::heads(), &lines, width(), width().is_some() && colour());
-            text.push_str(&report::sum(&rows, left_out));
-            print(text)?;
-        }
-        false => {
-            let mut out = Vec::new();
-            if let Some(format) = format::named(Format::Json.name()) {
-                rows.iter().for_each(|row| format.write(&row.record, &mut out));
-            }
-            print(out)?;
-        }
-    }
+    let lines = || -> Vec<_> { rows.iter().map(|row| report::line(row, args.tree)).collect() };
+    let left_out = if args.kernel { 0 } else { kernel_threads };
+    list(args.format, rows.iter().map(|row| &row.record), || {
+        table(&report::heads(), &lines()) + &report::sum(&rows, left_out)
+    })?;
     partly(&look.parts)
-}
-
-/// The id of a user, given by name or number.
-fn user_id(user: &str, host: &Host) -> Result<u32, Failure> {
-    if let Ok(id) = user.parse() {
-        return Ok(id);
-    }
-    let users = enrich::users(&host.passwd());
-    let known = users.iter().find(|(_, name)| name.as_bytes() == user.as_bytes());
-    known.map(|(id, _)| *id).ok_or_else(|| {
-        let (user, file) = (format::text::escape(user.as_bytes()), host.passwd());
-        Failure::new(
-            Status::Usage,
-            format!(
-                "no user {user} in {}; of one that another service knows, give the number",
-                file.display()
-            ),
-        )
-    })
 }
 
 fn wanted(row: &Row, args: &Ps) -> bool {
@@ -127,92 +91,27 @@ fn wanted(row: &Row, args: &Ps) -> bool {
 
 fn rows(look: &Look, host: &Host, user: Option<u32>) -> Vec<Row> {
     let all = look.all();
-    let mut paths: Vec<Text> = all.iter().filter_map(|process| process.image.executable.clone()).collect();
-    paths.sort_unstable();
-    paths.dedup();
-    let owners = Packages::new(host.root()).owners(&paths);
-    let (mut judge, common) = (Judge::new(look), pipeline::common(host));
-    let mut enricher = Enricher::new(host.passwd(), host.boot());
-    let now = host.boot().at(host.boot_now());
+    let mut describer = Describer::new(look, host, &all);
     all.into_iter()
         .map(|process| {
-            let mut record = process_snapshot::ACTION.record();
-            enricher.set(process, &mut record);
-            record.extend_from(&common);
-            record.set(Field::Timestamp, now);
-            let mut row = judged(look, &mut judge, host, &owners, process, record);
-            let matches = user.map(|user| matches(process, user)).unwrap_or_default();
-            if !matches.is_empty() {
-                row.record.set(Field::SensorMatches, matches);
+            let Described { mut record, verdict, severity } = describer.describe(process);
+            if let Some(user) = user {
+                let ids = process.ids_of(user);
+                if !ids.is_empty() {
+                    record.set(Field::SensorMatches, ids);
+                }
             }
-            row
+            Row {
+                record,
+                verdict,
+                severity,
+                pid: process.key.pid,
+                parent: process.actor.parent,
+                kernel: verdict == Verdict::KernelThread,
+                depth: 0,
+            }
         })
         .collect()
-}
-
-/// With what is known of it beside what events tell.
-fn judged(
-    look: &Look,
-    judge: &mut Judge<'_>,
-    host: &Host,
-    owners: &HashMap<Text, Package>,
-    process: &Process,
-    mut record: Record,
-) -> Row {
-    // The records of packages are those of our root.
-    let owner = process.image.executable.as_ref().and_then(|path| owners.get(path));
-    let owner = owner.filter(|_| judge.is_own(process));
-    let verdict = judge.verdict(process, owner.is_some());
-    let beside = look.beside.get(&process.key.pid);
-    let seen = beside.and_then(|beside| beside.seen.as_ref());
-    if let Some(seen) = seen {
-        record.set(Field::SensorUsageCpuNs, seen.cpu_ns);
-        record.set(Field::SensorUsageRssBytes, seen.rss_pages.saturating_mul(host.page_bytes()));
-        if !record.has(Field::ProcessName) {
-            record.set(Field::ProcessName, seen.name.clone());
-        }
-    }
-    if let Some(package) = owner {
-        record.set(Field::PackageName, package.name.clone());
-        record.set(Field::PackageType, package.kind);
-    }
-    record.set(Field::SensorExeVerdict, verdict.word());
-    if let Some(state) = verdict.state() {
-        record.set(Field::SensorExeState, state);
-    }
-    let hidden = beside.and_then(|beside| beside.hidden);
-    let findings =
-        [hidden.map(|hidden| (99, hidden.sentence())), verdict.sentence().map(|s| (verdict.severity(), s))];
-    let findings: Vec<(u64, &str)> = findings.into_iter().flatten().collect();
-    let severity = findings.iter().map(|(severity, _)| *severity).max().unwrap_or(0);
-    if severity != 0 {
-        record.set(Field::EventSeverity, severity);
-        let sentences: Vec<Text> =
-            findings.iter().map(|(_, sentence)| Text::from((*sentence).to_owned())).collect();
-        record.set(Field::SensorFindings, sentences);
-    }
-    Row {
-        record,
-        verdict,
-        severity,
-        pid: process.key.pid,
-        parent: process.actor.parent,
-        kernel: verdict == Verdict::KernelThread,
-        depth: 0,
-    }
-}
-
-/// By which of its ids a process is one of a user's.
-fn matches(process: &Process, user: u32) -> Vec<Text> {
-    let [real, _, saved, _, effective, _, file_system, _] = process.actor.ids;
-    let ids = [
-        ("login", process.actor.login_uid),
-        ("real", real),
-        ("effective", effective),
-        ("saved", saved),
-        ("file_system", file_system),
-    ];
-    ids.into_iter().filter(|(_, id)| *id == user).map(|(name, _)| Text::from(name)).collect()
 }
 
 /// Each under its parent, if that is in the list too.
@@ -237,22 +136,6 @@ fn in_tree(rows: Vec<Row>) -> Vec<Row> {
     // Numbers that were used again while they were read can make a ring.
     ordered.extend(children.into_values().flatten());
     ordered
-}
-
-/// A text of a record.
-fn text(record: &Record, field: Field) -> Option<&Text> {
-    match record.get(field) {
-        Some(Value::Text(text)) => Some(text),
-        _ => None,
-    }
-}
-
-/// A number of a record.
-fn number(record: &Record, field: Field) -> Option<u64> {
-    match record.get(field) {
-        Some(Value::U64(number)) => Some(*number),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

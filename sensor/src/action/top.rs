@@ -21,7 +21,7 @@ use self::{
     window::Window,
 };
 use super::{Failure, Format, Status, colour};
-use crate::{enrich, field::Field, format, host::Host, pipeline, process::Table};
+use crate::{enrich, field::Field, format, host::Host, process::Table};
 
 mod backend;
 mod holders;
@@ -169,7 +169,7 @@ impl State {
         }
         let json =
             format::named(format.name()).ok_or_else(|| Failure::new(Status::Usage, "no such format"))?;
-        let mut common = pipeline::common(&self.host);
+        let mut common = self.host.common();
         common.set(Field::Timestamp, self.host.boot().at(self.host.boot_now()));
         let ids = Table::new(self.host.boot_id.clone(), self.host.boot());
         Ok(report::json(interval, self.by, &self.names, (&common, &ids), json))

@@ -13,6 +13,9 @@ mod nest;
 
 use nest::Nest;
 
+/// The version of the schema that the fields are those of.
+pub const ECS_VERSION: &str = "9.4.0";
+
 /// The format of the Elastic Common Schema.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ecs;

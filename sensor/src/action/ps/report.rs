@@ -1,6 +1,6 @@
 //! Processes as lines for a person.
 
-use super::{Row, number, text};
+use super::Row;
 use crate::{
     field::Field,
     format::{
@@ -37,7 +37,7 @@ pub(super) fn heads() -> [Head; 11] {
 /// A process.
 pub(super) fn line(row: &Row, tree: bool) -> Line {
     let record = &row.record;
-    let shown = |field| text(record, field).map(|text| escape(text.as_bytes())).unwrap_or_default();
+    let shown = |field| record.text(field).map(|text| escape(text.as_bytes())).unwrap_or_default();
     let user = shown(Field::UserName);
     let user = if user.is_empty() { id(record, Field::UserId) } else { user };
     let login = shown(Field::SensorLoginName);
@@ -50,8 +50,8 @@ pub(super) fn line(row: &Row, tree: bool) -> Line {
         sentence(record, Field::SensorMatches, ","),
         shown(Field::SensorTty),
         age(record).map(span).unwrap_or_default(),
-        number(record, Field::SensorUsageCpuNs).map(|ns| span(ns / 1_000_000_000)).unwrap_or_default(),
-        number(record, Field::SensorUsageRssBytes).map(size).unwrap_or_default(),
+        record.number(Field::SensorUsageCpuNs).map(|ns| span(ns / 1_000_000_000)).unwrap_or_default(),
+        record.number(Field::SensorUsageRssBytes).map(size).unwrap_or_default(),
         row.verdict.word().replace('_', " "),
         shown(Field::PackageName),
         what(row, tree),
@@ -83,12 +83,11 @@ fn what(row: &Row, tree: bool) -> String {
     if tree && row.depth > 0 {
         what.extend(["  ".repeat(row.depth.min(64) - 1), "\\_ ".to_owned()]);
     }
-    if let Some(id) = text(&row.record, Field::ContainerId) {
+    if let Some(id) = row.record.text(Field::ContainerId) {
         let id: String = escape(id.as_bytes()).chars().take(SHORT_ID).collect();
         what.push_str(&format!("({id}) "));
     }
-    let name =
-        || text(&row.record, Field::ProcessName).map(|name| escape(name.as_bytes())).unwrap_or_default();
+    let name = || row.record.text(Field::ProcessName).map(|name| escape(name.as_bytes())).unwrap_or_default();
     // As other tools show what has no executable.
     match row.record.has(Field::ProcessExecutable) {
         true => what.push_str(&fit(&command(&row.record), COMMAND_MOST)),
