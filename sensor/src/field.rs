@@ -286,7 +286,7 @@ fields! {
         "True when the kernel held more of the arguments than was read.";
     SensorArgsBytes => "sensor.args_bytes", Long, own, none,
         "True size of all arguments, in bytes, each with its closing zero.";
-    SensorTty => "sensor.tty", Keyword, own, "actor.session.terminal",
+    SensorTty => "sensor.tty", Keyword, own, "actor.process.session.terminal",
         "Name of the controlling terminal, such as `pts/0`.";
     SensorSignal => "sensor.signal", Long, own, none,
         "Number of the signal that ended the process.";
@@ -300,7 +300,7 @@ fields! {
         "User id of the login, which su and sudo don't change; absent when unset.";
     SensorLoginName => "sensor.login.name", Keyword, own, none,
         "Name of the user who logged in.";
-    SensorLoginSession => "sensor.login.session", Keyword, own, "actor.session.uid",
+    SensorLoginSession => "sensor.login.session", Keyword, own, "actor.process.session.uid",
         "Number that the kernel's audit gave to the login session.";
     SensorExeDevice => "sensor.exe.device", Id, own, none,
         "Number of the device that holds the executable.";
