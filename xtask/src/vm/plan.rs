@@ -40,8 +40,7 @@ const FAST: &[Choice] = &[
     ("sctp", &["a_connection_from_bind_to_close", "a_refused_connect"]),
     ("stream", &[]),
     ("sockets", &["a_connection_from_bind_to_close", "failed_connects_say_why"]),
-    // Not the one of threads: what limits.md says of threads that end together happens where a virtual processor stands still.
-    ("usage", &["who_does_nothing_is_not_told"]),
+    ("usage", &["the_threads_of_a_process", "who_does_nothing_is_not_told"]),
     ("verifier", &[]),
 ];
 
