@@ -5,7 +5,7 @@
 use serde_json::Value;
 use std::fs;
 use std::process::{Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tests::find::Source;
 use tests::program::{self, actor, actor_at};
 use tests::sensor::command;
@@ -136,4 +136,105 @@ fn where_functions_tell_no_file_system_is_marked() {
     assert_eq!(alert.text("process.thread.id"), Some(pid.to_string()));
     running.end();
     sensor.stop().clean();
+}
+
+/// Names in a storm, and storms; of these the shortest counts, as others may have been at work.
+const NAMES: u32 = 4000;
+const STORMS: usize = 7;
+/// Has the kernel measure each run of a program.
+const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+/// Nanoseconds that a removal of a file takes that nobody runs, and that the sensor works for it.
+#[derive(Clone, Copy)]
+struct Removal {
+    took: u64,
+    sensor: u64,
+}
+
+fn storm(folder: &Folder) -> u64 {
+    let names: Vec<_> = (0..NAMES).map(|at| folder.at(format!("name-{at}"))).collect();
+    names.iter().for_each(|name| drop(fs::File::create(name).expect("a file")));
+    let began = Instant::now();
+    names.iter().for_each(|name| fs::remove_file(name).expect("remove a file"));
+    u64::try_from(began.elapsed().as_nanos()).expect("not centuries") / u64::from(NAMES)
+}
+
+/// What all threads of the sensor worked so far, nanoseconds.
+fn worked(sensor: &Sensor) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{}/task", sensor.pid())).expect("its threads").flatten();
+    let first = |text: String| text.split(' ').next().and_then(|number| number.parse::<u64>().ok());
+    threads.filter_map(|thread| first(fs::read_to_string(thread.path().join("schedstat")).ok()?)).sum()
+}
+
+fn removals(sensor: Option<&Sensor>, folder: &Folder) -> Removal {
+    let all = (0..STORMS).map(|_| {
+        let before = sensor.map_or(0, worked);
+        let took = storm(folder);
+        let after = sensor.map_or(0, |sensor| {
+            sensor.fence();
+            worked(sensor)
+        });
+        Removal { took, sensor: after.saturating_sub(before) / u64::from(NAMES) }
+    });
+    let all: Vec<_> = all.collect();
+    let least = |of: fn(&Removal) -> u64| all.iter().map(of).min().expect("some storms");
+    Removal { took: least(|one| one.took), sensor: least(|one| one.sensor) }
+}
+
+/// How often each program of a sensor was run and how long it took in all, by its number.
+fn runs(sensor: &Sensor) -> Vec<(u64, u64, u64)> {
+    let files = fs::read_dir(format!("/proc/{}/fdinfo", sensor.pid())).expect("descriptors").flatten();
+    let texts = files.filter_map(|file| fs::read_to_string(file.path()).ok());
+    let number = |text: &str, name: &str| -> Option<u64> {
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    };
+    let row = |text: String| {
+        Some((number(&text, "prog_id:")?, number(&text, "run_cnt:")?, number(&text, "run_time_ns:")?))
+    };
+    texts.filter_map(row).collect()
+}
+
+/// Nanoseconds of the program that a storm runs, once for each name.
+fn of_the_program(sensor: &Sensor, folder: &Folder) -> u64 {
+    fs::write(STATISTICS, "1").expect("statistics of programs");
+    let before = runs(sensor);
+    storm(folder);
+    let after = runs(sensor);
+    fs::write(STATISTICS, "0").expect("statistics of programs");
+    let more = after.iter().filter_map(|(id, count, time)| {
+        let (_, old_count, old_time) = before.iter().find(|(old, ..)| old == id)?;
+        Some((count - old_count, time - old_time))
+    });
+    let (count, time) =
+        more.filter(|(count, _)| *count >= u64::from(NAMES)).min().expect("a program of names");
+    time / count
+}
+
+/// What a name costs that nobody runs, by either hooks: `docs/decisions/0018-better-hooks.md` has the figures.
+#[test]
+fn names_that_nobody_runs_cost_less_where_functions_tell() {
+    if skip() {
+        return;
+    }
+    let _alone = lock::alone();
+    if doctor(&["--hooks", "best"]).status.code() == Some(3) {
+        let _ = not_here("this kernel refuses the better hooks");
+        return;
+    }
+    let folder = Folder::new();
+    let bare = removals(None, &folder);
+    let [base, best] = ["base", "best"].map(|hooks| {
+        let sensor = Sensor::start(words!["--hooks", hooks]);
+        let cost = removals(Some(&sensor), &folder);
+        if hooks == "best" {
+            println!("names: the program takes {} ns a name", of_the_program(&sensor, &folder));
+        }
+        sensor.stop().clean();
+        cost
+    });
+    println!("names: a removal takes {} ns without a sensor", bare.took);
+    for (hooks, cost) in [("base", base), ("best", best)] {
+        println!("names: {hooks}: a removal takes {} ns, and the sensor works {} ns", cost.took, cost.sensor);
+    }
+    assert!(best.took + best.sensor < base.took + base.sensor, "the better hooks are dearer");
 }

@@ -86,6 +86,14 @@ pub(super) const VARIANTS: &[Machine] = &[
     Machine { name: "cgroup-v1", kernel: "6.12", cgroups: 1, ..PLAIN },
     Machine { name: "no-btf", kernel: "6.12", tests: &[("places", &["no_btf"])], ..PLAIN },
     Machine { name: "one-processor", kernel: "6.12", processors: 1, ..PLAIN },
+    // Debian has these calls, and off.
+    Machine {
+        name: "x32",
+        kernel: "6.12",
+        append: "syscall.x32=y",
+        tests: &[("evasion", &["by_the_numbers_of_x32"])],
+        ..PLAIN
+    },
 ];
 
 /// Whether all kinds of tests are tried, or the fast ones.
