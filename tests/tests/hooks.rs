@@ -148,8 +148,8 @@ fn where_functions_tell_no_file_system_is_marked() {
 }
 
 /// Names in a storm, and storms; of these the shortest counts, as others may have been at work.
-const NAMES: u32 = 10_000;
-const STORMS: usize = 5;
+const NAMES: u32 = 4000;
+const STORMS: usize = 4;
 /// The part of a removal that its program may take at most.
 const PART: u64 = 20;
 /// Has the kernel measure each run of a program.
