@@ -89,7 +89,7 @@ pub(super) const VARIANTS: &[Machine] = &[
     // Debian has these calls, and off.
     Machine {
         name: "x32",
-        kernel: "6.12",
+        kernel: "6.1",
         append: "syscall.x32=y",
         tests: &[("evasion", &["by_the_numbers_of_x32"])],
         ..PLAIN
