@@ -433,7 +433,7 @@ fields! {
     CoverageHook => "sensor.coverage.hook", Keyword, own, none,
         "The hook that serves it.";
     CoverageState => "sensor.coverage.state", Keyword, own, none,
-        "Whether it is seen: `seen`, `unseen`, `replaced` (refused, and another hook serves less exactly), `fallback` (refused, and another hook tells the same at more cost), `off` (by the configuration or the command line) or `absent` (the kernel has nothing to see there).";
+        "Whether it is seen: `seen`, `unseen`, `replaced` (refused, and another hook serves less exactly), `fallback` (refused, and another hook tells the same, later or at more cost), `off` (by the configuration or the command line) or `absent` (the kernel has nothing to see there).";
     CoverageReason => "sensor.coverage.reason", Keyword, own, none,
         "Why a hook was refused or something is not seen.";
     CoverageMissing => "sensor.coverage.missing", Keyword, own, none,
