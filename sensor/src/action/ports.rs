@@ -43,6 +43,8 @@ const TCP: u16 = 6;
 const UDP: u16 = 17;
 const UDPLITE: u16 = 136;
 const MPTCP: u16 = 262;
+/// `IPPROTO_RAW`: such a socket sends, and hears nothing.
+const SEND_ONLY: u16 = 255;
 /// The loopback is the first interface of each network namespace (`LOOPBACK_IFINDEX`).
 const LOOPBACK: u32 = 1;
 /// `ETH_P_ALL`.
@@ -128,29 +130,33 @@ fn parts(look: &Look, open: &Open, sockets: &Sockets, ports: &[Port<'_>]) -> Vec
     let unowned = ports.iter().filter(|port| port.owners.is_empty()).count();
     if !open.unread.is_empty() && unowned != 0 {
         parts.push(format!(
-            "who holds {unowned} sockets: what {} processes have open may not be read{}",
+            "who holds {unowned} of the sockets: what others have open may not be read ({} processes{})",
             open.unread.len(),
             some_of(&open.unread)
         ));
     }
     if !open.unread.is_empty() && sockets.has_no_table(Family::Vsock) && report::has_vsock(look) {
-        parts.push("sockets of vsock of these processes: the kernel has no table of them".to_owned());
+        parts.push(
+            "sockets of vsock of processes that may not be read: the kernel has no table of them".to_owned(),
+        );
     }
     parts
 }
 
-/// The first few, in brackets.
+/// The first few.
 fn some_of(pids: &[u32]) -> String {
     let named: Vec<String> = pids.iter().take(8).map(ToString::to_string).collect();
     let more = if pids.len() > 8 { ", …" } else { "" };
-    format!(" ({}{more})", named.join(", "))
+    format!(": {}{more}", named.join(", "))
 }
 
 /// Whether a socket is of interest: it hears others, and not only the kernel.
 fn hears(found: &Found) -> bool {
     match (&found.kind, found.state) {
-        (Kind::Inet(inet), State::Listens | State::Bound) => inet.raw || inet.local.1 != 0,
-        (Kind::Inet(inet), State::Connected) => inet.raw,
+        (Kind::Inet(inet), State::Listens | State::Bound | State::Connected) if inet.raw => {
+            inet.protocol != SEND_ONLY
+        }
+        (Kind::Inet(inet), State::Listens | State::Bound) => inet.local.1 != 0,
         (Kind::Packet { .. }, State::Bound) => true,
         (Kind::Unix { name, .. }, State::Listens | State::Bound) => name.first() == Some(&0),
         // Those by which packets or others' doings can be learnt without a port.

@@ -42,7 +42,7 @@ impl Open {
         let known = look.all().into_iter().map(|process| process.key.pid);
         // Also one that is known by nothing else.
         let pids: BTreeSet<u32> = known.chain(look.reader.listed().unwrap_or_default()).collect();
-        for pid in pids {
+        for pid in pids.into_iter().filter(|pid| is_alive(look, *pid)) {
             match look.reader.descriptors(pid) {
                 Ok(all) if all.len() <= left => {
                     left -= all.len();
@@ -71,7 +71,8 @@ impl Open {
     #[must_use]
     pub fn networks(&self, look: &Look) -> NetworkNamespaces {
         let mut spaces = NetworkNamespaces::default();
-        let all = look.all();
+        let mut all = look.all();
+        all.retain(|process| is_alive(look, process.key.pid));
         let processes: Vec<(u32, u32)> =
             all.iter().map(|process| (process.key.pid, process.actor.namespaces[3])).collect();
         look.reader.namespaces_of_processes(&processes, &mut spaces);
@@ -94,4 +95,10 @@ impl Open {
         }
         spaces
     }
+}
+
+/// Whether a process can have something open: it is none of the kernel's own, and hasn't ended.
+fn is_alive(look: &Look, pid: u32) -> bool {
+    let seen = look.beside.get(&pid).and_then(|beside| beside.seen.as_ref());
+    seen.is_none_or(|seen| !seen.kernel && !seen.zombie)
 }

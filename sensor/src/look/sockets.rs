@@ -23,12 +23,14 @@ use crate::{
         Reader,
         namespaces::{Kept, NetworkNamespaces},
     },
-    rtnetlink::Asker,
+    rtnetlink::{AddressError, Asker},
     sockdiag::{self, DiagError, FAMILIES, Family, Scope, held::Held},
 };
 
 /// Most sockets, in no table, that are asked themselves what they are.
 const ASKED_MOST: usize = 8192;
+/// How often addresses are asked for that don't come in time.
+const ADDRESS_TRIES: u32 = 4;
 /// Most namespaces that are named among the parts.
 const NAMED_MOST: usize = 8;
 
@@ -79,9 +81,18 @@ impl Sockets {
         if spaces.truncated {
             sockets.parts.push("network namespaces: there are more than are looked at".to_owned());
         }
+        if spaces.unknown != 0 {
+            let unknown = spaces.unknown;
+            sockets.parts.push(format!(
+                "in which network namespaces {unknown} processes live, so that others than were found may be missing; run it as root"
+            ));
+        }
         sockets.visit_all(look, spaces, own, scope);
         sockets.ask_the_rest(look, open, own, scope);
         sockets.tell_unentered();
+        // The kernel's list for netlink has those twice that have joined groups.
+        let mut seen = HashSet::new();
+        sockets.found.retain(|socket| socket.inode == 0 || seen.insert(socket.inode));
         sockdiag::without_doubles(&mut sockets.found);
         sockets
     }
@@ -108,16 +119,11 @@ impl Sockets {
 
     /// What leads to a namespace; only who asks who hears wants to know.
     fn learn(&mut self, asker: &Asker, inode: u32, kept: Kept, space: Option<File>, scope: Scope) {
-        let live = match scope {
-            Scope::Hearing => match asker.ask(space) {
-                Ok(live) => Some(live),
-                Err(error) => {
-                    self.parts.push(format!("the addresses of network namespace {inode}: {error}"));
-                    None
-                }
-            },
-            Scope::All => None,
-        };
+        let live = (scope == Scope::Hearing).then(|| addresses(asker, space.as_ref()));
+        let live = live.and_then(|live| {
+            live.map_err(|why| self.parts.push(format!("the addresses of network namespace {inode}: {why}")))
+                .ok()
+        });
         let network = Network { kept, live, firewall: None, filters: HashMap::new() };
         self.networks.insert(inode, network);
     }
@@ -200,6 +206,20 @@ impl Sockets {
     #[must_use]
     pub fn has_no_table(&self, family: Family) -> bool {
         self.absent.contains(family.name())
+    }
+}
+
+/// The addresses of a namespace, of ours where none is given. The kernel doesn't answer while somebody else changes
+/// interfaces, so it is asked more than once.
+fn addresses(asker: &Asker, space: Option<&File>) -> Result<Live, String> {
+    let mut tries = ADDRESS_TRIES;
+    loop {
+        let space = space.map(File::try_clone).transpose().map_err(|error| error.to_string())?;
+        tries -= 1;
+        match asker.ask(space) {
+            Err(AddressError::Late) if tries > 0 => {}
+            other => return other.map_err(|error| error.to_string()),
+        }
     }
 }
 

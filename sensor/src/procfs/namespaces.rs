@@ -4,10 +4,10 @@ use std::{
     collections::BTreeMap,
     fs::File,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use nix::fcntl::OFlag;
+use nix::{fcntl::OFlag, libc};
 
 use super::{
     Reader,
@@ -48,6 +48,9 @@ pub struct NetworkNamespace {
     pub handle: Result<File, String>,
 }
 
+/// A way into a namespace, or why there is none; nothing where what kept it is gone meanwhile.
+type Way = Option<Result<File, String>>;
+
 /// All of them, by inode number.
 #[derive(Debug, Default)]
 pub struct NetworkNamespaces {
@@ -55,17 +58,19 @@ pub struct NetworkNamespaces {
     pub all: BTreeMap<u32, NetworkNamespace>,
     /// There were more than are remembered.
     pub truncated: bool,
+    /// Of so many processes it may not be known where they live.
+    pub unknown: usize,
 }
 
 impl NetworkNamespaces {
     /// Takes one in that isn't known yet; also one that is known but can't be entered, when this way leads into it.
-    pub fn add(&mut self, inode: u32, kept: Kept, handle: impl FnOnce() -> Result<File, String>) {
+    pub fn add(&mut self, inode: u32, kept: Kept, way: impl FnOnce() -> Way) {
         if inode == 0 {
             return;
         }
         if let Some(known) = self.all.get_mut(&inode) {
             if known.handle.is_err()
-                && let Ok(file) = handle()
+                && let Some(Ok(file)) = way()
             {
                 known.handle = Ok(file);
             }
@@ -75,7 +80,9 @@ impl NetworkNamespaces {
             self.truncated = true;
             return;
         }
-        self.all.insert(inode, NetworkNamespace { kept, handle: handle() });
+        if let Some(handle) = way() {
+            self.all.insert(inode, NetworkNamespace { kept, handle });
+        }
     }
 }
 
@@ -89,6 +96,10 @@ impl Reader {
                 space_of(link.as_os_str().as_encoded_bytes())
             };
             let inode = if *known == 0 { number().unwrap_or(0) } else { *known };
+            if inode == 0 {
+                into.unknown += usize::from(self.root.join(pid.to_string()).exists());
+                continue;
+            }
             let tries = tried.entry(inode).or_default();
             if *tries < TRIES && into.all.get(&inode).is_none_or(|space| space.handle.is_err()) {
                 *tries += 1;
@@ -124,7 +135,7 @@ impl Reader {
             let path = root.join(point.strip_prefix("/").unwrap_or(&point));
             into.add(inode, kept, || match reachable {
                 true => opened(&path, inode),
-                false => Err("it is mounted below a file system that may never answer".to_owned()),
+                false => Some(Err("it is mounted below a file system that may never answer".to_owned())),
             });
         }
     }
@@ -142,19 +153,23 @@ impl Reader {
         });
     }
 
-    fn namespace_at(&self, path: &str, inode: u32) -> Result<File, String> {
+    fn namespace_at(&self, path: &str, inode: u32) -> Way {
         opened(&self.root.join(path), inode)
     }
 }
 
-/// The namespace of this number; else why it can't be had.
-fn opened(path: &Path, inode: u32) -> Result<File, String> {
-    let path: PathBuf = path.to_owned();
+/// The namespace of this number.
+fn opened(path: &Path, inode: u32) -> Way {
     let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let file = file.map_err(|error| error.to_string())?;
-    let same = file.metadata().is_ok_and(|facts| facts.ino() == u64::from(inode));
-    if same { Ok(file) } else { Err("another is there by now".to_owned()) }
+    match std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => {
+            // Another may have come into its place.
+            let same = file.metadata().is_ok_and(|facts| facts.ino() == u64::from(inode));
+            same.then_some(Ok(file))
+        }
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => None,
+        Err(error) => Some(Err(error.to_string())),
+    }
 }
 
 #[cfg(test)]
@@ -168,7 +183,7 @@ mod tests {
         let (own, file) = reader.network_namespace(None).unwrap();
         let mut spaces = NetworkNamespaces::default();
         reader.namespaces_of_processes(&[(pid, 0), (u32::MAX, 0)], &mut spaces);
-        assert_eq!(spaces.all.keys().collect::<Vec<_>>(), [&own]);
+        assert_eq!((spaces.all.keys().collect::<Vec<_>>(), spaces.unknown), (vec![&own], 0));
         assert!(
             matches!(spaces.all[&own], NetworkNamespace { kept: Kept::Process(by), handle: Ok(_) } if by == pid)
         );
@@ -177,7 +192,7 @@ mod tests {
         let mut spaces = NetworkNamespaces::default();
         let descriptor = std::os::fd::AsRawFd::as_raw_fd(&file).cast_unsigned();
         reader.namespace_of_descriptor(pid, descriptor, own + 1, &mut spaces);
-        assert!(spaces.all[&(own + 1)].handle.as_ref().is_err_and(|why| why.contains("another")));
+        assert!(spaces.all.is_empty(), "another is there by now");
         reader.namespace_of_descriptor(pid, descriptor, own, &mut spaces);
         assert!(spaces.all[&own].handle.is_ok());
     }

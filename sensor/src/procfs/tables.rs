@@ -208,7 +208,7 @@ mod tests {
     fn broken_lines_are_none() {
         for table in ["tcp", "tcp6", "raw", "packet", "unix", "netlink", "other"] {
             for line in
-                ["", "x", "0: 1:1 2:2", "\u{e9}: \u{e9} \u{e9} 0A 0 0 0 0 0 5", "a b c d e f g h i j k"]
+                ["", "x", "0: 1:1 2:2", "\u{e9}: \u{e9} \u{e9} \u{e9} 0 0 0 0 0 5", "a b c d e f g h i j k"]
             {
                 assert!(rows(table, line.as_bytes(), 1).is_empty(), "{table}: {line}");
             }

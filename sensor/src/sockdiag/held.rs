@@ -56,7 +56,7 @@ impl Held {
     /// When we may not, or it is another by now.
     pub fn borrow(pid: u32, descriptor: u32, inode: u64) -> Result<Self, Errno> {
         let raw = |error: rustix::io::Errno| Errno::from_raw(error.raw_os_error());
-        let pid = Pid::from_raw(pid.cast_signed()).ok_or(Errno::ESRCH)?;
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::ESRCH)?;
         let process = pidfd_open(pid, PidfdFlags::empty()).map_err(raw)?;
         let socket = pidfd_getfd(process, descriptor.cast_signed(), PidfdGetfdFlags::empty()).map_err(raw)?;
         let same = nix::sys::stat::fstat(&socket).is_ok_and(|stat| stat.st_ino == inode);

@@ -125,9 +125,11 @@ impl<'p, 'd> Judge<'p, 'd> {
 
     /// Who hears packets past all ports.
     fn packets(&self, port: &Port<'_>) -> Option<(u64, String)> {
-        let sort = match &port.found.kind {
-            Kind::Packet { .. } => "a packet socket",
-            Kind::Inet(inet) if inet.raw => "a raw socket",
+        let (sort, hears) = match &port.found.kind {
+            Kind::Packet { .. } => ("a packet socket", "what arrives past all ports and firewalls"),
+            Kind::Inet(inet) if inet.raw => {
+                ("a raw socket", "all packets of its protocol, whatever their port")
+            }
             _ => return None,
         };
         let silent = !port.owners.is_empty()
@@ -139,7 +141,7 @@ impl<'p, 'd> Judge<'p, 'd> {
         Some(match port.filter {
             Filter::None => {
                 let severity = if trusted { 21 } else { 47 };
-                (severity, format!("{sort} hears what arrives past all ports and firewalls{whose}"))
+                (severity, format!("{sort} hears {hears}{whose}"))
             }
             filter if silent => {
                 let how = match filter {
@@ -162,10 +164,7 @@ impl<'p, 'd> Judge<'p, 'd> {
             }
             _ => {
                 let severity = if trusted { 21 } else { 47 };
-                (
-                    severity,
-                    format!("{sort} with a filter hears what arrives past all ports and firewalls{whose}"),
-                )
+                (severity, format!("{sort} with a filter hears {hears}{whose}"))
             }
         })
     }
@@ -189,10 +188,12 @@ impl<'p, 'd> Judge<'p, 'd> {
             return None;
         }
         let others = self.sharers.get(&(place.0, place.1, place.2))?;
-        let other = others.iter().find(|other| {
+        let strange = |other: &&Sharer| {
             !own.iter().any(|executable| other.executables.contains(executable))
                 && overlap((place, v6only), (other.place, other.v6only))
-        })?;
+        };
+        let same = others.iter().filter(strange).find(|other| other.place.3 == place.3);
+        let other = same.or_else(|| others.iter().find(strange))?;
         let severity = if place.1 == 17 { 47 } else { 73 };
         let whose = self.named(other.pid);
         Some((

@@ -57,7 +57,8 @@ pub(super) fn line(row: &Row) -> Line {
         shown(Field::PackageName),
         what(record),
     ];
-    let notes = record.texts(Field::SensorFindings).iter().map(|note| note.to_str_lossy().into_owned()).collect();
+    let notes =
+        record.texts(Field::SensorFindings).iter().map(|note| note.to_str_lossy().into_owned()).collect();
     Line { cells, severity: row.severity, notes }
 }
 
@@ -78,7 +79,7 @@ pub(super) fn sum(rows: &[Row], closed: Option<usize>) -> String {
 
 /// A number of a machine or guest.
 pub(super) fn cid(cid: u32) -> String {
-    if cid == ANY_CID { "*".to_owned() } else { cid.to_string() }
+    if cid == ANY_CID { "any".to_owned() } else { cid.to_string() }
 }
 
 /// Whether the kernel knows sockets between a machine and its guests at all.
