@@ -396,6 +396,16 @@ fields! {
         "True when a process made the connection, or listens for it, by a socket of MPTCP; the other end may have fallen back to TCP.";
     SensorSocketPreexisting => "sensor.socket.preexisting", Boolean, own, none,
         "True when the socket was there before the sensor; then nobody saw when it happened.";
+    SensorSocketState => "sensor.socket.state", Keyword, own, none,
+        "What the socket does: `listening`, `bound`, `connected` or `other`.";
+    SensorSocketName => "sensor.socket.name", Keyword, own, none,
+        "What names a socket that has no port: the path or, with an `@` before it, the abstract name of one of the host itself; the protocol of one of packets (`all`) or to the kernel (`audit`); `raw` of a raw one; number and port between a machine and its guests.";
+    SensorSocketInterface => "sensor.socket.interface", Long, own, none,
+        "Index of the interface that the socket is bound to.";
+    SensorSocketFilter => "sensor.socket.filter", Keyword, own, none,
+        "Of which sort the program is that decides what the socket hears: `classic` or `extended` BPF.";
+    SensorSocketSharing => "sensor.socket.sharing", Long, own, none,
+        "How many sockets have this address and port together, when that is more than one (SO_REUSEPORT, SO_REUSEADDR).";
     SensorExposure => "sensor.exposure", Keyword, own, none,
         "From where the address can be reached: `loopback`, `link_local`, `private`, `public` or `wildcard`.";
     SensorWildcardAlsoIpv4 => "sensor.wildcard_also_ipv4", Boolean, own, none,
@@ -406,6 +416,24 @@ fields! {
         "Those addresses, the widest first; the first 32 of them.";
     SensorReachableByCount => "sensor.reachable_by_count", Long, own, none,
         "How many there are, when that is more than 32.";
+    SensorFirewall => "sensor.firewall", Keyword, own, none,
+        "What the firewall of the socket's network namespace does with what comes from others: `open`, `closed`, or `not_judged` when it has rules for input that aren't understood; absent where it has none.";
+    SensorHeldSince => "sensor.held_since", Date, own, none,
+        "When the oldest of the processes was born that hold the socket: they hold it since then at the earliest. The kernel tells no socket's age.";
+    SensorOwners => "sensor.owners", Objects, own, none,
+        "The processes that hold the socket, the oldest first; the first 32 of them.";
+    OwnerPid => "sensor.owners.pid", Long, own, none,
+        "Process id in the host's pid namespace.";
+    OwnerEntityId => "sensor.owners.entity_id", Keyword, own, none,
+        "Identifier of the process that is not reused with its pid.";
+    OwnerExecutable => "sensor.owners.executable", Keyword, own, none,
+        "Path of the file that the process executes.";
+    OwnerName => "sensor.owners.name", Keyword, own, none,
+        "The process's name for itself, at most 15 bytes (comm).";
+    OwnerVerdict => "sensor.owners.verdict", Keyword, own, none,
+        "What is to be thought of its executable, as `sensor.exe.verdict`.";
+    OwnerDescriptor => "sensor.owners.descriptor", Long, own, none,
+        "Number of the descriptor by which it holds the socket.";
     SensorRunners => "sensor.runners", Objects, own, none,
         "The processes that execute the file.";
     RunnerPid => "sensor.runners.pid", Long, own, none,

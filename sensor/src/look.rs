@@ -21,6 +21,8 @@ use crate::{
 pub mod described;
 pub mod executable;
 mod hidden;
+pub mod open;
+pub mod sockets;
 
 pub use hidden::Hidden;
 

@@ -6,9 +6,12 @@
 pub mod accounts;
 pub mod connections;
 mod cross;
+pub mod descriptors;
 mod folder;
+pub mod namespaces;
 pub mod seen;
 pub mod space;
+mod tables;
 
 use std::{
     fs::{File, OpenOptions},

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use super::folder::Folder;
+use super::{descriptors::numbered, folder::Folder};
 
 /// Most bytes of one table of sockets.
 const MOST_TABLE: u64 = 32 * 1024 * 1024;
@@ -102,8 +102,7 @@ impl Connections {
 
 /// The inode of `socket:[123]`.
 fn socket(link: &[u8]) -> Option<u64> {
-    let number = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
-    std::str::from_utf8(number).ok()?.parse().ok()
+    link.starts_with(b"socket:[").then(|| numbered(link))?
 }
 
 /// A line of a table: number, own address, other address, state, …, inode as the tenth.
@@ -112,13 +111,13 @@ fn connection(line: &[u8]) -> Option<(u64, IpAddr)> {
     let (remote, port) = fields.nth(2)?.split_once(':')?;
     let state = fields.next()?;
     let inode: u64 = fields.nth(5)?.parse().ok()?;
-    let remote = address(remote)?;
+    let remote = words(remote)?;
     let connected = !remote.is_unspecified() && port != "0000" && state != TIME_WAIT && inode != 0;
     connected.then_some((inode, remote))
 }
 
 /// Words of 32 bits in hexadecimal, each in the host's order.
-fn address(text: &str) -> Option<IpAddr> {
+pub(super) fn words(text: &str) -> Option<IpAddr> {
     let word = |at: usize| -> Option<[u8; 4]> {
         Some(u32::from_str_radix(text.get(at * 8..at * 8 + 8)?, 16).ok()?.to_ne_bytes())
     };
