@@ -23,13 +23,13 @@ const FLOORS: &[&[&str]] = &[
     &["cli"],
     &["action"],
     &["pipeline", "look"],
-    &["kernel", "output", "journal", "host", "procfs", "package", "rtnetlink", "runs", "evidence"],
+    &["kernel", "output", "journal", "host", "procfs", "package", "rtnetlink", "runs", "evidence", "logins"],
     &["enrich", "account"],
     &["verdict"],
     &["process", "sockets", "network"],
     &["event", "format"],
     &["record"],
-    &["field", "config", "count", "net"],
+    &["field", "config", "count", "net", "untrusted"],
 ];
 
 /// Names between rooms that the floors forbid: who, whom, and why it is right here.
