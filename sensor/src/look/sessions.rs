@@ -150,14 +150,14 @@ fn kind_of_login(login: &Login) -> Option<Kind> {
 struct Grouping<'a> {
     look: &'a Look,
     all: Vec<&'a Process>,
-    /// The pid namespace of the host, where it may be known.
+    /// The pid namespace that we look from.
     home: Option<u32>,
     keys: HashMap<u32, Key>,
 }
 
 impl<'a> Grouping<'a> {
     fn of(look: &'a Look) -> Self {
-        let home = look.table.at(1).map(pid_namespace).filter(|space| *space != 0);
+        let home = look.reader.own_pid_namespace();
         let mut grouping = Self { look, all: look.all(), home, keys: HashMap::new() };
         // Parents come before their children.
         for process in grouping.all.clone() {

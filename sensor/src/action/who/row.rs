@@ -163,9 +163,10 @@ impl Maker<'_> {
         if let Some(command) = doing(session, &accounts) {
             let name =
                 || command.image.executable.clone().or_else(|| command.name.clone()).unwrap_or_default();
-            let args = &command.image.args;
-            let args = if args.is_empty() { vec![name()].into() } else { args.clone() };
-            record.set(Field::SensorSessionCommand, args);
+            // sshd writes what it does over its arguments, and leaves empty ones behind.
+            let end = command.image.args.iter().rposition(|arg| !arg.is_empty()).map_or(0, |last| last + 1);
+            let args = command.image.args.get(..end).unwrap_or_default().to_vec();
+            record.set(Field::SensorSessionCommand, if args.is_empty() { vec![name()] } else { args });
             record.set(Field::SensorSessionCommandPid, command.key.pid);
         }
     }
@@ -207,6 +208,14 @@ impl Maker<'_> {
             odd.push((47, Text::from(
                 "utmp, which is kept here, hasn't this login, so who and w don't show it: its record was removed, or sshd doesn't write any",
             )));
+        }
+        if !session.members.iter().any(|member| !sessions::lets_in(member)) {
+            odd.push((
+                21,
+                Text::from(
+                    "a connection that runs nothing (ssh -N): it may forward ports, and w doesn't show it",
+                ),
+            ));
         }
         let typed = |leader: &Process| is_shell(leader) && leader.image.args.len() <= 1;
         if terminal.is_none() && leader.is_some_and(typed) {
