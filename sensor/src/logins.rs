@@ -10,6 +10,9 @@ use crate::{
 mod logind;
 mod utmp;
 
+#[cfg(test)]
+pub(crate) use utmp::tests::record as utmp_record;
+
 /// Whose record it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {

@@ -295,7 +295,10 @@ impl Session<'_> {
     /// The process that stands for it: the oldest that somebody came for, not one that let them in.
     #[must_use]
     pub fn leader(&self) -> Option<&Process> {
-        let came = self.members.iter().copied().find(|member| !lets_in(member));
+        // What sshd runs as a user may be kept from us.
+        let unread =
+            |member: &Process| member.now.inode == 0 && DOORS.iter().any(|(door, _)| *door == name(member));
+        let came = self.members.iter().copied().find(|member| !lets_in(member) && !unread(member));
         // Of a connection without a command, the last: it acts as the user.
         came.or_else(|| self.members.last().copied())
     }

@@ -288,3 +288,131 @@ fn doing<'a>(session: &'a Session<'_>, accounts: &[(&'a Process, Account)]) -> O
     let youngest = || session.members.iter().copied().filter(active).max_by_key(|process| process.key.start);
     in_front.or_else(youngest).or(Some(leader))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink, path::Path};
+
+    use super::*;
+    use crate::{kernel::Gap, logins};
+
+    /// Number, parent, process group, group in the foreground, terminal, user, audit session, executable, arguments.
+    type Fake = (u32, u32, u32, i32, u32, u32, u32, &'static str, &'static [&'static str]);
+
+    const PTS0: u32 = 136 << 8;
+    const NONE: u32 = u32::MAX;
+    const FAKES: &[Fake] = &[
+        (1, 0, 1, -1, 0, 0, NONE, "/lib/systemd/none", &["/sbin/init"]),
+        (
+            700,
+            1,
+            700,
+            -1,
+            0,
+            0,
+            NONE,
+            "/none/sshd",
+            &["sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups"],
+        ),
+        (812, 700, 812, -1, 0, 0, 3, "/none/sshd-session", &["sshd-session: alice [priv]", ""]),
+        (820, 812, 812, -1, 0, 1000, 3, "/none/sshd-session", &["sshd-session: alice@pts/0"]),
+        (821, 820, 821, 830, PTS0, 1000, 3, "/none/bash", &["-bash"]),
+        (829, 821, 829, 830, PTS0, 1000, 3, "/none/sleep", &["sleep", "9"]),
+        (830, 821, 830, 830, PTS0, 1000, 3, "/none/vim", &["vim", "no\x1btes"]),
+        (840, 1, 821, -1, 0, 1000, 3, "/none/nohup", &["nohup", "miner"]),
+        (841, 1, 841, -1, 0, 1000, NONE, "/none/orphan", &["orphan"]),
+        (900, 700, 900, -1, 0, 0, 4, "/none/sshd-session", &["sshd-session: bob [priv]"]),
+        (901, 900, 901, 901, PTS0 + 1, 1001, 4, "/none/bash", &["-bash"]),
+    ];
+
+    fn host(root: &Path) -> Host {
+        let write = |path: &str, text: &[u8]| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        for (pid, parent, group, foreground, terminal, uid, audit, executable, args) in FAKES {
+            let at = |name: &str| format!("proc/{pid}/{name}");
+            let rest = "0 ".repeat(29);
+            let stat = format!(
+                "{pid} (x) S {parent} {group} {group} {terminal} {foreground} 0 0 0 0 0 50 50 100 0 20 0 1 0 {pid} 0 10 {rest}"
+            );
+            write(&at("stat"), stat.trim().as_bytes());
+            let status = format!("Uid:\t{uid}\t{uid}\t{uid}\t{uid}\nGid:\t0\t0\t0\t0\n");
+            write(&at("status"), status.as_bytes());
+            write(&at("cmdline"), (args.join("\0") + "\0").as_bytes());
+            let scope = if *audit == 3 || *pid == 841 { "user.slice/session-3.scope" } else { "x" };
+            write(&at("cgroup"), format!("0::/{scope}\n").as_bytes());
+            write(&at("sessionid"), audit.to_string().as_bytes());
+            let login = if *audit == NONE { NONE } else { 997 + audit };
+            write(&at("loginuid"), login.to_string().as_bytes());
+            write(&at("io"), b"rchar: 1\nwchar: 2\nread_bytes: 3\nwrite_bytes: 4\n");
+            fs::create_dir_all(root.join(at("fd"))).unwrap();
+            fs::create_dir_all(root.join(at("ns"))).unwrap();
+            symlink("net:[1]", root.join(at("ns/net"))).unwrap();
+            symlink(executable, root.join(at("exe"))).unwrap();
+        }
+        symlink("socket:[77]", root.join("proc/812/fd/4")).unwrap();
+        let table = "head\n 0: 0100007F:0016 070200C0:C000 01 0:0 0:0 0 0 0 77 1\n";
+        write("proc/812/net/tcp", table.as_bytes());
+        write("proc/sys/kernel/random/boot_id", b"boot");
+        let since = Host::under(root).unwrap().boot().0 / 1_000_000_000 + 9;
+        write("etc/passwd", b"root:x:0:0::/:\nalice:x:1000:1000::/:\nbob:x:1001:1001::/:\n");
+        let session = format!(
+            "UID=1000\nUSER=alice\nSTATE=active\nTYPE=tty\nCLASS=user\nSCOPE=session-3.scope\nTTY=pts/0\n\
+            REMOTE_HOST=client.example\nLEADER=812\nAUDIT=3\nREALTIME={since}000000\n"
+        );
+        let seconds = u32::try_from(since).unwrap();
+        write("run/systemd/sessions/3", session.as_bytes());
+        let records = [
+            logins::utmp_record(7, 820, "pts/0", "alice", "client.example", seconds + 1),
+            logins::utmp_record(7, 999, "pts/9", "ca\x1brol", "192.0.2.1", seconds + 2),
+        ];
+        write("run/utmp", &records.concat());
+        Host::under(root).unwrap()
+    }
+
+    #[test]
+    fn what_each_source_knows_is_told_as_one_session() {
+        let root = std::env::temp_dir().join(format!("sensor-who-{}", std::process::id()));
+        let host = host(&root);
+        let look = Look::at(&host, Err(Gap::default())).unwrap();
+        let logins = Logins::read(host.root());
+        let (rows, parts) = all(&look, &logins, &host);
+        fs::remove_dir_all(&root).unwrap();
+        let pids: Vec<u32> = rows.iter().map(|row| row.pid).collect();
+        assert_eq!((parts, logins.parts.clone(), pids), (Vec::new(), Vec::new(), vec![821, 901, 0]));
+        let of = |pid: u32| rows.iter().find(|row| row.pid == pid).unwrap();
+        let texts = |row: &Row, field| {
+            row.record.texts(field).iter().map(|text| text.to_str_lossy().into_owned()).collect::<Vec<_>>()
+        };
+
+        let alice = of(821);
+        assert_eq!((alice.kind, alice.severity), (Kind::Ssh, 0));
+        assert_eq!(texts(alice, Field::SensorSessionSources), ["logind", "utmp", "proc"]);
+        assert_eq!(alice.since.unwrap().0, (host.boot().0 / 1_000_000_000 + 9) * 1_000_000_000);
+        assert_eq!(texts(alice, Field::SensorSessionCommand), ["vim", "no\x1btes"]);
+        let shown = |row: &Row, field| row.record.text(field).unwrap().to_str_lossy().into_owned();
+        assert_eq!(shown(alice, Field::SourceIp), "192.0.2.7");
+        assert_eq!(shown(alice, Field::SourceAddress), "client.example");
+        assert_eq!(shown(alice, Field::SensorTty), "pts/0");
+        let number = |row: &Row, field| row.record.number(field);
+        assert_eq!(number(alice, Field::SourcePort), Some(0xC000));
+        assert_eq!(number(alice, Field::SensorProcesses), Some(7), "orphans too");
+        assert_eq!(number(alice, Field::SensorUsageDiskWriteBytes), Some(28));
+        assert_eq!(number(alice, Field::SensorUsageCpuNs), Some(7 * 2_000_000_000));
+
+        let bob = of(901);
+        assert_eq!((bob.kind, bob.severity), (Kind::Ssh, 47));
+        assert_eq!(texts(bob, Field::SensorSessionSources), ["proc"]);
+        assert!(
+            texts(bob, Field::SensorFindings)[0].starts_with("utmp, which is kept here, hasn't this login")
+        );
+
+        let carol = of(0);
+        assert_eq!((carol.kind, carol.severity), (Kind::Login, 21));
+        assert_eq!(texts(carol, Field::SensorSessionSources), ["utmp"]);
+        let line = super::super::report::line(carol);
+        assert_eq!(line.cells[..5], ["$'ca\\x1brol'", "", "login (gone)", "pts/9", "192.0.2.1"]);
+    }
+}
