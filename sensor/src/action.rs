@@ -31,6 +31,7 @@ pub mod ps;
 pub mod recover;
 pub mod run;
 pub mod top;
+pub mod who;
 
 /// How events can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

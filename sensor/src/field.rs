@@ -240,6 +240,8 @@ fields! {
         "Name of the transport protocol, such as `tcp`.";
     NetworkDirection => "network.direction", Keyword, ecs, "connection_info.direction",
         "Who began the connection: `egress` the host, `ingress` the other end.";
+    SourceAddress => "source.address", Keyword, ecs, none,
+        "Who began the connection, an address or a name, as another program has it on record.";
     SourceIp => "source.ip", Ip, ecs, "src_endpoint.ip",
         "Address of who began the connection.";
     SourcePort => "source.port", Long, ecs, "src_endpoint.port",
@@ -360,6 +362,22 @@ fields! {
         "Memory that is resident at the end of the interval, in bytes.";
     SensorUsageConnections => "sensor.usage.connections", Long, own, none,
         "Connected sockets that are open at the end of the interval.";
+    SensorSessionKind => "sensor.session.kind", Keyword, own, none,
+        "How it came: `ssh`, `terminal`, `graphical`, `cron`, `container` for what was begun in a container from outside, `services` for a user's own service manager, or `login` for another.";
+    SensorSessionSources => "sensor.session.sources", Keywords, own, none,
+        "Who tells of it: `logind`, `utmp`, and `proc` where processes of it live.";
+    SensorSessionId => "sensor.session.id", Keyword, own, none,
+        "logind's id of the session.";
+    SensorSessionState => "sensor.session.state", Keyword, own, none,
+        "logind's state of it, or `authenticating` of a connection on which nobody has logged in yet, or `gone` where no process of it is there.";
+    SensorSessionSince => "sensor.session.since", Date, own, none,
+        "When it began: by logind, else utmp, else its first process.";
+    SensorSessionIdleS => "sensor.session.idle_s", Long, own, none,
+        "For how long nothing was typed on its terminal, in seconds, as the kernel has it in steps of 8.";
+    SensorSessionCommand => "sensor.session.command", Keywords, own, none,
+        "What it does: the arguments of what is in the foreground of its terminal, else of its youngest process that is no shell.";
+    SensorSessionCommandPid => "sensor.session.command_pid", Long, own, none,
+        "Process id of that.";
     SensorProcesses => "sensor.processes", Long, own, none,
         "How many processes the numbers are of.";
     SensorEnded => "sensor.ended", Boolean, own, none,

@@ -35,13 +35,14 @@ const FLOORS: &[&[&str]] = &[
         "netfilter",
         "runs",
         "evidence",
+        "logins",
     ],
     &["enrich", "account"],
     &["verdict"],
     &["process", "sockets", "network"],
     &["event", "format"],
     &["record"],
-    &["field", "config", "count", "net", "netlink"],
+    &["field", "config", "count", "net", "netlink", "untrusted"],
 ];
 
 /// Names between rooms that the floors forbid: who, whom, and why it is right here.
