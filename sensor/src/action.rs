@@ -2,8 +2,9 @@
 
 use std::{
     error::Error,
+    ffi::OsStr,
     io::{IsTerminal, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use clap::ValueEnum;
@@ -26,6 +27,7 @@ use crate::{
 pub mod doctor;
 pub mod events;
 pub mod fields;
+pub mod hash;
 pub mod ps;
 pub mod recover;
 pub mod run;
@@ -69,6 +71,30 @@ pub struct Catalogue {
     /// Text, or JSON an object a line; text on a terminal, else JSON.
     #[arg(long, value_enum)]
     pub format: Option<Format>,
+}
+
+/// What a verb is asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Subject {
+    /// A process.
+    Pid(u32),
+    /// A file.
+    File(PathBuf),
+}
+
+impl Subject {
+    /// A number is a process; all else is a path.
+    fn of(word: &OsStr) -> Result<Self, String> {
+        let digits =
+            word.to_str().filter(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit()));
+        match digits {
+            Some(digits) => digits.parse().ok().filter(|pid| *pid != 0).map(Self::Pid).ok_or_else(|| {
+                format!("{digits} is no pid; of a file that is called so, give the path as ./{digits}")
+            }),
+            None if word.is_empty() => Err("give a pid or a path".to_owned()),
+            None => Ok(Self::File(word.into())),
+        }
+    }
 }
 
 /// How a verb ends when it doesn't succeed.

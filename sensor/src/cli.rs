@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::action::{Catalogue, Failure, doctor, events, fields, ps, recover, run, top};
+use crate::action::{Catalogue, Failure, doctor, events, fields, hash, ps, recover, run, top};
 
 /// A Linux host sensor: who runs what, and what running binary loses its name.
 #[derive(Debug, Parser)]
@@ -26,6 +26,8 @@ pub enum Command {
     Top(top::Top),
     /// What runs, and what is to be thought of each executable: the odd ones first.
     Ps(ps::Ps),
+    /// SHA-256 of what a process really executes and has mapped to be executed, or of a file.
+    Hash(hash::Hash),
     /// What this kernel allows: which hook serves each event, what isn't seen, why, and what to do; needs root.
     Doctor(doctor::Doctor),
     /// A binary back, from the process that runs it or from what the sensor kept, also when it was deleted.
@@ -46,6 +48,7 @@ impl Cli {
             Command::Run(args) => run::act(&args),
             Command::Top(args) => top::act(&args),
             Command::Ps(args) => ps::act(&args),
+            Command::Hash(args) => hash::act(&args),
             Command::Doctor(args) => doctor::act(&args),
             Command::Recover(args) => recover::act(&args),
             Command::Events(args) => events::act(&args),

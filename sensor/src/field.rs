@@ -312,6 +312,12 @@ fields! {
         "What became of the executable: `present`, `deleted`, `memfd`, `replaced` or `unreachable`.";
     SensorExeVerdict => "sensor.exe.verdict", Keyword, own, none,
         "What is to be thought of the executable: `present`, `other_mount_namespace`, `upgraded`, `replaced`, `container_upper_layer`, `hard_link_left`, `unreachable`, `deleted`, `never_named`, `memfd` or `fake_kernel_thread`; of a process without one, `kernel_thread` or `ended`; `unread` when it may not be asked for.";
+    SensorFileRole => "sensor.file.role", Keyword, own, none,
+        "What the file is to the process: `executable` or `mapping` (mapped to be executed); `file` where no process was asked for.";
+    SensorFileState => "sensor.file.state", Keyword, own, none,
+        "What became of its name: `present`, `deleted`, `replaced` or `memfd`.";
+    SensorFileChanged => "sensor.file.changed", Boolean, own, none,
+        "True when it changed at each reading: its hash is of no one state of it.";
     SensorFindings => "sensor.findings", Keywords, own, none,
         "What is odd, a sentence each, the oddest first.";
     SensorMatches => "sensor.matches", Keywords, own, none,

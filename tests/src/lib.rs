@@ -6,6 +6,7 @@
     reason = "a helper that can't go on fails the test, there is nobody else to tell"
 )]
 
+pub mod answer;
 pub mod base64;
 pub mod budget;
 pub mod event;
@@ -19,6 +20,7 @@ pub mod skip;
 pub mod terminal;
 pub mod verifier;
 
+pub use answer::Answer;
 pub use event::Event;
 pub use find::Find;
 pub use place::Folder;
