@@ -19,7 +19,10 @@ use crate::{
     },
     host::Host,
     kernel::{self, Gap, Kernel, Options, executed::When},
-    look,
+    look::{
+        self,
+        hashed::{Images, ProcessError, Wanted},
+    },
     procfs::Reader,
     record::Record,
 };
@@ -28,6 +31,7 @@ pub mod doctor;
 pub mod events;
 pub mod fields;
 pub mod hash;
+pub mod lookup;
 pub mod ps;
 pub mod recover;
 pub mod run;
@@ -72,6 +76,9 @@ pub struct Catalogue {
     #[arg(long, value_enum)]
     pub format: Option<Format>,
 }
+
+/// Largest file that is hashed unless another bound is given, bytes.
+const HASHED_MOST: u64 = 4 << 30;
 
 /// What a verb is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -233,6 +240,40 @@ fn partly(parts: &[String]) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(Failure::new(Status::Part, format!("not seen: {}", parts.join("; ")))),
     }
+}
+
+/// What is hashed of what was asked for, and of which process.
+fn images(host: &Host, subject: &Subject, wanted: Wanted) -> Result<(Option<u32>, Images), Failure> {
+    match subject {
+        Subject::Pid(pid) => {
+            let images = look::hashed::of_process(&mut Reader::new(host.proc()), *pid, wanted);
+            images.map(|images| (Some(*pid), images)).map_err(|error| {
+                let status = match error {
+                    ProcessError::Denied(_) => Status::NotPermitted,
+                    _ => Status::Failed,
+                };
+                Failure::new(status, with_remedy(error))
+            })
+        }
+        Subject::File(path) => {
+            let file = look::hashed::of_file(&host.proc(), path, wanted).map_err(|why| {
+                let what =
+                    format!("reading {}: {why}", format::text::escape(path.as_os_str().as_encoded_bytes()));
+                Failure::new(Status::Failed, what)
+            })?;
+            Ok((None, Images { files: vec![file], ..Images::default() }))
+        }
+    }
+}
+
+/// With what to do about it.
+fn with_remedy(error: ProcessError) -> String {
+    let remedy = match error {
+        ProcessError::Denied(_) => ": run it with sudo",
+        ProcessError::Unread { unsure: true, .. } => ": --ask-all asks all the same",
+        _ => "",
+    };
+    format!("{error}{remedy}")
 }
 
 /// The id of a user, given by name or number.

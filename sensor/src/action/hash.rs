@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::{Failure, Format, Status, Subject, list, partly, table};
+use super::{Failure, Format, HASHED_MOST, Status, Subject, images, list, partly, table};
 use crate::{
     field::Field,
     format::{
@@ -12,9 +12,8 @@ use crate::{
     host::Host,
     look::{
         described::find,
-        hashed::{self, Hashed, Images, ProcessError, Role, Wanted},
+        hashed::{self, Hashed, Images, Role, Wanted},
     },
-    procfs::Reader,
     record::Record,
 };
 
@@ -28,7 +27,7 @@ pub struct Hash {
     #[arg(value_name = "PID|PATH")]
     pub what: OsString,
     /// Largest file that is hashed, bytes.
-    #[arg(long, value_name = "BYTES", default_value_t = 4 << 30)]
+    #[arg(long, value_name = "BYTES", default_value_t = HASHED_MOST)]
     pub max_bytes: u64,
     /// Also ask file systems that a program or another host answers for (FUSE, NFS): they may never do so.
     #[arg(long)]
@@ -52,7 +51,7 @@ pub fn act(args: &Hash) -> Result<(), Failure> {
         mappings: true,
         ask_all: args.ask_all,
     };
-    let (pid, mut images) = hashed(&host, &subject, wanted)?;
+    let (pid, mut images) = images(&host, &subject, wanted)?;
     let rows: Vec<Record> = images.files.iter().map(|file| row(&host, pid, file, &images)).collect();
     list(args.format, &rows, || table(&heads(), &lines(&rows, &images)))?;
     images.parts.extend(
@@ -63,38 +62,6 @@ pub fn act(args: &Hash) -> Result<(), Failure> {
             .map(|file| format!("one state of {}: it changed at each reading", escape(file.path.as_bytes()))),
     );
     partly(&images.parts)
-}
-
-fn hashed(host: &Host, subject: &Subject, wanted: Wanted) -> Result<(Option<u32>, Images), Failure> {
-    match subject {
-        Subject::Pid(pid) => {
-            let images = hashed::of_process(&mut Reader::new(host.proc()), *pid, wanted);
-            images.map(|images| (Some(*pid), images)).map_err(|error| {
-                let status = match error {
-                    ProcessError::Denied(_) => Status::NotPermitted,
-                    _ => Status::Failed,
-                };
-                Failure::new(status, with_remedy(error))
-            })
-        }
-        Subject::File(path) => {
-            let file = hashed::of_file(&host.proc(), path, wanted).map_err(|why| {
-                let what = format!("reading {}: {why}", escape(path.as_os_str().as_encoded_bytes()));
-                Failure::new(Status::Failed, what)
-            })?;
-            Ok((None, Images { files: vec![file], ..Images::default() }))
-        }
-    }
-}
-
-/// With what to do about it.
-fn with_remedy(error: ProcessError) -> String {
-    let remedy = match error {
-        ProcessError::Denied(_) => ": run it with sudo",
-        ProcessError::Unread { unsure: true, .. } => ": --ask-all asks all the same",
-        _ => "",
-    };
-    format!("{error}{remedy}")
 }
 
 fn row(host: &Host, pid: Option<u32>, file: &Hashed, images: &Images) -> Record {
