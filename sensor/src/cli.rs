@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::action::{Catalogue, Failure, doctor, events, fields, ports, ps, recover, run, top};
+use crate::action::{Catalogue, Failure, doctor, events, fields, files, ports, ps, recover, run, top};
 
 /// A Linux host sensor: who runs what, and what running binary loses its name.
 #[derive(Debug, Parser)]
@@ -26,6 +26,8 @@ pub enum Command {
     Top(top::Top),
     /// What runs, and what is to be thought of each executable: the odd ones first.
     Ps(ps::Ps),
+    /// What a process, or all processes of a user, have open, and who has the other end.
+    Files(files::Files),
     /// Everything that listens, in every network namespace, and who can reach it: the suspicious first.
     Ports(ports::Ports),
     /// What this kernel allows: which hook serves each event, what isn't seen, why, and what to do; needs root.
@@ -48,6 +50,7 @@ impl Cli {
             Command::Run(args) => run::act(&args),
             Command::Top(args) => top::act(&args),
             Command::Ps(args) => ps::act(&args),
+            Command::Files(args) => files::act(&args),
             Command::Ports(args) => ports::act(&args),
             Command::Doctor(args) => doctor::act(&args),
             Command::Recover(args) => recover::act(&args),

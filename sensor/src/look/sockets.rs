@@ -27,6 +27,8 @@ use crate::{
     sockdiag::{self, DiagError, FAMILIES, Family, Scope, held::Held},
 };
 
+pub mod told;
+
 /// Most sockets, in no table, that are asked themselves what they are.
 const ASKED_MOST: usize = 8192;
 /// How often addresses are asked for that don't come in time.
