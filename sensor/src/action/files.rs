@@ -196,11 +196,11 @@ fn rows(
     sockets: &Sockets,
     user: Option<u32>,
     held: &Held,
-) -> (Vec<Row>, Option<String>) {
+) -> (Vec<Row>, Vec<String>) {
     let processes: Vec<&Process> = held.processes.iter().filter_map(|has| look.table.at(has.pid)).collect();
     let mut describer = Describer::new(look, host, &processes);
     let ends = ends::Ends::new(look, open, sockets);
-    let mut entries = entry::Entries::new(look, &ends, &held.mounts);
+    let mut entries = entry::Entries::new(look, ends, &held.mounts);
     let mut rows = Vec::new();
     let common = host.common();
     for has in &held.processes {

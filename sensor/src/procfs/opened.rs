@@ -22,14 +22,15 @@ use nix::{
 use rustix::fs::{AtFlags as At, MemfdFlags, StatxFlags, memfd_create, statx};
 
 use super::{
-    PATIENCE, Reader,
+    Reader,
     descriptors::{Descriptor, Target},
     folder::Folder,
     space::is_foreign,
 };
 use crate::record::Text;
 
-/// How much longer a process is waited for with each of its descriptors.
+/// How long one process is waited for, and how much longer with each of its descriptors.
+const AT_LEAST: Duration = Duration::from_secs(2);
 const EACH: Duration = Duration::from_micros(100);
 /// Most bytes of `fdinfo`: what is looked at stands in its first lines.
 const MOST: u64 = 256;
@@ -130,7 +131,7 @@ impl Reader {
             .iter()
             .map(|descriptor| (descriptor.number, matches!(descriptor.target, Target::File(_))))
             .collect();
-        let patience = PATIENCE + EACH * u32::try_from(wanted.len()).unwrap_or(u32::MAX);
+        let patience = AT_LEAST + EACH * u32::try_from(wanted.len()).unwrap_or(u32::MAX);
         let mounts = Arc::clone(mounts);
         self.patiently_for(patience, move || all(&folder, &wanted, &mounts))
     }

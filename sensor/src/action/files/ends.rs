@@ -30,6 +30,8 @@ pub(super) struct Ends<'a> {
     open: &'a Open,
     /// By inode.
     sockets: HashMap<u64, &'a Found>,
+    /// Who has a pipe, and who of them can read and write, by inode.
+    pipes: HashMap<u64, Vec<(Holder, (bool, bool))>>,
     /// Connected sockets, by namespace and inode.
     lines: HashMap<Line, Vec<(u32, u64)>>,
     /// Namespaces, protocols and ports on which somebody listens.
@@ -38,8 +40,14 @@ pub(super) struct Ends<'a> {
 
 impl<'a> Ends<'a> {
     pub(super) fn new(look: &'a Look, open: &'a Open, sockets: &'a Sockets) -> Self {
-        let mut ends =
-            Self { look, open, sockets: HashMap::new(), lines: HashMap::new(), listening: HashSet::new() };
+        let mut ends = Self {
+            look,
+            open,
+            sockets: HashMap::new(),
+            pipes: HashMap::new(),
+            lines: HashMap::new(),
+            listening: HashSet::new(),
+        };
         for found in sockets.found.iter().filter(|found| found.inode != 0) {
             ends.sockets.insert(found.inode, found);
             let Kind::Inet(inet) = &found.kind else { continue };
@@ -57,6 +65,11 @@ impl<'a> Ends<'a> {
         ends
     }
 
+    /// Of how many processes it may not be looked at what they have open.
+    pub(super) fn unread(&self) -> usize {
+        self.open.unread.len()
+    }
+
     /// A socket, as a table shows it.
     pub(super) fn socket(&self, inode: u64) -> Option<&'a Found> {
         self.sockets.get(&inode).copied()
@@ -68,14 +81,19 @@ impl<'a> Ends<'a> {
     }
 
     /// Who can write what is read here, and read what is written.
-    pub(super) fn of_pipe(&self, own: Holder, inode: u64) -> Vec<Holder> {
-        let (reads, writes) = self.look.reader.access(own.pid, own.descriptor).unwrap_or((true, true));
-        let all = self.open.pipes.get(&inode).map(Vec::as_slice).unwrap_or_default();
-        let other = |holder: &&Holder| {
-            let access = self.look.reader.access(holder.pid, holder.descriptor);
-            **holder != own && access.is_some_and(|(r, w)| r && writes || w && reads)
-        };
-        all.iter().take(LOOKED_AT_MOST).filter(other).copied().collect()
+    pub(super) fn of_pipe(&mut self, own: Holder, inode: u64) -> Vec<Holder> {
+        let (look, open) = (self.look, self.open);
+        // Asked once: thousands may share a pipe.
+        let all = self.pipes.entry(inode).or_insert_with(|| {
+            let holders = open.pipes.get(&inode).map(Vec::as_slice).unwrap_or_default();
+            let of = |holder: &Holder| Some((*holder, look.reader.access(holder.pid, holder.descriptor)?));
+            holders.iter().take(LOOKED_AT_MOST).filter_map(of).collect()
+        });
+        let known = all.iter().find(|(holder, _)| *holder == own).map(|(_, access)| *access);
+        let access = known.or_else(|| look.reader.access(own.pid, own.descriptor));
+        let (reads, writes) = access.unwrap_or((true, true));
+        let others = all.iter().filter(|(holder, (r, w))| *holder != own && (*r && writes || *w && reads));
+        others.map(|(holder, _)| *holder).take(MOST * 2).collect()
     }
 
     /// Who has the other end of a socket, if it is on this host.

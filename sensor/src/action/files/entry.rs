@@ -27,13 +27,15 @@ const MARK: &[u8] = b" (deleted)";
 /// Makes records, one after the other.
 pub(super) struct Entries<'a> {
     look: &'a Look,
-    ends: &'a Ends<'a>,
+    ends: Ends<'a>,
     mounts: &'a Mounts,
     /// What the parents have open, by pid and by where it leads.
     parents: HashMap<u32, HashMap<Target, Vec<u32>>>,
     spaces: HashMap<u32, Space>,
     /// Why it can't be told what is inherited.
     incomparable: Option<Errno>,
+    /// Pipes and connected sockets of the host of which nobody has the other end who may be looked at.
+    loose: usize,
 }
 
 /// What is found of one descriptor.
@@ -44,14 +46,23 @@ struct Notes {
 }
 
 impl<'a> Entries<'a> {
-    pub(super) fn new(look: &'a Look, ends: &'a Ends<'a>, mounts: &'a Mounts) -> Self {
+    pub(super) fn new(look: &'a Look, ends: Ends<'a>, mounts: &'a Mounts) -> Self {
         let (parents, spaces) = (HashMap::new(), HashMap::new());
-        Self { look, ends, mounts, parents, spaces, incomparable: None }
+        Self { look, ends, mounts, parents, spaces, incomparable: None, loose: 0 }
     }
 
     /// What couldn't be told of any.
-    pub(super) fn parts(&self) -> Option<String> {
-        self.incomparable.map(|errno| format!("which descriptors are inherited: {errno}"))
+    pub(super) fn parts(&self) -> Vec<String> {
+        let mut parts = Vec::new();
+        parts.extend(self.incomparable.map(|errno| format!("which descriptors are inherited: {errno}")));
+        let unread = self.ends.unread();
+        if self.loose != 0 && unread != 0 {
+            let loose = self.loose;
+            parts.push(format!(
+                "who has the other end of {loose} pipes and sockets: what {unread} processes have open may not be read"
+            ));
+        }
+        parts
     }
 
     /// Sets all that is known; gives how odd it is.
@@ -76,7 +87,9 @@ impl<'a> Entries<'a> {
             }
             Target::Pipe(inode) => {
                 record.set(Field::FileInode, Value::Id(*inode));
-                self.set_peers(&self.ends.of_pipe(own, *inode), record);
+                let peers = self.ends.of_pipe(own, *inode);
+                self.loose += usize::from(peers.is_empty());
+                self.set_peers(&peers, record);
                 "pipe"
             }
             Target::Namespace(sort, number) => {
@@ -128,7 +141,10 @@ impl<'a> Entries<'a> {
         let memory = self.mounts.is_memory(opened.mount) && link.as_bytes().starts_with(b"/memfd:");
         let lost = self.is_lost(process, link, opened.file.as_ref());
         let path = if lost { unmarked(link, memory) } else { link.clone() };
-        record.set(Field::FileName, basename(&path));
+        let name = basename(&path);
+        if !name.is_empty() {
+            record.set(Field::FileName, name);
+        }
         record.set(Field::FilePath, path.clone());
         if let Some(facts) = &opened.file {
             record.set(Field::FileInode, Value::Id(facts.inode));
@@ -136,16 +152,15 @@ impl<'a> Entries<'a> {
             record.set(Field::FileSize, facts.size);
         }
         let kind = opened.file.as_ref().map_or("unasked", |facts| kind(facts, memory));
-        match () {
-            () if memory => notes.marks.push("memfd"),
-            () if lost && opened.file.is_some_and(|facts| facts.links > 0) => {
-                notes.marks.push("hard_link_left");
-            }
-            () if lost => notes.marks.push("unlinked"),
-            () => {}
+        let unlinked = lost && opened.file.is_none_or(|facts| facts.links == 0);
+        match (memory, lost, unlinked) {
+            (true, ..) => notes.marks.push("memfd"),
+            (_, _, true) => notes.marks.push("unlinked"),
+            (_, true, _) => notes.marks.push("hard_link_left"),
+            _ => {}
         }
         self.mark_mount(process, opened, kind, notes);
-        notes.odd.extend(oddness(process.key.pid, &path, kind, memory, lost));
+        notes.odd.extend(oddness(process.key.pid, &path, kind, memory, unlinked));
         kind
     }
 
@@ -186,7 +201,7 @@ impl<'a> Entries<'a> {
         }
     }
 
-    fn set_socket(&self, process: &Process, inode: u64, record: &mut Record, notes: &mut Notes) {
+    fn set_socket(&mut self, process: &Process, inode: u64, record: &mut Record, notes: &mut Notes) {
         let Some(found) = self.ends.socket(inode) else { return };
         let came = matches!(&found.kind, Kind::Inet(inet) if self.ends.came(found, inet));
         told::set(found, if came { Side::There } else { Side::Here }, record);
@@ -202,7 +217,10 @@ impl<'a> Entries<'a> {
             _ => None,
         };
         notes.odd.extend(hears.map(|hears| (47, hears.to_owned())));
-        self.set_peers(&self.ends.of_socket(found), record);
+        let peers = self.ends.of_socket(found);
+        let paired = matches!(&found.kind, Kind::Unix { peer, .. } if *peer != 0);
+        self.loose += usize::from(paired && peers.is_empty());
+        self.set_peers(&peers, record);
     }
 
     fn set_peers(&self, holders: &[Holder], record: &mut Record) {
@@ -265,7 +283,7 @@ fn kind(facts: &Facts, memory: bool) -> &'static str {
 }
 
 /// What is odd about a file that is open.
-fn oddness(pid: u32, path: &Text, kind: &str, memory: bool, lost: bool) -> Option<(u64, String)> {
+fn oddness(pid: u32, path: &Text, kind: &str, memory: bool, unlinked: bool) -> Option<(u64, String)> {
     let inside = path.as_bytes().strip_prefix(b"/proc/").and_then(|rest| rest.strip_suffix(b"/mem"));
     let other = inside.and_then(|pid| std::str::from_utf8(pid).ok()?.parse::<u32>().ok());
     match () {
@@ -276,7 +294,7 @@ fn oddness(pid: u32, path: &Text, kind: &str, memory: bool, lost: bool) -> Optio
             Some((73, "it has the memory of the machine open".to_owned()))
         }
         () if memory => Some((21, "it has memory open as a file that never had a name (memfd)".to_owned())),
-        () if lost && kind == "file" => Some((21, "the file was removed while it is open".to_owned())),
+        () if unlinked && kind == "file" => Some((21, "the file was removed while it is open".to_owned())),
         () => None,
     }
 }
