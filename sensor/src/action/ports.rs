@@ -155,7 +155,7 @@ fn hears(found: &Found) -> bool {
             inet.protocol != SEND_ONLY
         }
         (Kind::Inet(inet), State::Listens | State::Bound) => inet.local.1 != 0,
-        (Kind::Packet { .. }, State::Bound) => true,
+        (Kind::Packet { .. }, State::Bound) | (Kind::Vsock { .. }, State::Listens | State::Bound) => true,
         (Kind::Unix { name, .. }, State::Listens | State::Bound) => name.first() == Some(&0),
         // Those by which packets or others' doings can be learnt without a port.
         (Kind::Netlink { protocol, groups, .. }, State::Bound) => {
@@ -164,7 +164,6 @@ fn hears(found: &Found) -> bool {
                 told && *groups || found::netlink(*protocol) == Some("netfilter") && !groups
             }
         }
-        (Kind::Vsock { .. }, State::Listens | State::Bound) => true,
         _ => false,
     }
 }

@@ -199,6 +199,17 @@ pub fn names_only(flags: u32) -> bool {
     flags & OFlag::O_PATH.bits().cast_unsigned() != 0
 }
 
+/// Whether flags allow to read and to write; none of those that allow neither (`O_ACCMODE`).
+#[must_use]
+pub fn access(flags: u32) -> Option<(bool, bool)> {
+    match OFlag::from_bits_truncate(flags.cast_signed()) & OFlag::O_ACCMODE {
+        OFlag::O_RDONLY => Some((true, false)),
+        OFlag::O_WRONLY => Some((false, true)),
+        OFlag::O_RDWR => Some((true, true)),
+        _ => None,
+    }
+}
+
 /// Whether descriptors of two processes are one open file, which one of them has from the other or both from a third
 /// (`kcmp(2)`).
 ///

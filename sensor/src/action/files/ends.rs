@@ -24,6 +24,9 @@ const LOOKED_AT_MOST: usize = 256;
 /// A connection by its ends: protocol, own address and port, the other's.
 type Line = (u16, (IpAddr, u16), (IpAddr, u16));
 
+/// Who has a pipe, and whether they can read and write.
+type Sharer = (Holder, (bool, bool));
+
 /// What is known of sockets and pipes.
 pub(super) struct Ends<'a> {
     look: &'a Look,
@@ -31,7 +34,7 @@ pub(super) struct Ends<'a> {
     /// By inode.
     sockets: HashMap<u64, &'a Found>,
     /// Who has a pipe, and who of them can read and write, by inode.
-    pipes: HashMap<u64, Vec<(Holder, (bool, bool))>>,
+    pipes: HashMap<u64, Vec<Sharer>>,
     /// Connected sockets, by namespace and inode.
     lines: HashMap<Line, Vec<(u32, u64)>>,
     /// Namespaces, protocols and ports on which somebody listens.

@@ -13,7 +13,7 @@ use crate::{
     process::Process,
     procfs::{
         descriptors::{Descriptor, Target},
-        opened::{Facts, Mounts, Opened, is_same, names_only},
+        opened::{Facts, Mounts, Opened, access, is_same, names_only},
         space::{Lead, Space},
     },
     record::{Record, Text, Value},
@@ -118,11 +118,13 @@ impl<'a> Entries<'a> {
         find(record, notes.odd)
     }
 
+    /// What it is open for: by its flags, else by what the link allows.
     fn mode(&self, own: Holder, opened: &Opened) -> Option<&'static str> {
         if opened.flags.is_some_and(names_only) {
             return Some("path");
         }
-        match self.look.reader.access(own.pid, own.descriptor)? {
+        let access = opened.flags.and_then(access);
+        match access.or_else(|| self.look.reader.access(own.pid, own.descriptor))? {
             (true, true) => Some("read_write"),
             (true, false) => Some("read"),
             (false, true) => Some("write"),
@@ -160,7 +162,23 @@ impl<'a> Entries<'a> {
             _ => {}
         }
         self.mark_mount(process, opened, kind, notes);
-        notes.odd.extend(oddness(process.key.pid, &path, kind, memory, unlinked));
+        let of_processes =
+            self.mounts.get(opened.mount).is_some_and(|mount| mount.kind.as_bytes() == b"proc");
+        notes.odd.extend(match () {
+            () if is_others_memory(process.key.pid, &path, of_processes) => {
+                Some((73, "it has the memory of another process open".to_owned()))
+            }
+            () if is_machines_memory(&path, of_processes) => {
+                Some((73, "it has the memory of the machine open".to_owned()))
+            }
+            () if memory => {
+                Some((21, "it has memory open as a file that never had a name (memfd)".to_owned()))
+            }
+            () if unlinked && kind == "file" => {
+                Some((21, "the file was removed while it is open".to_owned()))
+            }
+            () => None,
+        });
         kind
     }
 
@@ -282,21 +300,18 @@ fn kind(facts: &Facts, memory: bool) -> &'static str {
     }
 }
 
-/// What is odd about a file that is open.
-fn oddness(pid: u32, path: &Text, kind: &str, memory: bool, unlinked: bool) -> Option<(u64, String)> {
-    let inside = path.as_bytes().strip_prefix(b"/proc/").and_then(|rest| rest.strip_suffix(b"/mem"));
-    let other = inside.and_then(|pid| std::str::from_utf8(pid).ok()?.parse::<u32>().ok());
-    match () {
-        () if other.is_some_and(|other| other != pid) => {
-            Some((73, "it has the memory of another process open".to_owned()))
-        }
-        () if matches!(path.as_bytes(), b"/dev/mem" | b"/dev/kmem" | b"/proc/kcore") => {
-            Some((73, "it has the memory of the machine open".to_owned()))
-        }
-        () if memory => Some((21, "it has memory open as a file that never had a name (memfd)".to_owned())),
-        () if unlinked && kind == "file" => Some((21, "the file was removed while it is open".to_owned())),
-        () => None,
-    }
+/// Whether a file is another process's memory (`proc_pid_mem(5)`); `of_processes`: it is on such a file system.
+fn is_others_memory(pid: u32, path: &Text, of_processes: bool) -> bool {
+    let number = |part: &[u8]| std::str::from_utf8(part).ok()?.parse::<u32>().ok();
+    // Of a thread's the process comes before.
+    let whose = path.as_bytes().split(|byte| *byte == b'/').find_map(number);
+    of_processes && path.as_bytes().ends_with(b"/mem") && whose.is_some_and(|whose| whose != pid)
+}
+
+/// Whether a file is all memory that there is (`mem(4)`, `proc_kcore(5)`).
+fn is_machines_memory(path: &Text, of_processes: bool) -> bool {
+    let of_kernel = of_processes && path.as_bytes().ends_with(b"/kcore");
+    of_kernel || matches!(path.as_bytes(), b"/dev/mem" | b"/dev/kmem")
 }
 
 /// Whether a namespace is another than that of the process; only of the sorts that are known of it.
@@ -328,13 +343,17 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_others_is_odd() {
-        let of =
-            |path: &str| oddness(7, &Text::from(path.to_owned()), "file", false, false).map(|(odd, _)| odd);
-        assert_eq!(of("/proc/8/mem"), Some(73));
-        assert_eq!(of("/proc/kcore"), Some(73));
-        for path in ["/proc/7/mem", "/proc/x/mem", "/proc/8/maps", "/tmp/proc/8/mem"] {
-            assert_eq!(of(path), None, "{path}");
+    fn memory_of_others_is_known() {
+        let of = |path: &str| is_others_memory(7, &Text::from(path.to_owned()), true);
+        assert!(of("/proc/8/mem") && of("/proc/8/task/9/mem"));
+        for path in ["/proc/7/mem", "/proc/7/task/9/mem", "/proc/x/mem", "/proc/8/maps", "mem", ""] {
+            assert!(!of(path), "{path}");
         }
+        let text = |path: &str| Text::from(path.to_owned());
+        assert!(!is_others_memory(7, &text("/tmp/8/mem"), false));
+        assert!(
+            is_machines_memory(&text("/proc/kcore"), true) && is_machines_memory(&text("/dev/mem"), false)
+        );
+        assert!(!is_machines_memory(&text("/tmp/kcore"), false));
     }
 }

@@ -65,9 +65,8 @@ pub(super) fn sum(rows: &[Row], closed: Option<usize>) -> String {
     let odd = rows.iter().filter(|row| row.severity != 0).count();
     let exposed = rows.iter().filter(|row| row.exposed && !row.closed).count();
     let mut sum = format!("\n{} sockets, {odd} of them odd, {exposed} that others can reach", rows.len());
-    match closed {
-        Some(closed @ 1..) => sum.push_str(&format!("; {closed} more that a firewall closes are not shown")),
-        None | Some(0) => {}
+    if let Some(closed @ 1..) = closed {
+        sum.push_str(&format!("; {closed} more that a firewall closes are not shown"));
     }
     if rows.iter().any(|row| row.not_judged) {
         sum.push_str("; a firewall has rules for input; not judged");
