@@ -26,6 +26,7 @@ use crate::{
 pub mod doctor;
 pub mod events;
 pub mod fields;
+pub mod history;
 pub mod ps;
 pub mod recover;
 pub mod run;

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::action::{Catalogue, Failure, doctor, events, fields, ps, recover, run, top, who};
+use crate::action::{Catalogue, Failure, doctor, events, fields, history, ps, recover, run, top, who};
 
 /// A Linux host sensor: who runs what, and what running binary loses its name.
 #[derive(Debug, Parser)]
@@ -28,6 +28,8 @@ pub enum Command {
     Ps(ps::Ps),
     /// Who is on the host, from where, doing what: also who is in no record of logins.
     Who(who::Who),
+    /// What was run: by what still runs, shells' histories and sudo's logs; and what is missing in those.
+    History(history::History),
     /// What this kernel allows: which hook serves each event, what isn't seen, why, and what to do; needs root.
     Doctor(doctor::Doctor),
     /// A binary back, from the process that runs it or from what the sensor kept, also when it was deleted.
@@ -49,6 +51,7 @@ impl Cli {
             Command::Top(args) => top::act(&args),
             Command::Ps(args) => ps::act(&args),
             Command::Who(args) => who::act(&args),
+            Command::History(args) => history::act(&args),
             Command::Doctor(args) => doctor::act(&args),
             Command::Recover(args) => recover::act(&args),
             Command::Events(args) => events::act(&args),

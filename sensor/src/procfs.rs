@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod connections;
 mod cross;
+mod environ;
 mod folder;
 pub mod seen;
 pub mod space;

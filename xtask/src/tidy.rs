@@ -27,9 +27,9 @@ const FLOORS: &[&[&str]] = &[
     &["enrich", "account"],
     &["verdict"],
     &["process", "sockets", "network"],
-    &["event", "format"],
+    &["event", "format", "untrusted"],
     &["record"],
-    &["field", "config", "count", "net", "untrusted"],
+    &["field", "config", "count", "net"],
 ];
 
 /// Names between rooms that the floors forbid: who, whom, and why it is right here.

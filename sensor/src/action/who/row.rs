@@ -356,6 +356,7 @@ mod tests {
         let table = "head\n 0: 0100007F:0016 070200C0:C000 01 0:0 0:0 0 0 0 77 1\n";
         write("proc/812/net/tcp", table.as_bytes());
         write("proc/sys/kernel/random/boot_id", b"boot");
+        write("proc/sys/kernel/pid_max", b"1000");
         let since = Host::under(root).unwrap().boot().0 / 1_000_000_000 + 9;
         write("etc/passwd", b"root:x:0:0::/:\nalice:x:1000:1000::/:\nbob:x:1001:1001::/:\n");
         let session = format!(
