@@ -6,7 +6,7 @@ use super::row::Row;
 use crate::{
     field::Field,
     histories::{History, sudo},
-    look::sessions::is_shell,
+    look::sessions::{is_shell, is_typed_into},
     process::Process,
     record::{Text, Time},
 };
@@ -51,8 +51,7 @@ impl Judge {
 
     /// Judges what an interactive shell started and still runs.
     pub(super) fn live(&self, process: &Process, parent: Option<&Process>, row: &mut Row) {
-        let typed =
-            |parent: &Process| is_shell(parent) && parent.actor.tty_major != 0 && parent.image.args.len() < 2;
+        let typed = |parent: &Process| is_typed_into(parent) && parent.actor.tty_major != 0;
         let name = process.image.args.first().or(process.image.executable.as_ref()).map(Text::as_bytes);
         let command = name.and_then(|name| words(name).next());
         if let Some(command) = command.filter(|_| parent.is_some_and(typed) && !is_shell(process)) {

@@ -10,7 +10,7 @@ use crate::{
     look::{
         Look,
         described::{Describer, find},
-        sessions::{self, Kind, Session, is_shell},
+        sessions::{self, Kind, Session, is_shell, is_typed_into},
     },
     process::Process,
     procfs::{
@@ -217,8 +217,7 @@ impl Maker<'_> {
                 ),
             ));
         }
-        let typed = |leader: &Process| is_shell(leader) && leader.image.args.len() <= 1;
-        if terminal.is_none() && leader.is_some_and(typed) {
+        if terminal.is_none() && leader.is_some_and(is_typed_into) {
             odd.push((
                 21,
                 Text::from("a shell that takes commands without a terminal (ssh -T), which w doesn't show"),
