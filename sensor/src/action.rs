@@ -27,6 +27,7 @@ pub mod doctor;
 pub mod events;
 pub mod fields;
 pub mod history;
+pub mod ports;
 pub mod ps;
 pub mod recover;
 pub mod run;
@@ -40,6 +41,8 @@ pub enum Format {
     Text,
     /// ECS, one object a line.
     Json,
+    /// OCSF, one object a line.
+    Ocsf,
 }
 
 impl Format {
@@ -49,6 +52,7 @@ impl Format {
         match self {
             Self::Text => "text",
             Self::Json => "ecs",
+            Self::Ocsf => "ocsf",
         }
     }
 }
@@ -267,9 +271,14 @@ fn colour() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// What was asked for: text for a person, else JSON.
-fn chosen(args: &Catalogue) -> Format {
-    if is_text(args.format) { Format::Text } else { Format::Json }
+/// Whether a catalogue is wanted as text for a person, else JSON.
+fn chosen(args: &Catalogue) -> Result<bool, Failure> {
+    match args.format {
+        Some(Format::Ocsf) => {
+            Err(Failure::new(Status::Usage, "OCSF has no class for a catalogue: use --format json"))
+        }
+        format => Ok(is_text(format)),
+    }
 }
 
 /// Writes to standard output; a reader that went away is no failure of a catalogue or a list.

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::action::{Catalogue, Failure, doctor, events, fields, history, ps, recover, run, top, who};
+use crate::action::{Catalogue, Failure, doctor, events, fields, history, ports, ps, recover, run, top, who};
 
 /// A Linux host sensor: who runs what, and what running binary loses its name.
 #[derive(Debug, Parser)]
@@ -26,6 +26,8 @@ pub enum Command {
     Top(top::Top),
     /// What runs, and what is to be thought of each executable: the odd ones first.
     Ps(ps::Ps),
+    /// Everything that listens, in every network namespace, and who can reach it: the suspicious first.
+    Ports(ports::Ports),
     /// Who is on the host, from where, doing what: also who is in no record of logins.
     Who(who::Who),
     /// What was run: by what still runs, shells' histories and sudo's logs; and what is missing in those.
@@ -50,6 +52,7 @@ impl Cli {
             Command::Run(args) => run::act(&args),
             Command::Top(args) => top::act(&args),
             Command::Ps(args) => ps::act(&args),
+            Command::Ports(args) => ports::act(&args),
             Command::Who(args) => who::act(&args),
             Command::History(args) => history::act(&args),
             Command::Doctor(args) => doctor::act(&args),

@@ -294,7 +294,7 @@ fields! {
         "True when the kernel held more of the arguments than was read.";
     SensorArgsBytes => "sensor.args_bytes", Long, own, none,
         "True size of all arguments, in bytes, each with its closing zero.";
-    SensorTty => "sensor.tty", Keyword, own, "actor.session.terminal",
+    SensorTty => "sensor.tty", Keyword, own, "actor.process.session.terminal",
         "Name of the controlling terminal, such as `pts/0`.";
     SensorSignal => "sensor.signal", Long, own, none,
         "Number of the signal that ended the process.";
@@ -308,7 +308,7 @@ fields! {
         "User id of the login, which su and sudo don't change; absent when unset.";
     SensorLoginName => "sensor.login.name", Keyword, own, none,
         "Name of the user who logged in.";
-    SensorLoginSession => "sensor.login.session", Keyword, own, "actor.session.uid",
+    SensorLoginSession => "sensor.login.session", Keyword, own, "actor.process.session.uid",
         "Number that the kernel's audit gave to the login session.";
     SensorExeDevice => "sensor.exe.device", Id, own, none,
         "Number of the device that holds the executable.";
@@ -428,6 +428,16 @@ fields! {
         "True when a process made the connection, or listens for it, by a socket of MPTCP; the other end may have fallen back to TCP.";
     SensorSocketPreexisting => "sensor.socket.preexisting", Boolean, own, none,
         "True when the socket was there before the sensor; then nobody saw when it happened.";
+    SensorSocketState => "sensor.socket.state", Keyword, own, none,
+        "What the socket does: `listening`, `bound`, `connected` or `other`.";
+    SensorSocketName => "sensor.socket.name", Keyword, own, none,
+        "What names a socket that has no port: the path or, with an `@` before it, the abstract name of one of the host itself; the protocol of one of packets (`all`) or to the kernel (`audit`); `raw` of a raw one; number and port between a machine and its guests.";
+    SensorSocketInterface => "sensor.socket.interface", Long, own, none,
+        "Index of the interface that the socket is bound to.";
+    SensorSocketFilter => "sensor.socket.filter", Keyword, own, none,
+        "Of which sort the program is that decides what the socket hears: `classic` or `extended` BPF.";
+    SensorSocketSharing => "sensor.socket.sharing", Long, own, none,
+        "How many sockets have this address and port together, when that is more than one (SO_REUSEPORT, SO_REUSEADDR).";
     SensorExposure => "sensor.exposure", Keyword, own, none,
         "From where the address can be reached: `loopback`, `link_local`, `private`, `public` or `wildcard`.";
     SensorWildcardAlsoIpv4 => "sensor.wildcard_also_ipv4", Boolean, own, none,
@@ -438,6 +448,24 @@ fields! {
         "Those addresses, the widest first; the first 32 of them.";
     SensorReachableByCount => "sensor.reachable_by_count", Long, own, none,
         "How many there are, when that is more than 32.";
+    SensorFirewall => "sensor.firewall", Keyword, own, none,
+        "What the firewall of the socket's network namespace does with what comes from others: `open`, `closed`, or `not_judged` when it has rules for input that aren't understood; absent where it has none.";
+    SensorHeldSince => "sensor.held_since", Date, own, none,
+        "When the oldest of the processes was born that hold the socket: they hold it since then at the earliest. The kernel tells no socket's age.";
+    SensorOwners => "sensor.owners", Objects, own, none,
+        "The processes that hold the socket, the oldest first; the first 32 of them.";
+    OwnerPid => "sensor.owners.pid", Long, own, none,
+        "Process id in the host's pid namespace.";
+    OwnerEntityId => "sensor.owners.entity_id", Keyword, own, none,
+        "Identifier of the process that is not reused with its pid.";
+    OwnerExecutable => "sensor.owners.executable", Keyword, own, none,
+        "Path of the file that the process executes.";
+    OwnerName => "sensor.owners.name", Keyword, own, none,
+        "The process's name for itself, at most 15 bytes (comm).";
+    OwnerVerdict => "sensor.owners.verdict", Keyword, own, none,
+        "What is to be thought of its executable, as `sensor.exe.verdict`.";
+    OwnerDescriptor => "sensor.owners.descriptor", Long, own, none,
+        "Number of the descriptor by which it holds the socket.";
     SensorRunners => "sensor.runners", Objects, own, none,
         "The processes that execute the file.";
     RunnerPid => "sensor.runners.pid", Long, own, none,
@@ -465,7 +493,7 @@ fields! {
     CoverageHook => "sensor.coverage.hook", Keyword, own, none,
         "The hook that serves it.";
     CoverageState => "sensor.coverage.state", Keyword, own, none,
-        "Whether it is seen: `seen`, `unseen`, `replaced` (refused, and another hook serves less exactly), `fallback` (refused, and another hook tells the same at more cost), `off` (by the configuration or the command line) or `absent` (the kernel has nothing to see there).";
+        "Whether it is seen: `seen`, `unseen`, `replaced` (refused, and another hook serves less exactly), `fallback` (refused, and another hook tells the same, later or at more cost), `off` (by the configuration or the command line) or `absent` (the kernel has nothing to see there).";
     CoverageReason => "sensor.coverage.reason", Keyword, own, none,
         "Why a hook was refused or something is not seen.";
     CoverageMissing => "sensor.coverage.missing", Keyword, own, none,

@@ -21,7 +21,9 @@ use crate::{
 pub mod described;
 pub mod executable;
 mod hidden;
+pub mod open;
 pub mod sessions;
+pub mod sockets;
 
 pub use hidden::Hidden;
 

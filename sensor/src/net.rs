@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+pub mod found;
 pub mod live;
 
 /// From where an address can be reached.

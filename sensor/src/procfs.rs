@@ -6,10 +6,13 @@
 pub mod accounts;
 pub mod connections;
 mod cross;
+pub mod descriptors;
 mod environ;
 mod folder;
+pub mod namespaces;
 pub mod seen;
 pub mod space;
+mod tables;
 
 use std::{
     fs::{File, OpenOptions},

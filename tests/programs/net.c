@@ -8,8 +8,11 @@
 #include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <linux/io_uring.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <linux/seccomp.h>
+#include <linux/vm_sockets.h>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <pthread.h>
@@ -24,6 +27,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -68,6 +72,87 @@ static void lo_up(void) {
   struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP};
   said(ioctl(fd, SIOCSIFFLAGS, &request));
   close(fd);
+}
+
+// A message of nf_tables, built piece by piece: attributes that hold others are closed by their own end.
+struct nft { char bytes[4096]; unsigned size, head, open[8], depth; };
+static void nft_put(struct nft *m, int kind, const void *value, unsigned size) {
+  struct nlattr *attribute = (void *)(m->bytes + m->size);
+  *attribute = (struct nlattr){sizeof *attribute + size, kind};
+  memcpy(attribute + 1, value, size);
+  m->size += NLMSG_ALIGN(sizeof *attribute + size);
+}
+static void nft_word(struct nft *m, int kind, uint32_t word) { word = htonl(word), nft_put(m, kind, &word, 4); }
+static void nft_text(struct nft *m, int kind, const char *text) { nft_put(m, kind, text, strlen(text) + 1); }
+static void nft_in(struct nft *m, int kind) {
+  m->open[m->depth++] = m->size;
+  nft_put(m, kind | NLA_F_NESTED, "", 0);
+}
+static void nft_out(struct nft *m) {
+  struct nlattr *attribute = (void *)(m->bytes + m->open[--m->depth]);
+  attribute->nla_len = m->size - m->open[m->depth];
+}
+static void nft_begin(struct nft *m, int kind, int flags, int family, int part) {
+  m->head = m->size;
+  struct nlmsghdr *head = (void *)(m->bytes + m->size);
+  *head = (struct nlmsghdr){0, kind, NLM_F_REQUEST | flags, 1, 0};
+  struct nfgenmsg *general = NLMSG_DATA(head);
+  *general = (struct nfgenmsg){family, 0, htons(part)};
+  m->size += NLMSG_LENGTH(sizeof *general);
+}
+static void nft_end(struct nft *m) { ((struct nlmsghdr *)(m->bytes + m->head))->nlmsg_len = m->size - m->head; }
+static void nft_data(struct nft *m, int kind, const void *value, unsigned size) {
+  nft_in(m, kind), nft_put(m, NFTA_DATA_VALUE, value, size), nft_out(m);
+}
+static void nft_step(struct nft *m, const char *name) {
+  nft_in(m, NFTA_LIST_ELEM), nft_text(m, NFTA_EXPR_NAME, name), nft_in(m, NFTA_EXPR_DATA);
+}
+static void nft_step_end(struct nft *m) { nft_out(m), nft_out(m); }
+static void nft_compare(struct nft *m, const void *value, unsigned size) {
+  nft_step(m, "cmp"), nft_word(m, NFTA_CMP_SREG, NFT_REG_1), nft_word(m, NFTA_CMP_OP, NFT_CMP_EQ);
+  nft_data(m, NFTA_CMP_DATA, value, size), nft_step_end(m);
+}
+// The rule `[ip saddr 10.0.0.1] tcp dport PORT accept`.
+static void nft_accept(struct nft *m, int port, int from) {
+  nft_begin(m, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, 1, 0);
+  nft_text(m, NFTA_RULE_TABLE, "sensor-test"), nft_text(m, NFTA_RULE_CHAIN, "in"), nft_in(m, NFTA_RULE_EXPRESSIONS);
+  if (from) {
+    nft_step(m, "payload"), nft_word(m, NFTA_PAYLOAD_DREG, NFT_REG_1), nft_word(m, NFTA_PAYLOAD_BASE, 1);
+    nft_word(m, NFTA_PAYLOAD_OFFSET, 12), nft_word(m, NFTA_PAYLOAD_LEN, 4), nft_step_end(m);
+    nft_compare(m, "\12\0\0\1", 4);
+  }
+  nft_step(m, "meta"), nft_word(m, NFTA_META_DREG, NFT_REG_1), nft_word(m, NFTA_META_KEY, NFT_META_L4PROTO), nft_step_end(m);
+  nft_compare(m, "\6", 1);
+  nft_step(m, "payload"), nft_word(m, NFTA_PAYLOAD_DREG, NFT_REG_1), nft_word(m, NFTA_PAYLOAD_BASE, 2);
+  nft_word(m, NFTA_PAYLOAD_OFFSET, 2), nft_word(m, NFTA_PAYLOAD_LEN, 2), nft_step_end(m);
+  nft_compare(m, &(uint16_t){htons(port)}, 2);
+  nft_step(m, "immediate"), nft_word(m, NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT), nft_in(m, NFTA_IMMEDIATE_DATA);
+  nft_in(m, NFTA_DATA_VERDICT), nft_word(m, NFTA_VERDICT_CODE, 1), nft_out(m), nft_out(m), nft_step_end(m);
+  nft_out(m), nft_end(m);
+}
+// A firewall that keeps all out but TCP to one port, and to another from 10.0.0.1.
+static long firewall(int open, int from) {
+  struct nft m = {.size = 0};
+  nft_begin(&m, NFNL_MSG_BATCH_BEGIN, 0, 0, NFNL_SUBSYS_NFTABLES), nft_end(&m);
+  nft_begin(&m, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWTABLE, NLM_F_CREATE, 1, 0);
+  nft_text(&m, NFTA_TABLE_NAME, "sensor-test"), nft_end(&m);
+  nft_begin(&m, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWCHAIN, NLM_F_CREATE, 1, 0);
+  nft_text(&m, NFTA_CHAIN_TABLE, "sensor-test"), nft_text(&m, NFTA_CHAIN_NAME, "in"), nft_in(&m, NFTA_CHAIN_HOOK);
+  nft_word(&m, NFTA_HOOK_HOOKNUM, 1), nft_word(&m, NFTA_HOOK_PRIORITY, 0), nft_out(&m);
+  nft_word(&m, NFTA_CHAIN_POLICY, 0), nft_text(&m, NFTA_CHAIN_TYPE, "filter"), nft_end(&m);
+  nft_accept(&m, open, 0);
+  nft_accept(&m, from, 1);
+  nft_begin(&m, NFNL_MSG_BATCH_END, NLM_F_ACK, 0, NFNL_SUBSYS_NFTABLES), nft_end(&m);
+  int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER);
+  struct timeval soon = {0, 200000};
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon);
+  if (send(fd, m.bytes, m.size, 0) < 0) return -1;
+  char answer[4096];
+  long got = recv(fd, answer, sizeof answer, 0);
+  int error = got > 0 ? ((struct nlmsgerr *)NLMSG_DATA((struct nlmsghdr *)answer))->error : 0;
+  close(fd);
+  errno = -error;
+  return error ? -1 : 0;
 }
 
 // As `RestrictAddressFamilies=~AF_NETLINK` of systemd does it.
@@ -200,6 +285,41 @@ static void steps(int n, char **w) {
       said(*fd = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)), i++;
     } else if (IS("packet")) {
       said(*fd = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL))), i++;
+    } else if (IS("filter")) { // filter SLOT COUNT: of so many instructions, the last lets all pass
+      struct sock_filter code[64];
+      int count = atoi(w[i + 1]);
+      for (int at = 0; at < count; at++) code[at] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0);
+      code[count - 1] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0xffff);
+      struct sock_fprog program = {count, code};
+      said(setsockopt(*fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program)), i += 2;
+    } else if (IS("filter-extended")) {
+      struct bpf_insn all[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = 0xffff}, {.code = BPF_JMP | BPF_EXIT}};
+      union bpf_attr load = {.prog_type = BPF_PROG_TYPE_SOCKET_FILTER, .insns = (uintptr_t)all, .insn_cnt = 2,
+                             .license = (uintptr_t)"MIT"};
+      int program = syscall(SYS_bpf, BPF_PROG_LOAD, &load, sizeof load);
+      said(setsockopt(*fd, SOL_SOCKET, SO_ATTACH_BPF, &program, sizeof program)), i++;
+    } else if (IS("unix")) { // unix SLOT NAME: bound to an abstract name
+      struct sockaddr_un to = {.sun_family = AF_UNIX};
+      len = offsetof(struct sockaddr_un, sun_path) + 1 + strlen(w[i + 1]);
+      memcpy(to.sun_path + 1, w[i + 1], strlen(w[i + 1]));
+      said(*fd = socket(AF_UNIX, SOCK_STREAM, 0));
+      said(bind(*fd, (void *)&to, len)), i += 2;
+    } else if (IS("vsock")) { // vsock SLOT PORT: bound to all numbers of the machine
+      struct sockaddr_vm to = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = atoi(w[i + 1])};
+      said(*fd = socket(AF_VSOCK, SOCK_STREAM, 0));
+      said(bind(*fd, (void *)&to, sizeof to)), i += 2;
+    } else if (IS("netlink")) { // netlink SLOT PROTOCOL GROUPS
+      struct sockaddr_nl to = {.nl_family = AF_NETLINK, .nl_groups = atoi(w[i + 2])};
+      said(*fd = socket(AF_NETLINK, SOCK_RAW, atoi(w[i + 1])));
+      said(bind(*fd, (void *)&to, sizeof to)), i += 3;
+    } else if (IS("reuseport")) {
+      said(setsockopt(*fd, SOL_SOCKET, SO_REUSEPORT, &(int){1}, 4)), i++;
+    } else if (IS("firewall")) { // firewall PORT OTHER: all but the one is closed, the other but to 10.0.0.1
+      said(firewall(atoi(w[i]), atoi(w[i + 1]))), i += 2;
+    } else if (IS("here")) { // here SLOT: the network namespace, to come back to
+      said(*fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)), i++;
+    } else if (IS("back")) { // back SLOT
+      said(setns(*fd, CLONE_NEWNET)), i++;
     } else if (IS("v6only")) {
       said(setsockopt(*fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){1}, 4)), i++;
     } else if (IS("freebind")) {

@@ -20,6 +20,7 @@ pub mod skip;
 pub mod terminal;
 pub mod verifier;
 
+pub use answer::Answer;
 pub use event::Event;
 pub use find::Find;
 pub use place::Folder;

@@ -314,12 +314,24 @@ impl Running {
         self.wait()
     }
 
-    /// One number of its `/proc/PID/io`.
+    /// One number of its `/proc/PID/io`, once it waits: a line that it wrote can be read before it is counted.
     #[must_use]
     pub fn io(&self, name: &str) -> u64 {
+        let end = Instant::now() + patience(DEADLINE);
+        while self.state() != "S" {
+            assert!(Instant::now() < end, "pid {} doesn't come to wait", self.pid());
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let text = fs::read_to_string(format!("/proc/{}/io", self.pid())).expect("its io");
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         line.and_then(|number| number.trim().parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
+    }
+
+    /// The letter of what it does, as in `/proc/PID/stat`.
+    fn state(&self) -> String {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("its stat");
+        let (_, rest) = stat.rsplit_once(") ").unwrap_or_else(|| panic!("no name in {stat}"));
+        rest.chars().take(1).collect()
     }
 
     /// A link of its `/proc/PID`, as text.

@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
-use tests::answer::{Answer, output};
+use tests::answer::{self, Answer};
 use tests::place::{mount_bind, mount_tmpfs, private_mounts};
 use tests::program::{actor, copy, join, nest};
 use tests::sensor::{binary, command};
@@ -218,9 +218,9 @@ fn what_is_merged_stands_in_its_time() {
         let commands: Vec<&Event> =
             since.rows.iter().filter(|row| row.action() == "history_command").collect();
         assert_eq!(lines(&commands), ["third", "fourth", "/bin/second"]);
-        let all = Answer::to(&["history"]);
+        let all = Answer::done(&["history"]);
         assert!(lines(&by(&all, "sudo")).contains(&"/bin/other"), "of everybody");
-        let wrong = output(command().args(["history", "--since", "some\x1bday"]));
+        let wrong = answer::run(command().args(["history", "--since", "some\x1bday"]));
         assert_eq!(wrong.status.code(), Some(2));
 
         fs::write("/var/log/auth.log.2.gz", "x").unwrap();
@@ -302,7 +302,7 @@ fn a_history_that_a_shell_names_is_read_and_what_runs_is_judged() {
         };
         assert!(sleeps(&answer).truth("sensor.history.recorded"));
         user.write_at(&elsewhere, "id\n");
-        let row = sleeps(&told(&[]));
+        let row = sleeps(&told(&[]).status(0));
         assert!(
             !row.truth("sensor.history.recorded") && findings(&row).contains("was written since"),
             "{row:#}"
@@ -328,7 +328,7 @@ fn nothing_misleads_and_everything_is_bounded() {
         assert!(answer.said.contains("only the last"), "{}", answer.said);
         assert_eq!(lines(&by(&answer, "ash")), ["last"]);
         assert!(lines(&by(&answer, "bash")).iter().any(|line| line.starts_with("evil")));
-        let text = output(command().args(["history", "--user", "alice", "--format", "text"]));
+        let text = answer::run(command().args(["history", "--user", "alice", "--format", "text"]));
         let text = String::from_utf8(text.stdout).unwrap();
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text}");
         assert!(text.contains("evil\\u{1b}[2J"), "{text}");

@@ -5,8 +5,8 @@
 use serde_json::Value;
 use std::fs;
 use std::process::{Output, Stdio};
-use std::time::Duration;
-use tests::find::Source;
+use std::time::{Duration, Instant};
+use tests::find::{ACCEPTED, Source};
 use tests::program::{self, actor, actor_at};
 use tests::sensor::command;
 use tests::skip::{not_here, skip};
@@ -25,9 +25,13 @@ fn doctor(args: &[&str]) -> Output {
 
 /// The rows of `exe_deleted` in a report, by their hooks.
 fn rows(output: &Output) -> Vec<(String, Value)> {
+    rows_of("exe_deleted", output)
+}
+
+fn rows_of(action: &str, output: &Output) -> Vec<(String, Value)> {
     let event: Value = serde_json::from_slice(&output.stdout).expect("a report");
     let rows = event["sensor"]["coverage"].as_array().expect("rows").iter();
-    let own = rows.filter(|row| row["action"] == "exe_deleted");
+    let own = rows.filter(|row| row["action"] == action);
     own.map(|row| (row["hook"].as_str().unwrap_or_default().to_owned(), row.clone())).collect()
 }
 
@@ -51,8 +55,12 @@ fn the_best_that_loads_serves_and_what_was_refused_is_told() {
         let reason = row["reason"].as_str().expect("a reason");
         assert!(said.contains(first) && said.contains(reason) && said.contains("--hooks best"), "{said}");
         assert_eq!(state(&found, first), Some("fallback"));
+        assert_eq!(state(&rows_of("socket_accept", &usual), ACCEPTED), Some("fallback"));
         assert!(matches!(state(&found, MARKS), Some("seen" | "replaced")), "{found:#?}");
         return;
+    }
+    for output in [&usual, &best] {
+        assert_eq!(state(&rows_of("socket_accept", output), ACCEPTED), Some("seen"));
     }
     for found in [&found, &rows(&best)] {
         assert!(BEST.iter().all(|hook| state(found, hook) == Some("seen")), "{found:#?}");
@@ -72,6 +80,7 @@ fn base_tries_none_of_the_better_ones() {
     for hook in BEST {
         assert_eq!(state(&found, hook), Some("off"), "{found:#?}");
     }
+    assert_eq!(state(&rows_of("socket_accept", &base), ACCEPTED), Some("off"));
     assert!(matches!(state(&found, MARKS), Some("seen" | "replaced")), "{found:#?}");
     let refused = state(&found, MARKS) == Some("replaced");
     assert_eq!(state(&found, "tracepoint/syscalls/unlink").is_some(), refused, "{found:#?}");
@@ -136,4 +145,101 @@ fn where_functions_tell_no_file_system_is_marked() {
     assert_eq!(alert.text("process.thread.id"), Some(pid.to_string()));
     running.end();
     sensor.stop().clean();
+}
+
+/// Names in a storm, and storms; of these the shortest counts, as others may have been at work.
+const NAMES: u32 = 4000;
+const STORMS: usize = 4;
+/// The part of a removal that its program may take at most.
+const PART: u64 = 20;
+/// Has the kernel measure each run of a program.
+const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+/// Nanoseconds that a removal of a file takes that nobody runs.
+fn storm(folder: &Folder) -> u64 {
+    let names: Vec<_> = (0..NAMES).map(|at| folder.at(format!("name-{at}"))).collect();
+    names.iter().for_each(|name| drop(fs::File::create(name).expect("a file")));
+    let began = Instant::now();
+    names.iter().for_each(|name| fs::remove_file(name).expect("remove a file"));
+    u64::try_from(began.elapsed().as_nanos()).expect("not centuries") / u64::from(NAMES)
+}
+
+/// What all threads of the sensor worked so far, nanoseconds.
+fn worked(sensor: &Sensor) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{}/task", sensor.pid())).expect("its threads").flatten();
+    let first = |text: String| text.split(' ').next().and_then(|number| number.parse::<u64>().ok());
+    threads.filter_map(|thread| first(fs::read_to_string(thread.path().join("schedstat")).ok()?)).sum()
+}
+
+/// The shortest storm, and the least that the sensor worked for a name until it had told what came after it.
+fn storms(sensor: Option<&Sensor>, folder: &Folder) -> (u64, u64) {
+    let working = |what: &dyn Fn() -> u64| {
+        let before = sensor.map_or(0, worked);
+        let took = what();
+        sensor.inspect(|sensor| sensor.fence());
+        (took, sensor.map_or(0, worked) - before)
+    };
+    let least = |what: &dyn Fn() -> u64| {
+        let all: Vec<_> = (0..STORMS).map(|_| working(what)).collect();
+        let min = |of: fn(&(u64, u64)) -> u64| all.iter().map(of).min().expect("some");
+        (min(|one| one.0), min(|one| one.1))
+    };
+    let ((_, nothing), (took, work)) = (least(&|| 0), least(&|| storm(folder)));
+    (took, work.saturating_sub(nothing) / u64::from(NAMES))
+}
+
+/// How often each program of a sensor was run and how long it took in all, by its number.
+fn runs(sensor: &Sensor) -> Vec<(u64, u64, u64)> {
+    let files = fs::read_dir(format!("/proc/{}/fdinfo", sensor.pid())).expect("descriptors").flatten();
+    let texts = files.filter_map(|file| fs::read_to_string(file.path()).ok());
+    let number = |text: &str, name: &str| -> Option<u64> {
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    };
+    let row = |text: String| {
+        Some((number(&text, "prog_id:")?, number(&text, "run_cnt:")?, number(&text, "run_time_ns:")?))
+    };
+    texts.filter_map(row).collect()
+}
+
+/// Nanoseconds of the program that a storm runs, once for each name.
+fn of_the_program(sensor: &Sensor, folder: &Folder) -> u64 {
+    fs::write(STATISTICS, "1").expect("statistics of programs");
+    let before = runs(sensor);
+    storm(folder);
+    let after = runs(sensor);
+    fs::write(STATISTICS, "0").expect("statistics of programs");
+    let more = after.iter().filter_map(|(id, count, time)| {
+        let (_, old_count, old_time) = before.iter().find(|(old, ..)| old == id)?;
+        Some((count - old_count, time - old_time))
+    });
+    let (count, time) =
+        more.filter(|(count, _)| *count >= u64::from(NAMES)).min().expect("a program of names");
+    time / count
+}
+
+/// `docs/decisions/0018-better-hooks.md` has what is printed here, of a machine that did nothing else.
+#[test]
+fn a_program_takes_little_of_a_removal() {
+    if skip() {
+        return;
+    }
+    let _alone = lock::alone();
+    if doctor(&["--hooks", "best"]).status.code() == Some(3) {
+        let _ = not_here("this kernel refuses the better hooks");
+        return;
+    }
+    let folder = Folder::new();
+    let (bare, _) = storms(None, &folder);
+    println!("names: a removal takes {bare} ns without a sensor");
+    for hooks in ["base", "best"] {
+        let sensor = Sensor::start(words!["--hooks", hooks]);
+        let (took, work) = storms(Some(&sensor), &folder);
+        println!("names: {hooks}: a removal takes {took} ns, and the sensor works {work} ns for it");
+        if hooks == "best" {
+            let program = of_the_program(&sensor, &folder);
+            println!("names: the program takes {program} ns of it");
+            assert!(program < bare / PART, "{program} of {bare} ns");
+        }
+        sensor.stop().clean();
+    }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use tests::answer::{Answer, output};
+use tests::answer::{Answer, run};
 use tests::program::{actor, copy, join, nest};
 use tests::sensor::{binary, command};
 use tests::skip::{missing, skip};
@@ -55,7 +55,7 @@ impl Sshd {
         let folder = Folder::new();
         for key in ["host", "client"] {
             let mut keygen = Command::new("ssh-keygen");
-            let made = output(keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(folder.at(key)));
+            let made = run(keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(folder.at(key)));
             assert!(made.status.success(), "{made:?}");
         }
         fs::set_permissions(folder.at("client.pub"), Permissions::from_mode(0o644)).unwrap();
@@ -107,7 +107,7 @@ impl Sshd {
 fn until(what: &str, of: impl Fn(&Event) -> bool, wanted: impl Fn(&[Event]) -> bool) -> Vec<Event> {
     let end = Instant::now() + patience(DEADLINE);
     loop {
-        let answer = Answer::to(&["who"]);
+        let answer = Answer::done(&["who"]);
         let rows: Vec<Event> = answer.rows.into_iter().filter(|row| of(row)).collect();
         if wanted(&rows) {
             return rows;
@@ -189,7 +189,7 @@ fn jobs_of_cron_are_sessions() {
     let folder = Folder::new();
     fs::write(folder.at("root"), "* * * * * sleep 327\n").unwrap();
     let mut crond = Command::new("/usr/bin/busybox");
-    let supports = output(Command::new("/usr/bin/busybox").args(["crond", "--help"]));
+    let supports = run(Command::new("/usr/bin/busybox").args(["crond", "--help"]));
     if !String::from_utf8_lossy(&supports.stderr).contains("-c") {
         let _ = missing("busybox was built without crond");
         return;
@@ -198,7 +198,7 @@ fn jobs_of_cron_are_sessions() {
     // It looks once a minute.
     let end = Instant::now() + Duration::from_secs(75);
     let row = loop {
-        let rows = Answer::to(&["who"]).rows;
+        let rows = Answer::done(&["who"]).rows;
         if let Some(row) = rows.into_iter().find(|row| runs(row, &["sleep", "327"])) {
             break row;
         }
@@ -250,7 +250,7 @@ fn logins_of_audit_hold_together() {
     let row = rows.iter().find(|row| row.num("process.pid") == u64::from(login.pid())).unwrap();
     assert_eq!((row.str("sensor.login.name"), row.str("user.name")), ("nobody", "root"), "{row:#}");
     assert_eq!(row.str("sensor.session.kind"), "login", "{row:#}");
-    let answer = Answer::to(&["who", "--user", "nobody"]);
+    let answer = Answer::done(&["who", "--user", "nobody"]);
     assert!(answer.rows.iter().any(|row| row.num("process.pid") == u64::from(login.pid())));
     let session = row.str("sensor.login.session").to_owned();
     login.end();
@@ -272,13 +272,13 @@ fn a_terminal_of_nobody_else_is_a_session_and_nothing_misleads() {
     let typed = Running::of(actor(), steps);
     typed.until("runs");
     let pid = children(typed.pid())[0];
-    let text = output(command().args(["who", "--format", "text"]));
+    let text = run(command().args(["who", "--format", "text"]));
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text}");
     let line = text.lines().find(|line| line.contains("evil\\x1b[2J\\x0aroot")).unwrap();
     assert!(line.contains("terminal") && line.contains("pts/"), "{text}");
     assert!(text.lines().last().unwrap().contains("only /proc knows"), "{text}");
-    let answer = Answer::to(&["who"]);
+    let answer = Answer::done(&["who"]);
     let row = answer.rows.iter().find(|row| row.num("process.pid") == u64::from(pid)).unwrap();
     assert_eq!(row.str("sensor.session.kind"), "terminal", "{row:#}");
     assert!(row.has("sensor.session.idle_s"), "{row:#}");
@@ -300,6 +300,6 @@ fn without_root_it_does_what_it_can() {
     let row = answer.rows.iter().find(|row| row.num("process.pid") == u64::from(login.pid()));
     let row = row.unwrap_or_else(|| panic!("{:#?}", answer.rows));
     assert!(!row.has("sensor.usage.disk.read_bytes"), "what it doesn't know it doesn't sum up: {row:#}");
-    let unknown = output(command().args(["who", "--user", "no-such-user"]));
+    let unknown = run(command().args(["who", "--user", "no-such-user"]));
     assert_eq!(unknown.status.code(), Some(2));
 }

@@ -23,13 +23,27 @@ const FLOORS: &[&[&str]] = &[
     &["cli"],
     &["action"],
     &["pipeline", "look"],
-    &["kernel", "output", "journal", "host", "procfs", "package", "rtnetlink", "runs", "evidence", "logins"],
+    &[
+        "kernel",
+        "output",
+        "journal",
+        "host",
+        "procfs",
+        "package",
+        "rtnetlink",
+        "sockdiag",
+        "netfilter",
+        "runs",
+        "evidence",
+        "logins",
+        "histories",
+    ],
     &["enrich", "account"],
     &["verdict"],
     &["process", "sockets", "network"],
     &["event", "format", "untrusted"],
     &["record"],
-    &["field", "config", "count", "net"],
+    &["field", "config", "count", "net", "netlink"],
 ];
 
 /// Names between rooms that the floors forbid: who, whom, and why it is right here.
@@ -70,6 +84,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("sensor-ebpf/src/sock.rs", "values beside sockets, which several CPUs add to by an instruction"),
     ("sensor/src/kernel/call.rs", "system calls that no crate wraps"),
     ("sensor/src/kernel/ring.rs", "a ring is registered by a file descriptor that must stay open"),
+    ("sensor/src/sockdiag/held.rs", "what a socket says of itself, by calls that no crate wraps"),
     ("xtask/src/bench/taps.rs", "links of programs that others attached, by their ids"),
     ("tests/src/sensor.rs", "the sensor under test must die with the test: a call between fork and exec"),
 ];

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use super::folder::Folder;
+use super::{descriptors::numbered, folder::Folder};
 
 /// Most bytes of one table of sockets.
 const MOST_TABLE: u64 = 32 * 1024 * 1024;
@@ -120,8 +120,7 @@ impl Connections {
 
 /// The inode of `socket:[123]`.
 fn socket(link: &[u8]) -> Option<u64> {
-    let number = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
-    std::str::from_utf8(number).ok()?.parse().ok()
+    link.starts_with(b"socket:[").then(|| numbered(link))?
 }
 
 /// A line of a table: number, own address, other address, state, …, inode as the tenth.
@@ -137,11 +136,11 @@ fn connection(line: &[u8]) -> Option<(u64, Ends)> {
 /// An address and, after a colon, a port, in hexadecimal.
 fn end(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
-    Some(SocketAddr::new(address(ip)?, u16::from_str_radix(port, 16).ok()?))
+    Some(SocketAddr::new(words(ip)?, u16::from_str_radix(port, 16).ok()?))
 }
 
 /// Words of 32 bits in hexadecimal, each in the host's order.
-fn address(text: &str) -> Option<IpAddr> {
+pub(super) fn words(text: &str) -> Option<IpAddr> {
     let word = |at: usize| -> Option<[u8; 4]> {
         Some(u32::from_str_radix(text.get(at * 8..at * 8 + 8)?, 16).ok()?.to_ne_bytes())
     };

@@ -44,6 +44,11 @@ impl Folder {
         fstatat(&self.0, "", AtFlags::AT_EMPTY_PATH).ok().map(|stat| stat.st_uid)
     }
 
+    /// How many links a folder in it has.
+    pub(super) fn links(&self, name: &str) -> Option<u64> {
+        fstatat(&self.0, name, AtFlags::empty()).ok().map(|stat| stat.st_nlink)
+    }
+
     /// A folder in it.
     pub(super) fn list(&self, name: &str) -> Option<nix::dir::Dir> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;

@@ -6,6 +6,7 @@ use rustix::fs::{AtFlags, StatxFlags, statx};
 
 use super::{
     Reader, TICK_NS,
+    descriptors::numbered,
     folder::{Folder, Stat},
 };
 use crate::{
@@ -173,9 +174,8 @@ impl Reader {
 }
 
 /// The number in `net:[4026531840]`.
-fn space_of(link: &[u8]) -> Option<u32> {
-    let start = link.iter().position(|byte| *byte == b'[')?;
-    std::str::from_utf8(link.get(start + 1..)?.strip_suffix(b"]")?).ok()?.parse().ok()
+pub(super) fn space_of(link: &[u8]) -> Option<u32> {
+    numbered(link).and_then(|number| u32::try_from(number).ok())
 }
 
 /// Users, groups, capabilities (`proc_pid_status(5)`).

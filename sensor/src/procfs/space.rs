@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Reader;
+use super::{Reader, seen::space_of};
 use crate::record::Text;
 
 /// A mount namespace, as it can be entered by its root.
@@ -102,6 +102,22 @@ pub(super) fn mount_points(bytes: &[u8]) -> impl Iterator<Item = (PathBuf, &[u8]
     })
 }
 
+/// Where namespaces of a sort are mounted, with their numbers, in the lines of `mountinfo`: the root of such a mount is
+/// called like the namespace (`net:[4026531840]`).
+pub(super) fn mounted_namespaces<'b>(
+    bytes: &'b [u8],
+    sort: &'b [u8],
+) -> impl Iterator<Item = (u32, PathBuf)> + 'b {
+    bytes.split(|byte| *byte == b'\n').filter_map(move |line| {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let (root, point) = (fields.nth(3)?, fields.next()?);
+        let of_sort = root.strip_prefix(sort)?.starts_with(b":[");
+        let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
+        (of_sort && kind == b"nsfs").then_some(())?;
+        Some((space_of(root)?, path_of(point)))
+    })
+}
+
 /// Mounts of type `overlay` in the lines of `mountinfo`, with their `upperdir`.
 fn overlays(bytes: &[u8]) -> Vec<Overlay> {
     let all = mount_points(bytes).filter(|(_, kind, _)| *kind == b"overlay");
@@ -173,6 +189,15 @@ mod tests {
         assert_eq!(unescaped(b"\\04"), b"\\04");
         let own = Reader::new("/proc".into()).mounts(std::process::id());
         assert!(own.iter().any(|place| place.ends_with("root")), "{own:?}");
+    }
+
+    #[test]
+    fn namespaces_are_known_by_the_root_of_their_mount() {
+        let lines = b"9 1 0:4 net:[4026532000] /run/netns/a\\040b rw shared:5 - nsfs nsfs rw\n\
+            9 1 0:4 mnt:[4026532001] /run/m rw - nsfs nsfs rw\n\
+            9 1 0:4 net:[4026532002] /fake rw - tmpfs x rw\n9 1 0:4 net:[x] /bad rw - nsfs nsfs rw\n";
+        let all: Vec<_> = mounted_namespaces(lines, b"net").collect();
+        assert_eq!(all, [(4_026_532_000, PathBuf::from("/run/netns/a b"))]);
     }
 
     #[test]

@@ -2,18 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-/// `NLMSG_ERROR`, `NLMSG_DONE` (`include/uapi/linux/netlink.h`).
-const ERROR: u16 = 2;
-const DONE: u16 = 3;
+pub use crate::netlink::message::Malformed;
+use crate::netlink::message::{self, DONE, DUMP, ERROR, attributes, u32_at};
+
 /// `RTM_NEWLINK`, `RTM_GETLINK`, `RTM_NEWADDR`, `RTM_GETADDR` (`include/uapi/linux/rtnetlink.h`).
 const NEW_LINK: u16 = 16;
 const GET_LINK: u16 = 18;
 const NEW_ADDRESS: u16 = 20;
 const GET_ADDRESS: u16 = 22;
-/// `NLM_F_DUMP_INTR`: it changed while it was told.
-const INTERRUPTED: u16 = 0x10;
-/// `NLM_F_REQUEST | NLM_F_DUMP`.
-const DUMP: u16 = 0x301;
 /// `IFLA_EXT_MASK`, and `RTEXT_FILTER_SKIP_STATS` in it: an interface's counters are most of its message.
 const EXT_MASK: u16 = 29;
 const SKIP_STATS: u32 = 8;
@@ -33,16 +29,9 @@ const UP: u32 = 1;
 const LOOPBACK: u32 = 8;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
-/// `NLA_TYPE_MASK`: the other bits say how the attribute is told.
-const TYPE: u16 = 0x3fff;
-/// Sizes of `nlmsghdr`, `ifinfomsg`, `ifaddrmsg`.
-const HEAD: usize = 16;
+/// Sizes of `ifinfomsg`, `ifaddrmsg`.
 const LINK_HEAD: usize = 16;
 const ADDRESS_HEAD: usize = 8;
-
-/// The bytes are no such message, or not all of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed;
 
 /// One message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,33 +95,17 @@ pub fn ask_addresses(sequence: u32) -> Vec<u8> {
 }
 
 fn question(kind: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
-    let len = u32::try_from(HEAD + body.len()).unwrap_or(u32::MAX);
-    let mut bytes = len.to_ne_bytes().to_vec();
-    bytes.extend([kind, DUMP].into_iter().flat_map(u16::to_ne_bytes));
-    bytes.extend([sequence, 0].into_iter().flat_map(u32::to_ne_bytes));
-    bytes.extend(body);
-    bytes
+    message::build(kind, DUMP, sequence, body)
 }
 
 /// The messages in what was received at once; damage ends it.
-pub fn decode(mut bytes: &[u8]) -> impl Iterator<Item = Result<Message, Malformed>> {
-    std::iter::from_fn(move || {
-        if bytes.is_empty() {
-            return None;
-        }
-        let Some((message, rest)) = split(bytes, u32_at(bytes, 0).map(|len| len as usize), HEAD) else {
-            bytes = &[];
-            return Some(Err(Malformed));
-        };
-        bytes = rest;
-        Some(understand(message).ok_or(Malformed))
-    })
+pub fn decode(bytes: &[u8]) -> impl Iterator<Item = Result<Message, Malformed>> {
+    message::split(bytes).map(|told| told.and_then(|told| understand(told).ok_or(Malformed)))
 }
 
-fn understand(message: &[u8]) -> Option<Message> {
-    let (kind, flags) = (u16_at(message, 4)?, u16_at(message, 6)?);
-    let body = message.get(HEAD..)?;
-    let what = match kind {
+fn understand(told: message::Message<'_>) -> Option<Message> {
+    let body = told.body;
+    let what = match told.kind {
         DONE => match u32_at(body, 0) {
             // The end of an answer carries an error, 0 for none.
             Some(code) if code != 0 => What::Refused(code.cast_signed().saturating_neg()),
@@ -143,15 +116,14 @@ fn understand(message: &[u8]) -> Option<Message> {
         NEW_ADDRESS => address(body)?,
         _ => What::Other,
     };
-    Some(Message { sequence: u32_at(message, 8)?, interrupted: flags & INTERRUPTED != 0, what })
+    Some(Message { sequence: told.sequence, interrupted: told.interrupted, what })
 }
 
 fn link(body: &[u8]) -> Option<What> {
     let (index, flags) = (u32_at(body, 4)?, u32_at(body, 8)?);
-    let (mut master, mut rest) = (0, body.get(LINK_HEAD..)?);
-    while !rest.is_empty() {
-        let (kind, value, after) = attribute(rest)?;
-        rest = after;
+    let mut master = 0;
+    for attribute in attributes(body.get(LINK_HEAD..)?) {
+        let (kind, value) = attribute.ok()?;
         if kind == MASTER {
             master = u32_at(value, 0)?;
         }
@@ -171,10 +143,8 @@ fn address(body: &[u8]) -> Option<What> {
         return Some(What::Other);
     }
     let (mut given, mut local, mut broadcast, mut flags) = (None, None, None, u32::from(old_flags));
-    let mut rest = body.get(ADDRESS_HEAD..)?;
-    while !rest.is_empty() {
-        let (kind, value, after) = attribute(rest)?;
-        rest = after;
+    for attribute in attributes(body.get(ADDRESS_HEAD..)?) {
+        let (kind, value) = attribute.ok()?;
         match kind {
             ADDRESS => given = Some(ip(value)?),
             LOCAL => local = Some(ip(value)?),
@@ -190,32 +160,11 @@ fn address(body: &[u8]) -> Option<What> {
     Some(What::Address { index, ip, prefix, broadcast, usable })
 }
 
-/// The kind and the value of the first attribute, and what follows it.
-fn attribute(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
-    let (attribute, after) = split(bytes, u16_at(bytes, 0).map(usize::from), 4)?;
-    Some((u16_at(attribute, 2)? & TYPE, attribute.get(4..)?, after))
-}
-
-/// What has this length with its head, and what follows at the next word.
-fn split(bytes: &[u8], len: Option<usize>, head: usize) -> Option<(&[u8], &[u8])> {
-    let len = len.filter(|len| *len >= head)?;
-    let (first, _) = bytes.split_at_checked(len)?;
-    Some((first, bytes.get(len.next_multiple_of(4)..).unwrap_or(&[])))
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().map(|word| u16::from_ne_bytes(*word))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().map(|word| u32::from_ne_bytes(*word))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+    fn told(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
         let mut bytes = question(kind, 7, body);
         bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
         bytes
@@ -236,13 +185,13 @@ mod tests {
         let mut body = vec![family, 24, flags, 0];
         body.extend(5_u32.to_ne_bytes());
         body.extend(attributes(all));
-        message(NEW_ADDRESS, 0, &body)
+        told(NEW_ADDRESS, 0, &body)
     }
 
     fn link_message(index: u32, flags: u32) -> Vec<u8> {
         let words = [0, index, flags, 0];
         let body = [words.map(u32::to_ne_bytes).concat(), attributes(&[(MASTER, &9_u32.to_ne_bytes())])];
-        message(NEW_LINK, 2, &body.concat())
+        told(NEW_LINK, 2, &body.concat())
     }
 
     fn only(bytes: &[u8]) -> Result<What, Malformed> {
@@ -262,7 +211,7 @@ mod tests {
                 &[(ADDRESS, &[10, 0, 0, 9]), (LOCAL, &[10, 0, 0, 1]), (3, b"eth0\0")],
             ),
             address_message(AF_INET6, 0, &[(ADDRESS, &v6), (FLAGS | 0x8000, &[0x80, 0, 0, 0])]),
-            message(DONE, 2, &[0; 4]),
+            told(DONE, 2, &[0; 4]),
         ]
         .concat()
     }
@@ -289,11 +238,11 @@ mod tests {
 
     #[test]
     fn errors_and_interruptions_are_told() {
-        assert_eq!(only(&message(ERROR, 0, &(-13_i32).to_ne_bytes())), Ok(What::Refused(13)));
-        assert_eq!(only(&message(DONE, 0, &(-4_i32).to_ne_bytes())), Ok(What::Refused(4)));
-        assert_eq!(only(&message(ERROR, 0, &i32::MIN.to_ne_bytes())), Ok(What::Refused(i32::MAX)));
-        assert_eq!(only(&message(99, 0, &[])), Ok(What::Other));
-        let told = decode(&message(DONE, INTERRUPTED, &[0; 4])).next().unwrap().unwrap();
+        assert_eq!(only(&told(ERROR, 0, &(-13_i32).to_ne_bytes())), Ok(What::Refused(13)));
+        assert_eq!(only(&told(DONE, 0, &(-4_i32).to_ne_bytes())), Ok(What::Refused(4)));
+        assert_eq!(only(&told(ERROR, 0, &i32::MIN.to_ne_bytes())), Ok(What::Refused(i32::MAX)));
+        assert_eq!(only(&told(99, 0, &[])), Ok(What::Other));
+        let told = decode(&told(DONE, 0x10, &[0; 4])).next().unwrap().unwrap();
         assert!(told.interrupted && told.sequence == 7);
     }
 

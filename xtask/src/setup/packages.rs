@@ -42,6 +42,7 @@ pub(super) const LINT: &[Package] = &[row("rust{-web}-clippy", CLIPPY, "clippy f
 pub(super) const TEST_PACKAGES: &[Package] = &[
     row("gcc", "/usr/bin/gcc", "small test programs in C"),
     row("libc6-dev", "/usr/include/stdio.h", "headers for them"),
+    optional("python3-pip", "/usr/bin/pip3", "brings what checks OCSF lines"),
     optional("gcc-multilib", "/usr/lib32/crt1.o", "32-bit test programs (only a 64-bit x86 has them)"),
     row("openssh-server", "/usr/sbin/sshd", "sessions that `sensor who` tells"),
     row("openssh-client", "/usr/bin/ssh", "begins them"),

@@ -1,13 +1,7 @@
 //! All that remembers what was run: processes that live, histories of shells, logs of sudo.
 
 use std::{
-    collections::{BTreeMap, HashSet},
-    ffi::OsStr,
-    os::unix::ffi::OsStrExt,
-    path::Path,
-    sync::mpsc,
-    thread,
-    time::Duration,
+    collections::HashSet, ffi::OsStr, os::unix::ffi::OsStrExt, path::Path, sync::mpsc, thread, time::Duration,
 };
 
 use super::{
@@ -65,7 +59,12 @@ pub(super) fn all(
     let mut found = in_homes(host.root(), asked, &mut parts);
     let maker = Maker::of(host);
     let pids = in_sessions.iter().copied().collect();
-    let mut rows = variables(&mut look, host.root(), &wanted, &pids, &maker, &mut found);
+    let (mut rows, unread) = variables(&mut look, host.root(), &wanted, &pids, &maker, &mut found);
+    if unread != 0 {
+        parts.push(format!(
+            "the environments of {unread} processes, which may not be asked for, or were not told in time"
+        ));
+    }
     parts.extend(found.iter().filter_map(|history| {
         Some(format!("{}: {}", history.path.to_str_lossy().escape_debug(), history.part.as_ref()?))
     }));
@@ -178,7 +177,7 @@ fn variables(
     in_sessions: &HashSet<u32>,
     maker: &Maker,
     found: &mut Vec<History>,
-) -> Vec<Row> {
+) -> (Vec<Row>, usize) {
     let own_mounts = look.reader.own_mount_namespace();
     let asked: Vec<(u32, u32, bool, Shell)> = look
         .all()
@@ -192,13 +191,18 @@ fn variables(
             (process.key.pid, process.actor.ids[0], here, shell)
         })
         .collect();
-    let mut rows = Vec::new();
+    let (mut rows, mut unread) = (Vec::new(), 0);
     // Each once for a user: what a shell has all have that it starts.
-    let mut told: BTreeMap<(u32, &'static str, Text), ()> = BTreeMap::new();
+    let mut told: HashSet<(u32, &'static str, Text)> = HashSet::new();
     for (pid, uid, here, shell) in asked {
         let Some(user) = users.iter().find(|user| user.uid == uid) else { continue };
-        for (name, value) in look.reader.variables(pid, tamper::VARIABLES).unwrap_or_default() {
-            if told.insert((uid, name, value.clone()), ()).is_some() {
+        let Some(variables) = look.reader.variables(pid, tamper::VARIABLES) else {
+            // Who ended meanwhile has none.
+            unread += usize::from(look.reader.is_process(pid));
+            continue;
+        };
+        for (name, value) in variables {
+            if !told.insert((uid, name, value.clone())) {
                 continue;
             }
             if let Some(odd) = tamper::of_variable(name, value.as_bytes()) {
@@ -211,7 +215,7 @@ fn variables(
             }
         }
     }
-    rows
+    (rows, unread)
 }
 
 /// What runs: in sessions; of a user who is asked for, everywhere.
