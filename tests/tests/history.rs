@@ -297,7 +297,9 @@ fn a_history_that_a_shell_names_is_read_and_what_runs_is_judged() {
         assert!(lines(&by(&answer, "bash")).iter().any(|line| line.starts_with("sleep 328")));
         let sleeps = |answer: &Answer| -> Event {
             let rows = by(answer, "live");
-            let is = |row: &&&Event| row.text("process.name").as_deref() == Some("sleep");
+            let is = |row: &&&Event| {
+                row.text("process.name").as_deref() == Some("sleep") && row.truth("process.interactive")
+            };
             (*rows.iter().find(is).unwrap_or_else(|| panic!("{:#?}", answer.rows))).clone()
         };
         assert!(sleeps(&answer).truth("sensor.history.recorded"));
@@ -307,6 +309,7 @@ fn a_history_that_a_shell_names_is_read_and_what_runs_is_judged() {
             !row.truth("sensor.history.recorded") && findings(&row).contains("was written since"),
             "{row:#}"
         );
+        typed.answers("kill $!; expr 20 + 3", "23");
         typed.end();
     });
 }
