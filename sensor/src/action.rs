@@ -2,8 +2,9 @@
 
 use std::{
     error::Error,
+    ffi::OsStr,
     io::{IsTerminal, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use clap::ValueEnum;
@@ -18,7 +19,10 @@ use crate::{
     },
     host::Host,
     kernel::{self, Gap, Kernel, Options, executed::When},
-    look,
+    look::{
+        self,
+        hashed::{Images, ProcessError, Wanted},
+    },
     procfs::Reader,
     record::Record,
 };
@@ -26,7 +30,9 @@ use crate::{
 pub mod doctor;
 pub mod events;
 pub mod fields;
+pub mod hash;
 pub mod history;
+pub mod lookup;
 pub mod ports;
 pub mod ps;
 pub mod recover;
@@ -75,6 +81,33 @@ pub struct Catalogue {
     /// Text, or JSON an object a line; text on a terminal, else JSON.
     #[arg(long, value_enum)]
     pub format: Option<Format>,
+}
+
+/// Largest file that is hashed unless another bound is given, bytes.
+const HASHED_MOST: u64 = 4 << 30;
+
+/// What a verb is asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Subject {
+    /// A process.
+    Pid(u32),
+    /// A file.
+    File(PathBuf),
+}
+
+impl Subject {
+    /// A number is a process; all else is a path.
+    fn of(word: &OsStr) -> Result<Self, String> {
+        let digits =
+            word.to_str().filter(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit()));
+        match digits {
+            Some(digits) => digits.parse().ok().filter(|pid| *pid != 0).map(Self::Pid).ok_or_else(|| {
+                format!("{digits} is no pid; of a file that is called so, give the path as ./{digits}")
+            }),
+            None if word.is_empty() => Err("give a pid or a path".to_owned()),
+            None => Ok(Self::File(word.into())),
+        }
+    }
 }
 
 /// How a verb ends when it doesn't succeed.
@@ -213,6 +246,40 @@ fn partly(parts: &[String]) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(Failure::new(Status::Part, format!("not seen: {}", parts.join("; ")))),
     }
+}
+
+/// What is hashed of what was asked for, and of which process.
+fn images(host: &Host, subject: &Subject, wanted: Wanted) -> Result<(Option<u32>, Images), Failure> {
+    match subject {
+        Subject::Pid(pid) => {
+            let images = look::hashed::of_process(&mut Reader::new(host.proc()), *pid, wanted);
+            images.map(|images| (Some(*pid), images)).map_err(|error| {
+                let status = match error {
+                    ProcessError::Denied(_) => Status::NotPermitted,
+                    _ => Status::Failed,
+                };
+                Failure::new(status, with_remedy(error))
+            })
+        }
+        Subject::File(path) => {
+            let file = look::hashed::of_file(&host.proc(), path, wanted).map_err(|why| {
+                let what =
+                    format!("reading {}: {why}", format::text::escape(path.as_os_str().as_encoded_bytes()));
+                Failure::new(Status::Failed, what)
+            })?;
+            Ok((None, Images { files: vec![file], ..Images::default() }))
+        }
+    }
+}
+
+/// With what to do about it.
+fn with_remedy(error: ProcessError) -> String {
+    let remedy = match error {
+        ProcessError::Denied(_) => ": run it with sudo",
+        ProcessError::Unread { unsure: true, .. } => ": --ask-all asks all the same",
+        _ => "",
+    };
+    format!("{error}{remedy}")
 }
 
 /// The id of a user, given by name or number.

@@ -287,7 +287,7 @@ fields! {
     SensorMethod => "sensor.method", Keyword, own, none,
         "How it was done or noticed, such as `unlink`, `rename`, `replace` or `sweep`.";
     SensorReason => "sensor.reason", Keyword, own, "message",
-        "Why an alert has its severity, in a sentence.";
+        "Why an alert has its severity, or what a verdict comes from, in a sentence.";
     SensorSelf => "sensor.self", Boolean, own, none,
         "Whether the process that acted executes the file itself.";
     SensorArgsTruncated => "sensor.args_truncated", Boolean, own, none,
@@ -320,6 +320,28 @@ fields! {
         "What became of the executable: `present`, `deleted`, `memfd`, `replaced` or `unreachable`.";
     SensorExeVerdict => "sensor.exe.verdict", Keyword, own, none,
         "What is to be thought of the executable: `present`, `other_mount_namespace`, `upgraded`, `replaced`, `container_upper_layer`, `hard_link_left`, `unreachable`, `deleted`, `never_named`, `memfd` or `fake_kernel_thread`; of a process without one, `kernel_thread` or `ended`; `unread` when it may not be asked for.";
+    SensorFileRole => "sensor.file.role", Keyword, own, none,
+        "What the file is to the process: `executable` or `mapping` (mapped to be executed); `file` where no process was asked for.";
+    SensorFileState => "sensor.file.state", Keyword, own, none,
+        "What became of its name: `present`, `deleted`, `replaced` or `memfd`.";
+    SensorFileChanged => "sensor.file.changed", Boolean, own, none,
+        "True when it changed at each reading: its hash is of no one state of it.";
+    SensorReputationVerdict => "sensor.reputation.verdict", Keyword, own, none,
+        "What is to be thought of the file by who knows its hash: `malicious`, `suspicious`, `known_good`, `undetected` (known, and nobody objects) or `unknown`, which isn't clean.";
+    SensorReputationAnswers => "sensor.reputation.answers", Objects, own, none,
+        "What each source says that knows the file, or was asked.";
+    AnswerSource => "sensor.reputation.answers.source", Keyword, own, none,
+        "Who says so: the path of a list, `deb`, `rpm` or `virustotal`.";
+    AnswerVerdict => "sensor.reputation.answers.verdict", Keyword, own, none,
+        "What that comes to, in the words of `sensor.reputation.verdict`.";
+    AnswerDetail => "sensor.reputation.answers.detail", Keyword, own, none,
+        "The answer in a sentence.";
+    AnswerMalicious => "sensor.reputation.answers.malicious", Long, own, none,
+        "How many engines call it malicious.";
+    AnswerEngines => "sensor.reputation.answers.engines", Long, own, none,
+        "How many engines judged it.";
+    AnswerAgeS => "sensor.reputation.answers.age_s", Long, own, none,
+        "How long ago it was asked, when the answer was kept since then, in seconds.";
     SensorFindings => "sensor.findings", Keywords, own, none,
         "What is odd, a sentence each, the oddest first.";
     SensorMatches => "sensor.matches", Keywords, own, none,

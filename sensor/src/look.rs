@@ -20,6 +20,7 @@ use crate::{
 
 pub mod described;
 pub mod executable;
+pub mod hashed;
 mod hidden;
 pub mod open;
 pub mod sessions;

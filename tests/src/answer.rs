@@ -45,7 +45,6 @@ impl Answer {
     }
 
     /// With this status.
-    #[must_use]
     pub fn status(self, wanted: i32) -> Self {
         assert_eq!(self.status, Some(wanted), "{}", self.said);
         self

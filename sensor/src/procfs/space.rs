@@ -136,6 +136,11 @@ fn path_of(field: &[u8]) -> PathBuf {
 /// File systems of other hosts, or of programs.
 const FOREIGN: [&[u8]; 9] = [b"nfs", b"cifs", b"smb", b"fuse", b"9p", b"afs", b"ceph", b"lustre", b"autofs"];
 
+/// Whether a type is one of them.
+pub(super) fn is_foreign(kind: &[u8]) -> bool {
+    FOREIGN.iter().any(|foreign| kind.starts_with(foreign))
+}
+
 /// Mount points in the lines of `mountinfo`: those that can be entered, and those of `FOREIGN` file systems. Its fields
 /// are: ids, device, root, point, options, some more, a dash, type (`proc_pid_mountinfo(5)`).
 pub(super) fn places(bytes: &[u8]) -> (Vec<PathBuf>, Vec<PathBuf>) {
@@ -145,7 +150,7 @@ pub(super) fn places(bytes: &[u8]) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let (Some(point), Some(options)) = (fields.nth(4), fields.next()) else { continue };
         let kind = fields.skip_while(|field| *field != b"-").nth(1).unwrap_or(b"");
         let point = path_of(point);
-        if FOREIGN.iter().any(|foreign| kind.starts_with(foreign)) {
+        if is_foreign(kind) {
             foreign.push(point);
         } else if !options.split(|byte| *byte == b',').any(|option| option == b"noexec") {
             places.push(point);
