@@ -245,6 +245,7 @@ fn what_is_hidden_is_told() {
         user.write(".sh_history", "unset HISTFILE\nls\n");
         nix::unistd::mkfifo(&home.join(".history"), nix::sys::stat::Mode::S_IRUSR).unwrap();
         symlink(folder.path(), home.join(".local")).unwrap();
+        user.write(".bashrc", "HISTSIZE=1000\n# HISTSIZE=0\n  export HISTFILE=/dev/null\n");
         let answer = told(&[]);
         assert_eq!(answer.status, Some(0), "{}", answer.said);
         let expected = [
@@ -253,6 +254,7 @@ fn what_is_hidden_is_told() {
             (".ash_history", 47, "it is a folder"),
             (".history", 47, "it is a pipe"),
             (".mksh_history", 21, "it is empty"),
+            (".bashrc", 47, "line 3, at each start of a shell: export HISTFILE=/dev/null"),
         ];
         for (end, severity, sentence) in expected {
             let row = file(&answer, end);

@@ -8,7 +8,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::{History, Owner, Shell, read};
+use super::{History, Owner, Shell, read, tamper};
 use crate::record::Text;
 
 /// A user, with a home.
@@ -42,6 +42,23 @@ const FILES: &[(&str, Shell)] = &[
     (".history", Shell::Tcsh),
 ];
 
+/// What shells read when they start, where a history can be turned off for good.
+const STARTUP: &[(&str, Shell)] = &[
+    (".bashrc", Shell::Bash),
+    (".bash_profile", Shell::Bash),
+    (".bash_login", Shell::Bash),
+    (".bash_aliases", Shell::Bash),
+    (".profile", Shell::Other),
+    (".zshrc", Shell::Zsh),
+    (".zshenv", Shell::Zsh),
+    (".zprofile", Shell::Zsh),
+    (".kshrc", Shell::Ksh),
+    (".mkshrc", Shell::Mksh),
+    (".config/fish/config.fish", Shell::Fish),
+];
+/// How many lines of one are told.
+const LINES_MOST: usize = 8;
+
 /// All users that have a home, the first of each home.
 #[must_use]
 pub fn users(passwd: &Path) -> Vec<User> {
@@ -69,7 +86,25 @@ pub fn users(passwd: &Path) -> Vec<User> {
 pub fn histories(root: &Path, user: &User, interactive: bool) -> Vec<History> {
     let owner = Owner { uid: user.uid, interactive };
     let Some(home) = settled(root, &user.home) else { return Vec::new() };
-    FILES.iter().filter_map(|(file, shell)| read(root, &home.join(file), *shell, owner)).collect()
+    let files = FILES.iter().filter_map(|(file, shell)| read(root, &home.join(file), *shell, owner));
+    let startup = STARTUP.iter().filter_map(|(file, shell)| startup(root, &home.join(file), *shell, owner));
+    files.chain(startup).collect()
+}
+
+/// A file that a shell reads when it starts, if it takes the history away: as one that remembers nothing.
+fn startup(root: &Path, path: &Path, shell: Shell, owner: Owner) -> Option<History> {
+    let file = read(root, path, Shell::Ash, owner)?;
+    let bad = file.commands.iter().filter(|line| {
+        !line.text.as_bytes().trim_ascii_start().starts_with(b"#") && tamper::tampers(&line.text)
+    });
+    let findings: Vec<(u64, String)> = bad
+        .take(LINES_MOST)
+        .map(|line| {
+            let text = line.text.as_bytes().escape_ascii().to_string();
+            (47, format!("line {}, at each start of a shell: {}", line.line, text.trim_start()))
+        })
+        .collect();
+    (!findings.is_empty()).then(|| History { shell, findings, commands: Vec::new(), ..file })
 }
 
 /// The way to a home without those links on it that root made, where only root could; others stay, and are refused when

@@ -182,9 +182,8 @@ fn entry(message: &str) -> Option<Entry> {
             }
             Some(("PWD", directory)) => entry.directory = Some(value(directory)),
             Some(("USER", user)) => entry.effective = value(user),
-            Some(_) => {}
             None if !part.is_empty() && entry.refused.is_none() => entry.refused = Some(value(part)),
-            None => {}
+            Some(_) | None => {}
         }
     }
     (!user.is_empty() && !entry.effective.is_empty()).then_some(entry)

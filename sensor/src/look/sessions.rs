@@ -364,7 +364,7 @@ fn is_authenticating(process: &Process) -> bool {
 /// The name of the file that it executes, else its own.
 fn name(process: &Process) -> String {
     let text = process.image.executable.as_ref().or(process.name.as_ref());
-    text.map(|text| base(text)).unwrap_or_default()
+    text.map(base).unwrap_or_default()
 }
 
 /// Which of busybox' programs it is.

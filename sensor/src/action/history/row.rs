@@ -127,12 +127,18 @@ impl Maker {
     }
 
     /// A variable in the environment of a user's process.
-    pub(super) fn variable(&self, pid: u32, user: &User, shell: &'static str, odd: (u64, String)) -> Row {
+    pub(super) fn variable(
+        &self,
+        pid: u32,
+        user: &User,
+        shell: &'static str,
+        (severity, odd): (u64, &str),
+    ) -> Row {
         let mut record = self.record("history_file", &["file"], Some(user.uid), &user.name);
         record.set(Field::SensorHistorySource, shell);
         record.set(Field::ProcessPid, pid);
         let mut row = row(record, &user.name, None, true);
-        row.found([(odd.0, format!("in the environment of process {pid}, {}", odd.1))]);
+        row.found([(severity, format!("in the environment of process {pid}, {odd}"))]);
         row
     }
 }

@@ -1,7 +1,13 @@
 //! All that remembers what was run: processes that live, histories of shells, logs of sudo.
 
 use std::{
-    collections::HashSet, ffi::OsStr, os::unix::ffi::OsStrExt, path::Path, sync::mpsc, thread, time::Duration,
+    collections::{HashMap, HashSet},
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 use super::{
@@ -47,15 +53,8 @@ pub(super) fn all(
     let users = homes::users(&host.passwd());
     let (logs, entries) = sudo_entries(host, since, &mut parts);
     let wanted: Vec<&User> = users.iter().filter(|one| user.is_none_or(|user| one.uid == user)).collect();
-    let interactive = |one: &User| {
-        let typed = |process: &Process| {
-            process.actor.ids[0] == one.uid && process.actor.tty_major != 0 && is_shell(process)
-        };
-        look.all().into_iter().any(typed)
-            || logins.all.iter().any(|login| login.user.as_ref() == Some(&one.name))
-            || entries.iter().any(|entry| entry.user == one.name && entry.tty.is_some())
-    };
-    let asked: Vec<(User, bool)> = wanted.iter().map(|one| ((*one).clone(), interactive(one))).collect();
+    let typing = Typing::of(&look, &logins, &entries);
+    let asked: Vec<(User, bool)> = wanted.iter().map(|one| ((*one).clone(), typing.has(one))).collect();
     let mut found = in_homes(host.root(), asked, &mut parts);
     let maker = Maker::of(host);
     let pids = in_sessions.iter().copied().collect();
@@ -72,11 +71,11 @@ pub(super) fn all(
         parts.push(format!("{} packed logs in /var/log (.gz and the like), which aren't read", logs.packed));
     }
 
-    let name =
-        |uid: u32| users.iter().find(|one| one.uid == uid).map(|one| one.name.clone()).unwrap_or_default();
+    let names: HashMap<u32, &Text> = users.iter().map(|one| (one.uid, &one.name)).collect();
+    let ids: HashMap<&Text, u32> = users.iter().map(|one| (&one.name, one.uid)).collect();
     let judge = Judge::of(&found);
     for history in &found {
-        let user = name(history.uid);
+        let user = names.get(&history.uid).copied().cloned().unwrap_or_default();
         rows.push(maker.file(history, &user));
         rows.extend(history.commands.iter().map(|command| {
             let mut row = maker.command(command, history, &user);
@@ -87,7 +86,7 @@ pub(super) fn all(
         }));
     }
     for entry in &entries {
-        let uid = users.iter().find(|one| one.name == entry.user).map(|one| one.uid);
+        let uid = ids.get(&entry.user).copied();
         if user.is_none() || user == uid {
             let mut row = maker.sudo(entry, uid);
             judge.sudo(entry, uid, &mut row);
@@ -102,6 +101,29 @@ pub(super) fn all(
         if a.is_file || b.is_file { files() } else { (&a.user, a.at).cmp(&(&b.user, b.at)) }
     });
     (rows, parts)
+}
+
+/// Who has, or has had, a shell on a terminal.
+struct Typing {
+    ids: HashSet<u32>,
+    names: HashSet<Text>,
+}
+
+impl Typing {
+    fn of(look: &Look, logins: &Logins, entries: &[sudo::Entry]) -> Self {
+        let all = look.all().into_iter();
+        let typed = all.filter(|process| process.actor.tty_major != 0 && is_shell(process));
+        let logged_in = logins.all.iter().filter_map(|login| login.user.clone());
+        let called = entries.iter().filter(|entry| entry.tty.is_some()).map(|entry| entry.user.clone());
+        Self {
+            ids: typed.map(|process| process.actor.ids[0]).collect(),
+            names: logged_in.chain(called).collect(),
+        }
+    }
+
+    fn has(&self, user: &User) -> bool {
+        self.ids.contains(&user.uid) || self.names.contains(&user.name)
+    }
 }
 
 /// What is said of a command that takes a history away.
@@ -178,6 +200,7 @@ fn variables(
     maker: &Maker,
     found: &mut Vec<History>,
 ) -> (Vec<Row>, usize) {
+    let users: HashMap<u32, &User> = users.iter().map(|user| (user.uid, *user)).collect();
     let own_mounts = look.reader.own_mount_namespace();
     let asked: Vec<(u32, u32, bool, Shell)> = look
         .all()
@@ -195,7 +218,7 @@ fn variables(
     // Each once for a user: what a shell has all have that it starts.
     let mut told: HashSet<(u32, &'static str, Text)> = HashSet::new();
     for (pid, uid, here, shell) in asked {
-        let Some(user) = users.iter().find(|user| user.uid == uid) else { continue };
+        let Some(user) = users.get(&uid) else { continue };
         let Some(variables) = look.reader.variables(pid, tamper::VARIABLES) else {
             // Who ended meanwhile has none.
             unread += usize::from(look.reader.is_process(pid));
@@ -205,8 +228,8 @@ fn variables(
             if !told.insert((uid, name, value.clone())) {
                 continue;
             }
-            if let Some(odd) = tamper::of_variable(name, value.as_bytes()) {
-                rows.push(maker.variable(pid, user, shell.word(), odd));
+            if let Some((severity, odd)) = tamper::of_variable(name, value.as_bytes()) {
+                rows.push(maker.variable(pid, user, shell.word(), (severity, &odd)));
             } else if name == "HISTFILE" && here && value.as_bytes().starts_with(b"/") {
                 let known = found.iter().any(|history| history.path == value);
                 let owner = Owner { uid, interactive: true };
