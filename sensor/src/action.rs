@@ -32,6 +32,7 @@ pub mod events;
 pub mod fields;
 pub mod files;
 pub mod hash;
+pub mod history;
 pub mod lookup;
 pub mod ports;
 pub mod ps;

@@ -167,6 +167,8 @@ fields! {
         "The arguments with which the image was executed, the zeroth first.";
     ProcessArgsCount => "process.args_count", Long, ecs, none,
         "How many arguments there were, also those that were not read.";
+    ProcessCommandLine => "process.command_line", Keyword, ecs, "actor.process.cmd_line",
+        "A command as it was typed, or as a log has it.";
     ProcessWorkingDirectory => "process.working_directory", Keyword, ecs,
         "actor.process.working_directory",
         "The directory from which the process resolves relative paths.";
@@ -220,6 +222,8 @@ fields! {
         "Effective user id of the process that acted.";
     UserName => "user.name", Keyword, ecs, "actor.user.name",
         "Name of the effective user of the process that acted.";
+    UserEffectiveName => "user.effective.name", Keyword, ecs, none,
+        "Name of the user as whom it ran, where another had it run.";
 
     ContainerId => "container.id", Keyword, ecs, "actor.process.container.uid",
         "Identifier of the container in which the process runs.";
@@ -269,6 +273,8 @@ fields! {
         "Last component of the file's path.";
     FileSize => "file.size", Long, ecs, "file.size",
         "Size of the file, in bytes.";
+    FileMtime => "file.mtime", Date, ecs, "file.modified_time",
+        "When the contents of the file were last changed.";
     FileHashSha256 => "file.hash.sha256", Keyword, ecs, "file.hashes[].value",
         "SHA-256 of the file.";
     FileInode => "file.inode", Id, ecs, none,
@@ -400,6 +406,14 @@ fields! {
         "What it does: the arguments of what is in the foreground of its terminal, else of its youngest process that is no shell.";
     SensorSessionCommandPid => "sensor.session.command_pid", Long, own, none,
         "Process id of that.";
+    SensorHistorySource => "sensor.history.source", Keyword, own, none,
+        "Who remembers the command: `live` for a process that still runs; `bash`, `zsh`, `fish`, `ash`, `ksh`, `mksh`, `tcsh` or `sh` for a shell's history; `sudo` or `sudo-rs` for their logs.";
+    SensorHistoryLine => "sensor.history.line", Long, own, none,
+        "Where in the file it stands: the line, or the number that the shell gave it.";
+    SensorHistoryBefore => "sensor.history.before", Date, own, none,
+        "A moment before which it was run, where the file has no time of it: the next time in it, else when it was last written.";
+    SensorHistoryRecorded => "sensor.history.recorded", Boolean, own, none,
+        "Whether a command of that name is in its user's shell history; absent where that can't be judged.";
     SensorProcesses => "sensor.processes", Long, own, none,
         "How many processes the numbers are of.";
     SensorEnded => "sensor.ended", Boolean, own, none,

@@ -8,6 +8,7 @@ pub mod answering;
 pub mod connections;
 mod cross;
 pub mod descriptors;
+mod environ;
 mod folder;
 pub mod mapped;
 pub mod namespaces;

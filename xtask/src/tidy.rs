@@ -36,13 +36,14 @@ const FLOORS: &[&[&str]] = &[
         "runs",
         "evidence",
         "logins",
+        "histories",
     ],
     &["enrich", "account"],
     &["verdict"],
     &["process", "sockets", "network"],
-    &["event", "format"],
+    &["event", "format", "untrusted"],
     &["record"],
-    &["field", "config", "count", "net", "netlink", "untrusted"],
+    &["field", "config", "count", "net", "netlink"],
 ];
 
 /// Names between rooms that the floors forbid: who, whom, and why it is right here.
