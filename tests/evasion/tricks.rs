@@ -393,9 +393,7 @@ pub const TRICKS: &[Trick] = &[
             "../tests/sockets::a_child_that_serves_is_who_closes",
             "../tests/sockets::connections_that_nobody_accepts_are_the_listeners",
         ],
-        told: Whole(
-            "socket_accept by who has the connection; a look later where the call was silent and the kernel takes no program at its function.",
-        ),
+        told: Whole("socket_accept by who has it; a look later where no program is called as it accepts."),
     },
     Trick {
         what: Words("Raw and packet sockets, which need no port.", "packet(7), raw(7); T1205.002; BPFDoor"),
