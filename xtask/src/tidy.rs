@@ -42,7 +42,7 @@ const FLOORS: &[&[&str]] = &[
     &["process", "sockets", "network"],
     &["event", "format"],
     &["record"],
-    &["field", "config", "count", "net", "netlink", "untrusted"],
+    &["field", "config", "count", "net", "netlink", "redact", "untrusted"],
 ];
 
 /// Names between rooms that the floors forbid: who, whom, and why it is right here.
