@@ -31,6 +31,7 @@ pub mod doctor;
 pub mod events;
 pub mod fields;
 pub mod hash;
+pub mod inspect;
 pub mod lookup;
 pub mod ports;
 pub mod ps;

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::action::{
-    Catalogue, Failure, doctor, events, fields, hash, lookup, ports, ps, recover, run, top, who,
+    Catalogue, Failure, doctor, events, fields, hash, inspect, lookup, ports, ps, recover, run, top, who,
 };
 
 /// A Linux host sensor: who runs what, and what running binary loses its name.
@@ -32,6 +32,8 @@ pub enum Command {
     Ports(ports::Ports),
     /// Who is on the host, from where, doing what: also who is in no record of logins.
     Who(who::Who),
+    /// All that is known of one process, on a page, and why it is suspicious.
+    Inspect(inspect::Inspect),
     /// SHA-256 of what a process really executes and has mapped to be executed, or of a file.
     Hash(hash::Hash),
     /// What is known of a file by its hash: by local lists, packages, then VirusTotal; status 1 means malicious, 4 that nobody can say.
@@ -58,6 +60,7 @@ impl Cli {
             Command::Ps(args) => ps::act(&args),
             Command::Ports(args) => ports::act(&args),
             Command::Who(args) => who::act(&args),
+            Command::Inspect(args) => inspect::act(&args),
             Command::Hash(args) => hash::act(&args),
             Command::Lookup(args) => lookup::act(&args),
             Command::Doctor(args) => doctor::act(&args),

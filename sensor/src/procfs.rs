@@ -9,6 +9,7 @@ pub mod connections;
 mod cross;
 pub mod descriptors;
 mod folder;
+pub mod inside;
 pub mod mapped;
 pub mod namespaces;
 pub mod seen;
