@@ -30,6 +30,7 @@ use crate::{
 pub mod doctor;
 pub mod events;
 pub mod fields;
+pub mod files;
 pub mod hash;
 pub mod history;
 pub mod lookup;

@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::action::{
-    Catalogue, Failure, doctor, events, fields, hash, history, lookup, ports, ps, recover, run, top, who,
+    Catalogue, Failure, doctor, events, fields, files, hash, history, lookup, ports, ps, recover, run, top,
+    who,
 };
 
 /// A Linux host sensor: who runs what, and what running binary loses its name.
@@ -28,6 +29,8 @@ pub enum Command {
     Top(top::Top),
     /// What runs, and what is to be thought of each executable: the odd ones first.
     Ps(ps::Ps),
+    /// What a process, or all processes of a user, have open, and who has the other end.
+    Files(files::Files),
     /// Everything that listens, in every network namespace, and who can reach it: the suspicious first.
     Ports(ports::Ports),
     /// Who is on the host, from where, doing what: also who is in no record of logins.
@@ -58,6 +61,7 @@ impl Cli {
             Command::Run(args) => run::act(&args),
             Command::Top(args) => top::act(&args),
             Command::Ps(args) => ps::act(&args),
+            Command::Files(args) => files::act(&args),
             Command::Ports(args) => ports::act(&args),
             Command::Who(args) => who::act(&args),
             Command::History(args) => history::act(&args),

@@ -488,6 +488,24 @@ fields! {
         "What is to be thought of its executable, as `sensor.exe.verdict`.";
     OwnerDescriptor => "sensor.owners.descriptor", Long, own, none,
         "Number of the descriptor by which it holds the socket.";
+    SensorDescriptorNumber => "sensor.descriptor.number", Long, own, none,
+        "Number of the descriptor.";
+    SensorDescriptorKind => "sensor.descriptor.kind", Keyword, own, none,
+        "What it leads to: `file`, `directory`, `character_device`, `block_device`, `fifo`, `memfd`, `socket`, `pipe`, `namespace`, `anonymous`, or `unasked` where who answers for the file may never do so.";
+    SensorDescriptorMode => "sensor.descriptor.mode", Keyword, own, none,
+        "What it is open for: `read`, `write`, `read_write`, or `path` when it only names the file.";
+    SensorDescriptorMarks => "sensor.descriptor.marks", Keywords, own, none,
+        "What is particular about it: `unlinked` (the file has no name any more), `hard_link_left` (it has another name than the one it was opened by), `memfd`, `inherited` (the parent has the same open file), `other_namespace` (its mount, or its network, is of another namespace than the process), `detached` (its mount is in no namespace that is known).";
+    SensorPeers => "sensor.peers", Objects, own, none,
+        "The processes that have the other end of a pipe or of a socket on this host; the first 32 of them.";
+    PeerPid => "sensor.peers.pid", Long, own, none,
+        "Process id in the host's pid namespace.";
+    PeerExecutable => "sensor.peers.executable", Keyword, own, none,
+        "Path of the file that the process executes.";
+    PeerName => "sensor.peers.name", Keyword, own, none,
+        "The process's name for itself, at most 15 bytes (comm).";
+    PeerDescriptor => "sensor.peers.descriptor", Long, own, none,
+        "Number of the descriptor by which it has the other end.";
     SensorRunners => "sensor.runners", Objects, own, none,
         "The processes that execute the file.";
     RunnerPid => "sensor.runners.pid", Long, own, none,
