@@ -335,6 +335,8 @@ static void steps(int n, char **w) {
       said(setsockopt(*fd, SOL_SOCKET, SO_BINDTODEVICE, w[i + 1], strlen(w[i + 1]))), i += 2;
     } else if (IS("mark")) { // mark SLOT NUMBER
       said(setsockopt(*fd, SOL_SOCKET, SO_MARK, &(int){atoi(w[i + 1])}, 4)), i += 2;
+    } else if (IS("unlink")) { // unlink PATH
+      said(unlink(w[i++]));
     } else if (IS("run")) { // run COMMAND, by the shell
       if (system(w[i++])) puts("failed to run");
       fflush(stdout);

@@ -18,6 +18,7 @@ pub mod program;
 pub mod sensor;
 pub mod server;
 pub mod skip;
+pub mod sshd;
 pub mod terminal;
 pub mod tree;
 pub mod verifier;

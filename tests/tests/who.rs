@@ -1,106 +1,22 @@
 //! `sensor who`: sessions that are really there, by ssh in all its ways, cron, containers and terminals.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that can't go on fails the test")]
 
-use std::fs::{self, Permissions};
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 use tests::answer::{Answer, run};
 use tests::program::{actor, copy, join, nest};
 use tests::sensor::{binary, command};
 use tests::skip::{missing, skip};
+use tests::sshd::{Group, Sshd};
 use tests::{DEADLINE, Event, Folder, Running, patience, words};
 
-/// A process and all it started in its group; they end with this.
-struct Group(Child);
-
-impl Group {
-    fn start(command: &mut Command) -> Self {
-        use std::os::unix::process::CommandExt;
-        let quiet = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        Self(quiet.process_group(0).spawn().unwrap())
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let group = nix::unistd::Pid::from_raw(self.0.id().cast_signed());
-        let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
-        let _ = self.0.wait();
-    }
-}
-
-/// A private sshd on a port of loopback, with keys of its own.
-struct Sshd {
-    folder: Folder,
-    port: u16,
-    _running: Group,
-}
-
-const SSHD: &str = "/usr/sbin/sshd";
-
-impl Sshd {
-    /// None, with the reason told, where there is no sshd.
-    fn start() -> Option<Self> {
-        if !Path::new(SSHD).exists() || !Path::new("/usr/bin/ssh").exists() {
-            let _ = missing("there is no sshd (openssh-server, openssh-client)");
-            return None;
-        }
-        let folder = Folder::new();
-        for key in ["host", "client"] {
-            let mut keygen = Command::new("ssh-keygen");
-            let made = run(keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(folder.at(key)));
-            assert!(made.status.success(), "{made:?}");
-        }
-        fs::set_permissions(folder.at("client.pub"), Permissions::from_mode(0o644)).unwrap();
-        fs::create_dir_all("/run/sshd").unwrap();
-        // Free a moment ago: a port that sshd chose itself couldn't be known.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let at = |name: &str| folder.at(name).display().to_string();
-        let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
-             PidFile none\nPermitRootLogin yes\nLoginGraceTime 60\n",
-            at("host"),
-            at("client.pub")
-        );
-        fs::write(folder.at("config"), config).unwrap();
-        let running = Group::start(Command::new(SSHD).arg("-D").arg("-f").arg(folder.at("config")));
-        let end = Instant::now() + patience(DEADLINE);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < end, "sshd doesn't listen on {port}");
-            std::thread::yield_now();
-        }
-        Some(Self { folder, port, _running: running })
-    }
-
-    /// Connects, with these options and what is to be run.
-    fn login(&self, words: &[&str]) -> Group {
-        let mut ssh = Command::new("/usr/bin/ssh");
-        ssh.args([
-            "-q",
-            "-F",
-            "none",
-            "-o",
-            "StrictHostKeyChecking=no",
-            "-o",
-            "UserKnownHostsFile=/dev/null",
-        ]);
-        ssh.arg("-p").arg(self.port.to_string()).arg("-i").arg(self.folder.at("client"));
-        Group::start(ssh.args(words))
-    }
-
-    /// Its sessions, once they are as wanted.
-    fn sessions(&self, what: &str, wanted: impl Fn(&[Event]) -> bool) -> Vec<Event> {
-        let of =
-            |row: &Event| row.has("destination.port") && row.num("destination.port") == u64::from(self.port);
-        until(what, of, wanted)
-    }
+/// The sessions of a private sshd, once they are as wanted.
+fn sessions(sshd: &Sshd, what: &str, wanted: impl Fn(&[Event]) -> bool) -> Vec<Event> {
+    let of = |row: &Event| row.has("destination.port") && row.num("destination.port") == u64::from(sshd.port);
+    until(what, of, wanted)
 }
 
 /// The rows that are asked about, once they are as wanted.
@@ -140,7 +56,7 @@ fn every_way_of_ssh_is_a_session() {
         row.text("sensor.session.state").as_deref() == Some("authenticating") && row.has("source.port")
     };
     let by = |row: &Event| row.num("source.port") == u64::from(unknown.local_addr().unwrap().port());
-    let rows = sshd.sessions("all ways of ssh", |rows| {
+    let rows = sessions(&sshd, "all ways of ssh", |rows| {
         let ways: [&dyn Fn(&Event) -> bool; 4] =
             [&|row| runs(row, &["sleep", "321"]), &shell, &|row| runs(row, &["sleep", "322"]), &nothing];
         rows.len() == 5
@@ -160,7 +76,7 @@ fn every_way_of_ssh_is_a_session() {
     let row = find(&rows, &|row| runs(row, &["sleep", "321"])).unwrap();
     assert!(!row.has("sensor.tty") && !row.has("sensor.session.idle_s"), "{row:#}");
     drop((command, typed, terminal, silent, unknown));
-    sshd.sessions("all ended", <[Event]>::is_empty);
+    sessions(&sshd, "all ended", <[Event]>::is_empty);
 }
 
 #[test]
@@ -172,7 +88,7 @@ fn what_was_waited_for_is_in_the_sums() {
     // The kernel ends it when it has had a second of a processor, however long that takes.
     let busy = "sh -c 'ulimit -t 1; while :; do :; done'; sleep 323; :";
     let _login = sshd.login(&["root@127.0.0.1", busy]);
-    let rows = sshd.sessions("asleep", |rows| rows.iter().any(|row| runs(row, &["sleep", "323"])));
+    let rows = sessions(&sshd, "asleep", |rows| rows.iter().any(|row| runs(row, &["sleep", "323"])));
     assert!(rows[0].num("sensor.usage.cpu_ns") >= 900_000_000, "{:#}", rows[0]);
 }
 

@@ -202,9 +202,12 @@ impl<'a> Grouping<'a> {
         (process.actor.tty_major != 0 && !waits).then_some(own)
     }
 
-    /// Audit gave it a session that its parent hasn't.
+    /// Audit gave it a session that its parent hasn't, and that isn't the first of the connection which began it: where
+    /// sshd itself is in none (no PAM), it still came by that.
     fn is_fresh(&self, process: &Process) -> bool {
-        audit(process).is_some() && audit(process) != self.parent(process).and_then(audit)
+        let parent = self.parent(process);
+        let came_by = parent.is_some_and(|parent| is_connection(parent) && audit(parent).is_none());
+        audit(process).is_some() && audit(process) != parent.and_then(audit) && !came_by
     }
 
     /// Something begins with it.
