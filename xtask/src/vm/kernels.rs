@@ -241,6 +241,7 @@ fn newest<'a>(releases: impl Iterator<Item = &'a str>, wanted: &str) -> Option<&
 
 /// The numbers in a release, which order releases as Debian does.
 fn numbers(release: &str) -> Vec<u64> {
+    let release = release.strip_suffix(FULL).unwrap_or(release);
     release.split(|letter: char| !letter.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
 
