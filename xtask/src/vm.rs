@@ -113,12 +113,6 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if went.len() > 1 {
         eprint!("{}", matrix::text(&went));
     }
-    if args.note {
-        let path = workspace.root().join(matrix::PAGE);
-        let old = fs::read_to_string(&path).unwrap_or_default();
-        let extent = if args.fast { "fast" } else { "all" };
-        place::place(&path, matrix::page(&old, &went, extent).as_bytes())?;
-    }
     match went.iter().map(|went| went.count(Outcome::failed)).sum::<usize>() {
         0 => Ok(()),
         failures => Err(Error::Check(format!(
@@ -126,6 +120,15 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             folder(workspace)?.join("runs").display()
         ))),
     }
+}
+
+/// Writes into the page how a machine went: at once, so that a run that is cut short leaves what it has.
+fn note(workspace: &Workspace, went: &Went, extent: &str) -> Result<()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let path = workspace.root().join(matrix::PAGE);
+    let old = fs::read_to_string(&path).unwrap_or_default();
+    place::place(&path, matrix::page(&old, std::slice::from_ref(went), extent).as_bytes())
 }
 
 /// Where all of this is.
@@ -166,6 +169,9 @@ pub(crate) fn boot(workspace: &Workspace, args: &Args) -> Result<Vec<Went>> {
         let said = machine::boot(&boot.machine, kernel, &disk, &place, &tests)?;
         let went = Went { name, rows: results::rows(&said), said: said.results };
         show(&went, said.took);
+        if args.note {
+            note(workspace, &went, if args.fast { "fast" } else { "all" })?;
+        }
         Ok(went)
     };
     each(boots, jobs, boot)

@@ -241,6 +241,7 @@ fn newest<'a>(releases: impl Iterator<Item = &'a str>, wanted: &str) -> Option<&
 
 /// The numbers in a release, which order releases as Debian does.
 fn numbers(release: &str) -> Vec<u64> {
+    let release = release.strip_suffix(FULL).unwrap_or(release);
     release.split(|letter: char| !letter.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
 
@@ -265,6 +266,7 @@ mod tests {
             "5.10.0-46",
             "6.1.0-50",
             "6.1.0-49-amd64",
+            "6.1-amd64",
             "7.4.0-amd64",
             "6.1.0-0.deb11.52",
             "6.12.95+deb12",
