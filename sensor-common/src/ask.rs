@@ -211,7 +211,7 @@ offsets! {
     cgroup_retval: "bpf_cg_run_ctx" ["retval"] May, "connects that another program of a cgroup refused";
 }
 
-/// Where the functions that take names are given what, in bytes from the start of their arguments, which lie 8 bytes
+/// Where the functions that programs are called at the ends of are given what, in bytes from the start of their arguments, which lie 8 bytes
 /// apart and before their result.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -228,6 +228,8 @@ pub struct Functions {
     pub rename_new: u32,
     /// What it returns.
     pub rename_result: u32,
+    /// The socket that `inet_csk_accept` returns.
+    pub accept_result: u32,
 }
 
 impl Functions {
@@ -239,6 +241,7 @@ impl Functions {
         rename_old: ABSENT,
         rename_new: ABSENT,
         rename_result: ABSENT,
+        accept_result: ABSENT,
     };
 }
 
@@ -260,7 +263,7 @@ pub struct Ask {
     pub names: u32,
     /// 1 to have the inodes of what runs remembered, for the hooks of the functions that take names.
     pub inodes: u32,
-    /// Where `vfs_unlink` and `vfs_rename` are given what.
+    /// Where the functions that programs hang on are given what.
     pub functions: Functions,
     /// Position of `group_dead` among the arguments of `sched_process_exit`, or `ABSENT`.
     pub exit_group_dead: u32,

@@ -94,6 +94,11 @@ pub static QUIET: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 pub static FINISHED: LruHashMap<[u64; 2], u32> = LruHashMap::with_max_entries(4096, 0);
 
+/// Threads whose I/O is in a sum already, by address and start: it is added by the end of the thread or by that of the
+/// process, whichever comes first. Asked within moments, by then the oldest are forgotten.
+#[map]
+pub static SUMMED: LruHashMap<[u64; 2], u32> = LruHashMap::with_max_entries(4096, 0);
+
 /// I/O of threads that ended before their process. The kernel's own sum (`signal->ioac`) is of no use: the I/O of
 /// children is added to it when they are reaped, and would be counted once for them and once for their parent.
 #[map]

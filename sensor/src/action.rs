@@ -2,8 +2,9 @@
 
 use std::{
     error::Error,
+    ffi::OsStr,
     io::{IsTerminal, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use clap::ValueEnum;
@@ -18,7 +19,10 @@ use crate::{
     },
     host::Host,
     kernel::{self, Gap, Kernel, Options, executed::When},
-    look,
+    look::{
+        self,
+        hashed::{Images, ProcessError, Wanted},
+    },
     procfs::Reader,
     record::Record,
 };
@@ -27,11 +31,15 @@ pub mod doctor;
 pub mod events;
 pub mod fields;
 pub mod files;
+pub mod hash;
+pub mod history;
+pub mod lookup;
 pub mod ports;
 pub mod ps;
 pub mod recover;
 pub mod run;
 pub mod top;
+pub mod who;
 
 /// How events can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -40,6 +48,8 @@ pub enum Format {
     Text,
     /// ECS, one object a line.
     Json,
+    /// OCSF, one object a line.
+    Ocsf,
 }
 
 impl Format {
@@ -49,6 +59,7 @@ impl Format {
         match self {
             Self::Text => "text",
             Self::Json => "ecs",
+            Self::Ocsf => "ocsf",
         }
     }
 }
@@ -71,6 +82,33 @@ pub struct Catalogue {
     /// Text, or JSON an object a line; text on a terminal, else JSON.
     #[arg(long, value_enum)]
     pub format: Option<Format>,
+}
+
+/// Largest file that is hashed unless another bound is given, bytes.
+const HASHED_MOST: u64 = 4 << 30;
+
+/// What a verb is asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Subject {
+    /// A process.
+    Pid(u32),
+    /// A file.
+    File(PathBuf),
+}
+
+impl Subject {
+    /// A number is a process; all else is a path.
+    fn of(word: &OsStr) -> Result<Self, String> {
+        let digits =
+            word.to_str().filter(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit()));
+        match digits {
+            Some(digits) => digits.parse().ok().filter(|pid| *pid != 0).map(Self::Pid).ok_or_else(|| {
+                format!("{digits} is no pid; of a file that is called so, give the path as ./{digits}")
+            }),
+            None if word.is_empty() => Err("give a pid or a path".to_owned()),
+            None => Ok(Self::File(word.into())),
+        }
+    }
 }
 
 /// How a verb ends when it doesn't succeed.
@@ -211,6 +249,40 @@ fn partly(parts: &[String]) -> Result<(), Failure> {
     }
 }
 
+/// What is hashed of what was asked for, and of which process.
+fn images(host: &Host, subject: &Subject, wanted: Wanted) -> Result<(Option<u32>, Images), Failure> {
+    match subject {
+        Subject::Pid(pid) => {
+            let images = look::hashed::of_process(&mut Reader::new(host.proc()), *pid, wanted);
+            images.map(|images| (Some(*pid), images)).map_err(|error| {
+                let status = match error {
+                    ProcessError::Denied(_) => Status::NotPermitted,
+                    _ => Status::Failed,
+                };
+                Failure::new(status, with_remedy(error))
+            })
+        }
+        Subject::File(path) => {
+            let file = look::hashed::of_file(&host.proc(), path, wanted).map_err(|why| {
+                let what =
+                    format!("reading {}: {why}", format::text::escape(path.as_os_str().as_encoded_bytes()));
+                Failure::new(Status::Failed, what)
+            })?;
+            Ok((None, Images { files: vec![file], ..Images::default() }))
+        }
+    }
+}
+
+/// With what to do about it.
+fn with_remedy(error: ProcessError) -> String {
+    let remedy = match error {
+        ProcessError::Denied(_) => ": run it with sudo",
+        ProcessError::Unread { unsure: true, .. } => ": --ask-all asks all the same",
+        _ => "",
+    };
+    format!("{error}{remedy}")
+}
+
 /// The id of a user, given by name or number.
 fn user_id(user: &str, host: &Host) -> Result<u32, Failure> {
     if let Ok(id) = user.parse() {
@@ -267,9 +339,14 @@ fn colour() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// What was asked for: text for a person, else JSON.
-fn chosen(args: &Catalogue) -> Format {
-    if is_text(args.format) { Format::Text } else { Format::Json }
+/// Whether a catalogue is wanted as text for a person, else JSON.
+fn chosen(args: &Catalogue) -> Result<bool, Failure> {
+    match args.format {
+        Some(Format::Ocsf) => {
+            Err(Failure::new(Status::Usage, "OCSF has no class for a catalogue: use --format json"))
+        }
+        format => Ok(is_text(format)),
+    }
 }
 
 /// Writes to standard output; a reader that went away is no failure of a catalogue or a list.

@@ -2,7 +2,10 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::action::{Catalogue, Failure, doctor, events, fields, files, ports, ps, recover, run, top};
+use crate::action::{
+    Catalogue, Failure, doctor, events, fields, files, hash, history, lookup, ports, ps, recover, run, top,
+    who,
+};
 
 /// A Linux host sensor: who runs what, and what running binary loses its name.
 #[derive(Debug, Parser)]
@@ -30,6 +33,14 @@ pub enum Command {
     Files(files::Files),
     /// Everything that listens, in every network namespace, and who can reach it: the suspicious first.
     Ports(ports::Ports),
+    /// Who is on the host, from where, doing what: also who is in no record of logins.
+    Who(who::Who),
+    /// What was run: by what still runs, shells' histories and sudo's logs; and what is missing in those.
+    History(history::History),
+    /// SHA-256 of what a process really executes and has mapped to be executed, or of a file.
+    Hash(hash::Hash),
+    /// What is known of a file by its hash: by local lists, packages, then VirusTotal; status 1 means malicious, 4 that nobody can say.
+    Lookup(lookup::Lookup),
     /// What this kernel allows: which hook serves each event, what isn't seen, why, and what to do; needs root.
     Doctor(doctor::Doctor),
     /// A binary back, from the process that runs it or from what the sensor kept, also when it was deleted.
@@ -52,6 +63,10 @@ impl Cli {
             Command::Ps(args) => ps::act(&args),
             Command::Files(args) => files::act(&args),
             Command::Ports(args) => ports::act(&args),
+            Command::Who(args) => who::act(&args),
+            Command::History(args) => history::act(&args),
+            Command::Hash(args) => hash::act(&args),
+            Command::Lookup(args) => lookup::act(&args),
             Command::Doctor(args) => doctor::act(&args),
             Command::Recover(args) => recover::act(&args),
             Command::Events(args) => events::act(&args),

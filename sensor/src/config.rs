@@ -2,6 +2,8 @@
 
 use std::{
     fs, io,
+    net::{IpAddr, SocketAddr},
+    num::NonZero,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,6 +22,87 @@ pub struct Config {
     pub state: State,
     /// What is kept of executables.
     pub evidence: Evidence,
+    /// Who is asked what is known of a file.
+    pub lookup: Lookup,
+}
+
+/// `[lookup]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lookup {
+    /// Lists of SHA-256 of files that are bad.
+    pub known_bad: Vec<PathBuf>,
+    /// Lists of SHA-256 of files that are good.
+    pub known_good: Vec<PathBuf>,
+    /// Where VirusTotal's API is; empty: it is never asked.
+    pub url: Url,
+    /// The file that holds the key for it.
+    pub key_file: PathBuf,
+    /// How often it may be asked, times a minute.
+    pub per_minute: NonZero<u32>,
+    /// How many of its engines make a file malicious.
+    pub engines: NonZero<u32>,
+    /// How long its answers are of use, seconds.
+    pub max_age_s: u64,
+    /// How long one question may take, seconds.
+    pub timeout_s: NonZero<u64>,
+    /// How long is waited for its answer on a file, also for one's turn, seconds.
+    pub patience_s: u64,
+    /// Where its answers are kept, and how often it was asked; empty for nowhere.
+    pub folder: Folder,
+}
+
+impl Default for Lookup {
+    fn default() -> Self {
+        let number = |number| NonZero::new(number).unwrap_or(NonZero::<u32>::MIN);
+        Self {
+            known_bad: Vec::new(),
+            known_good: Vec::new(),
+            url: Url("https://www.virustotal.com/api/v3".to_owned()),
+            key_file: PathBuf::from("/etc/sensor/virustotal.key"),
+            per_minute: number(4),
+            engines: number(2),
+            max_age_s: 24 * 3600,
+            timeout_s: number(10).into(),
+            patience_s: 120,
+            folder: Folder(PathBuf::from("/var/lib/sensor/lookup")),
+        }
+    }
+}
+
+/// The address of a service that is given a key: over HTTPS, or on this host itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Url(String);
+
+impl Url {
+    /// It; none for nowhere.
+    #[must_use]
+    pub fn get(&self) -> Option<&str> {
+        (!self.0.is_empty()).then_some(&*self.0)
+    }
+}
+
+impl TryFrom<String> for Url {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#@\\".contains(&byte));
+        let (https, rest) = match text.split_once("://") {
+            Some(("https", rest)) => (true, rest),
+            Some(("http", rest)) => (false, rest),
+            _ if text.is_empty() => return Ok(Self(text)),
+            _ => return Err(format!("{text:?} is no address: give one that begins with https://")),
+        };
+        let authority = rest.split('/').next().unwrap_or_default();
+        let own =
+            || authority.parse().map_or_else(|_| authority.parse().ok(), |at: SocketAddr| Some(at.ip()));
+        match plain && !authority.is_empty() {
+            true if https || own().is_some_and(|ip: IpAddr| ip.is_loopback()) => Ok(Self(text)),
+            true => Err(format!("{text}: the key would go over the network for all to read: use https://")),
+            false => Err(format!("{text:?} is no plain address: https://HOST[:PORT][/PATH]")),
+        }
+    }
 }
 
 /// `[evidence]`.
@@ -320,6 +403,38 @@ mod tests {
             assert!(interval(wrong).is_err(), "{wrong}");
         }
         assert!(parse("[usage]\nintervals = 1").unwrap_err().contains("did you mean `interval_s`?"));
+    }
+
+    #[test]
+    fn a_key_goes_nowhere_in_the_clear() {
+        let url = |text: &str| parse(&format!("[lookup]\nurl = \"{text}\"")).map(|c| c.lookup.url);
+        for right in [
+            "https://a",
+            "https://a.b:1/c/",
+            "http://127.0.0.1:8080/api",
+            "http://[::1]:9",
+            "http://127.9.9.9",
+        ] {
+            assert_eq!(url(right).unwrap().get(), Some(right));
+        }
+        assert_eq!(url("").unwrap().get(), None);
+        let wrong = [
+            "http://a",
+            "http://localhost:1",
+            "http://127.0.0.1@a/",
+            "https://u:p@a",
+            "https://",
+            "ftp://a",
+            "a",
+            "https://a?b",
+            "https://a b",
+            "http://10.0.0.1",
+        ];
+        for wrong in wrong {
+            assert!(url(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse("[lookup]\nper_minute = 0").is_err() && parse("[lookup]\nengines = 0").is_err());
+        assert!(parse("[lookup]\nkeyfile = \"x\"").unwrap_err().contains("did you mean `key_file`?"));
     }
 
     #[test]

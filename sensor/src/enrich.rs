@@ -253,11 +253,17 @@ fn set_image(process: &Process, record: &mut Record) {
     }
 }
 
+/// The controlling terminal of who acts, without `/dev/`.
+#[must_use]
+pub fn terminal_of(actor: &Actor) -> Option<Text> {
+    (actor.tty_major != 0).then(|| Text::from(terminal(actor.tty_major, actor.tty_minor)))
+}
+
 /// What is known of the terminal by itself; its numbers stand among what is known of the actor.
 fn set_terminal(actor: &Actor, record: &mut Record) {
     record.set(Field::ProcessInteractive, actor.tty_major != 0);
-    if actor.tty_major != 0 {
-        record.set(Field::SensorTty, terminal(actor.tty_major, actor.tty_minor));
+    if let Some(terminal) = terminal_of(actor) {
+        record.set(Field::SensorTty, terminal);
     }
 }
 

@@ -167,6 +167,8 @@ fields! {
         "The arguments with which the image was executed, the zeroth first.";
     ProcessArgsCount => "process.args_count", Long, ecs, none,
         "How many arguments there were, also those that were not read.";
+    ProcessCommandLine => "process.command_line", Keyword, ecs, "actor.process.cmd_line",
+        "A command as it was typed, or as a log has it.";
     ProcessWorkingDirectory => "process.working_directory", Keyword, ecs,
         "actor.process.working_directory",
         "The directory from which the process resolves relative paths.";
@@ -220,6 +222,8 @@ fields! {
         "Effective user id of the process that acted.";
     UserName => "user.name", Keyword, ecs, "actor.user.name",
         "Name of the effective user of the process that acted.";
+    UserEffectiveName => "user.effective.name", Keyword, ecs, none,
+        "Name of the user as whom it ran, where another had it run.";
 
     ContainerId => "container.id", Keyword, ecs, "actor.process.container.uid",
         "Identifier of the container in which the process runs.";
@@ -240,6 +244,8 @@ fields! {
         "Name of the transport protocol, such as `tcp`.";
     NetworkDirection => "network.direction", Keyword, ecs, "connection_info.direction",
         "Who began the connection: `egress` the host, `ingress` the other end.";
+    SourceAddress => "source.address", Keyword, ecs, none,
+        "Who began the connection, an address or a name, as another program has it on record.";
     SourceIp => "source.ip", Ip, ecs, "src_endpoint.ip",
         "Address of who began the connection.";
     SourcePort => "source.port", Long, ecs, "src_endpoint.port",
@@ -267,6 +273,8 @@ fields! {
         "Last component of the file's path.";
     FileSize => "file.size", Long, ecs, "file.size",
         "Size of the file, in bytes.";
+    FileMtime => "file.mtime", Date, ecs, "file.modified_time",
+        "When the contents of the file were last changed.";
     FileHashSha256 => "file.hash.sha256", Keyword, ecs, "file.hashes[].value",
         "SHA-256 of the file.";
     FileInode => "file.inode", Id, ecs, none,
@@ -279,14 +287,14 @@ fields! {
     SensorMethod => "sensor.method", Keyword, own, none,
         "How it was done or noticed, such as `unlink`, `rename`, `replace` or `sweep`.";
     SensorReason => "sensor.reason", Keyword, own, "message",
-        "Why an alert has its severity, in a sentence.";
+        "Why an alert has its severity, or what a verdict comes from, in a sentence.";
     SensorSelf => "sensor.self", Boolean, own, none,
         "Whether the process that acted executes the file itself.";
     SensorArgsTruncated => "sensor.args_truncated", Boolean, own, none,
         "True when the kernel held more of the arguments than was read.";
     SensorArgsBytes => "sensor.args_bytes", Long, own, none,
         "True size of all arguments, in bytes, each with its closing zero.";
-    SensorTty => "sensor.tty", Keyword, own, "actor.session.terminal",
+    SensorTty => "sensor.tty", Keyword, own, "actor.process.session.terminal",
         "Name of the controlling terminal, such as `pts/0`.";
     SensorSignal => "sensor.signal", Long, own, none,
         "Number of the signal that ended the process.";
@@ -300,7 +308,7 @@ fields! {
         "User id of the login, which su and sudo don't change; absent when unset.";
     SensorLoginName => "sensor.login.name", Keyword, own, none,
         "Name of the user who logged in.";
-    SensorLoginSession => "sensor.login.session", Keyword, own, "actor.session.uid",
+    SensorLoginSession => "sensor.login.session", Keyword, own, "actor.process.session.uid",
         "Number that the kernel's audit gave to the login session.";
     SensorExeDevice => "sensor.exe.device", Id, own, none,
         "Number of the device that holds the executable.";
@@ -312,6 +320,28 @@ fields! {
         "What became of the executable: `present`, `deleted`, `memfd`, `replaced` or `unreachable`.";
     SensorExeVerdict => "sensor.exe.verdict", Keyword, own, none,
         "What is to be thought of the executable: `present`, `other_mount_namespace`, `upgraded`, `replaced`, `container_upper_layer`, `hard_link_left`, `unreachable`, `deleted`, `never_named`, `memfd` or `fake_kernel_thread`; of a process without one, `kernel_thread` or `ended`; `unread` when it may not be asked for.";
+    SensorFileRole => "sensor.file.role", Keyword, own, none,
+        "What the file is to the process: `executable` or `mapping` (mapped to be executed); `file` where no process was asked for.";
+    SensorFileState => "sensor.file.state", Keyword, own, none,
+        "What became of its name: `present`, `deleted`, `replaced` or `memfd`.";
+    SensorFileChanged => "sensor.file.changed", Boolean, own, none,
+        "True when it changed at each reading: its hash is of no one state of it.";
+    SensorReputationVerdict => "sensor.reputation.verdict", Keyword, own, none,
+        "What is to be thought of the file by who knows its hash: `malicious`, `suspicious`, `known_good`, `undetected` (known, and nobody objects) or `unknown`, which isn't clean.";
+    SensorReputationAnswers => "sensor.reputation.answers", Objects, own, none,
+        "What each source says that knows the file, or was asked.";
+    AnswerSource => "sensor.reputation.answers.source", Keyword, own, none,
+        "Who says so: the path of a list, `deb`, `rpm` or `virustotal`.";
+    AnswerVerdict => "sensor.reputation.answers.verdict", Keyword, own, none,
+        "What that comes to, in the words of `sensor.reputation.verdict`.";
+    AnswerDetail => "sensor.reputation.answers.detail", Keyword, own, none,
+        "The answer in a sentence.";
+    AnswerMalicious => "sensor.reputation.answers.malicious", Long, own, none,
+        "How many engines call it malicious.";
+    AnswerEngines => "sensor.reputation.answers.engines", Long, own, none,
+        "How many engines judged it.";
+    AnswerAgeS => "sensor.reputation.answers.age_s", Long, own, none,
+        "How long ago it was asked, when the answer was kept since then, in seconds.";
     SensorFindings => "sensor.findings", Keywords, own, none,
         "What is odd, a sentence each, the oddest first.";
     SensorMatches => "sensor.matches", Keywords, own, none,
@@ -360,6 +390,30 @@ fields! {
         "Memory that is resident at the end of the interval, in bytes.";
     SensorUsageConnections => "sensor.usage.connections", Long, own, none,
         "Connected sockets that are open at the end of the interval.";
+    SensorSessionKind => "sensor.session.kind", Keyword, own, none,
+        "How it came: `ssh`, `terminal`, `graphical`, `cron`, `container` for what was begun in a container from outside, `services` for a user's own service manager, or `login` for another.";
+    SensorSessionSources => "sensor.session.sources", Keywords, own, none,
+        "Who tells of it: `logind`, `utmp`, and `proc` where processes of it live.";
+    SensorSessionId => "sensor.session.id", Keyword, own, none,
+        "logind's id of the session.";
+    SensorSessionState => "sensor.session.state", Keyword, own, none,
+        "logind's state of it, or `authenticating` of a connection on which nobody has logged in yet, or `gone` where no process of it is there.";
+    SensorSessionSince => "sensor.session.since", Date, own, none,
+        "When it began: by logind, else utmp, else its first process.";
+    SensorSessionIdleS => "sensor.session.idle_s", Long, own, none,
+        "For how long nothing was typed on its terminal, in seconds, as the kernel has it in steps of 8.";
+    SensorSessionCommand => "sensor.session.command", Keywords, own, none,
+        "What it does: the arguments of what is in the foreground of its terminal, else of its youngest process that is no shell.";
+    SensorSessionCommandPid => "sensor.session.command_pid", Long, own, none,
+        "Process id of that.";
+    SensorHistorySource => "sensor.history.source", Keyword, own, none,
+        "Who remembers the command: `live` for a process that still runs; `bash`, `zsh`, `fish`, `ash`, `ksh`, `mksh`, `tcsh` or `sh` for a shell's history; `sudo` or `sudo-rs` for their logs.";
+    SensorHistoryLine => "sensor.history.line", Long, own, none,
+        "Where in the file it stands: the line, or the number that the shell gave it.";
+    SensorHistoryBefore => "sensor.history.before", Date, own, none,
+        "A moment before which it was run, where the file has no time of it: the next time in it, else when it was last written.";
+    SensorHistoryRecorded => "sensor.history.recorded", Boolean, own, none,
+        "Whether a command of that name is in its user's shell history; absent where that can't be judged.";
     SensorProcesses => "sensor.processes", Long, own, none,
         "How many processes the numbers are of.";
     SensorEnded => "sensor.ended", Boolean, own, none,
@@ -479,7 +533,7 @@ fields! {
     CoverageHook => "sensor.coverage.hook", Keyword, own, none,
         "The hook that serves it.";
     CoverageState => "sensor.coverage.state", Keyword, own, none,
-        "Whether it is seen: `seen`, `unseen`, `replaced` (refused, and another hook serves less exactly), `fallback` (refused, and another hook tells the same at more cost), `off` (by the configuration or the command line) or `absent` (the kernel has nothing to see there).";
+        "Whether it is seen: `seen`, `unseen`, `replaced` (refused, and another hook serves less exactly), `fallback` (refused, and another hook tells the same, later or at more cost), `off` (by the configuration or the command line) or `absent` (the kernel has nothing to see there).";
     CoverageReason => "sensor.coverage.reason", Keyword, own, none,
         "Why a hook was refused or something is not seen.";
     CoverageMissing => "sensor.coverage.missing", Keyword, own, none,

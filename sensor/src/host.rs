@@ -11,7 +11,7 @@ use nix::time::{ClockId, clock_gettime};
 use crate::{
     field::Field,
     format::ecs::ECS_VERSION,
-    record::{Boot, Record, Text},
+    record::{Boot, Record, Text, Time},
 };
 
 /// A host.
@@ -96,6 +96,12 @@ impl Host {
     pub fn boot(&self) -> Boot {
         let nanos = |clock| i64::try_from(now(clock).as_nanos()).unwrap_or(i64::MAX);
         Boot(nanos(ClockId::CLOCK_REALTIME).saturating_sub(nanos(ClockId::CLOCK_BOOTTIME)))
+    }
+
+    /// This moment.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.boot().at(self.boot_now())
     }
 
     /// Size of a page, bytes.

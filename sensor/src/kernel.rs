@@ -129,7 +129,8 @@ impl Kernel {
             ),
             false => None,
         };
-        let mut coverage = load::attach(&mut ebpf, &mut ground, plan::HOOKS)?;
+        let mut coverage = ways::sooner(&mut ebpf, &mut ground)?;
+        coverage.extend(load::attach(&mut ebpf, &mut ground, plan::HOOKS)?);
         drop(btf);
         coverage.extend(load::frozen(&ebpf));
         coverage.extend(rows);

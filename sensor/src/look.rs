@@ -20,8 +20,10 @@ use crate::{
 
 pub mod described;
 pub mod executable;
+pub mod hashed;
 mod hidden;
 pub mod open;
+pub mod sessions;
 pub mod sockets;
 
 pub use hidden::Hidden;
@@ -148,6 +150,12 @@ impl Look {
                 "the executables of {unread} processes, which may not be asked for, or were not told in time; run it as root"
             ));
         }
+    }
+
+    /// Whether it is the kernel's own.
+    fn is_kernel(&self, process: &Process) -> bool {
+        let beside = self.beside.get(&process.key.pid);
+        beside.and_then(|beside| beside.seen.as_ref()).is_some_and(|seen| seen.kernel)
     }
 
     /// Everybody, parents before their children.

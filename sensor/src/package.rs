@@ -16,6 +16,10 @@ use std::{
 
 use crate::record::Text;
 
+mod digests;
+
+pub use digests::{Compared, Fingerprint};
+
 /// A package that owns a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Package {
@@ -50,7 +54,7 @@ impl Packages {
         let databases = ["var/lib/rpm", "usr/lib/sysimage/rpm"].map(|folder| root.join(folder));
         let kept = |folder: &PathBuf| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
         let rpm = databases.iter().any(kept).then(|| root.to_owned());
-        Self { dpkg: root.join("var/lib/dpkg/info"), rpm }
+        Self { dpkg: root.join("var/lib/dpkg"), rpm }
     }
 
     /// Who owns which of these files; those of nobody are left out.
@@ -59,8 +63,8 @@ impl Packages {
         // What is on record, and the path that it is asked for.
         let mut wanted: HashMap<&[u8], &Text> = paths.iter().map(|path| (path.as_bytes(), path)).collect();
         for path in paths {
-            if MERGED.iter().any(|start| path.as_bytes().starts_with(start)) {
-                wanted.entry(path.as_bytes().strip_prefix(b"/usr").unwrap_or_default()).or_insert(path);
+            if let Some(other) = merged(path) {
+                wanted.entry(other).or_insert(path);
             }
         }
         let mut owners = HashMap::new();
@@ -76,11 +80,21 @@ impl Packages {
 
     /// Each package has a list of its files, one a line (`dpkg(1)`).
     fn ask_dpkg(&self, wanted: &HashMap<&[u8], &Text>, owners: &mut HashMap<Text, Package>) {
-        let Ok(entries) = fs::read_dir(&self.dpkg) else { return };
+        self.each_line(b".list", |name, line| {
+            if let Some(path) = wanted.get(line) {
+                let package = || Package { name: Text::copy_from(name), kind: "deb" };
+                owners.entry((*path).clone()).or_insert_with(package);
+            }
+        });
+    }
+
+    /// Each line of dpkg's files that end so, with the package's name.
+    fn each_line(&self, end: &[u8], mut take: impl FnMut(&[u8], &[u8])) {
+        let Ok(entries) = fs::read_dir(self.dpkg.join("info")) else { return };
         let mut bytes = Vec::new();
         for entry in entries.take(MOST_LISTS).filter_map(Result::ok) {
             let file = entry.file_name();
-            let Some(name) = file.as_bytes().strip_suffix(b".list") else { continue };
+            let Some(name) = file.as_bytes().strip_suffix(end) else { continue };
             bytes.clear();
             let read = File::open(entry.path()).and_then(|file| file.take(MOST_LIST).read_to_end(&mut bytes));
             if read.is_err() {
@@ -88,29 +102,43 @@ impl Packages {
             }
             // The architecture, where several can be installed.
             let name = name.split(|byte| *byte == b':').next().unwrap_or(name);
-            for line in bytes.split(|byte| *byte == b'\n') {
-                if let Some(path) = wanted.get(line) {
-                    let package = || Package { name: Text::copy_from(name), kind: "deb" };
-                    owners.entry((*path).clone()).or_insert_with(package);
-                }
-            }
+            bytes.split(|byte| *byte == b'\n').for_each(|line| take(name, line));
         }
     }
 }
 
-/// Has rpm itself read its database, of which there are several formats.
+/// The path of a file before `/bin` was merged into `/usr/bin`, if it could be on record so.
+fn merged(path: &Text) -> Option<&[u8]> {
+    let path = path.as_bytes();
+    let is = MERGED.iter().any(|start| path.starts_with(start));
+    path.strip_prefix(b"/usr").filter(|_| is)
+}
+
+/// Who owns which of these files, by rpm.
 fn ask_rpm(
     root: &Path,
     paths: &[&Text],
     wanted: &HashMap<&[u8], &Text>,
     owners: &mut HashMap<Text, Package>,
 ) {
+    let bytes = rpm_says(root, paths, "[%{=NAME}\\t%{FILENAMES}\\n]");
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let mut parts = line.splitn(2, |byte| *byte == b'\t');
+        if let (Some(name), Some(path)) = (parts.next(), parts.next().and_then(|path| wanted.get(path))) {
+            let package = || Package { name: Text::copy_from(name), kind: "rpm" };
+            owners.entry((*path).clone()).or_insert_with(package);
+        }
+    }
+}
+
+/// Has rpm itself read its database, of which there are several formats, for what owns these files.
+fn rpm_says(root: &Path, paths: &[&Text], format: &str) -> Vec<u8> {
     let mut command = Command::new("/usr/bin/rpm");
     command.env_clear().env("LC_ALL", "C").env("PATH", "/usr/bin:/bin");
-    command.arg("--root").arg(root).args(["-q", "-f", "--queryformat", "[%{=NAME}\\t%{FILENAMES}\\n]", "--"]);
+    command.arg("--root").arg(root).args(["-q", "-f", "--queryformat", format, "--"]);
     command.args(paths.iter().map(|path| std::ffi::OsStr::from_bytes(path.as_bytes())));
     command.stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::piped());
-    let Ok(mut child) = command.spawn() else { return };
+    let Ok(mut child) = command.spawn() else { return Vec::new() };
     let (answer, answers) = mpsc::channel();
     if let Some(out) = child.stdout.take() {
         thread::spawn(move || {
@@ -124,13 +152,7 @@ fn ask_rpm(
     // It has closed its output, or is given up.
     let _: std::io::Result<()> = child.kill();
     let _: std::io::Result<std::process::ExitStatus> = child.wait();
-    for line in bytes.split(|byte| *byte == b'\n') {
-        let mut parts = line.splitn(2, |byte| *byte == b'\t');
-        if let (Some(name), Some(path)) = (parts.next(), parts.next().and_then(|path| wanted.get(path))) {
-            let package = || Package { name: Text::copy_from(name), kind: "rpm" };
-            owners.entry((*path).clone()).or_insert_with(package);
-        }
-    }
+    bytes
 }
 
 #[cfg(test)]

@@ -4,10 +4,13 @@
 //! process wants, so it is done where it can be given up.
 
 pub mod accounts;
+pub mod answering;
 pub mod connections;
 mod cross;
 pub mod descriptors;
+mod environ;
 mod folder;
+pub mod mapped;
 pub mod namespaces;
 pub mod opened;
 pub mod seen;
@@ -351,7 +354,8 @@ fn text(path: &Path) -> Text {
 }
 
 /// A path without the mark, which is only taken off when the kernel itself says that the name is gone: a file may be called so.
-fn unmarked(path: &Path, deleted: bool) -> Text {
+#[must_use]
+pub fn unmarked(path: &Path, deleted: bool) -> Text {
     let whole = text(path);
     match whole.as_bytes().strip_suffix(b" (deleted)") {
         Some(bare) if deleted => Text::copy_from(

@@ -15,7 +15,7 @@ use crate::{
 };
 
 mod doer;
-mod trust;
+pub mod trust;
 
 pub use doer::{Between, Hint};
 use doer::{Doers, Who};

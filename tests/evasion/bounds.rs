@@ -49,6 +49,11 @@ pub const MAPS: &[Bound] = &[
     ),
     bound("FINISHED", "Linux before 6.16 only. The oldest is forgotten: an exit may be told twice.", &[]),
     bound(
+        "SUMMED",
+        "The oldest is forgotten: the I/O of a thread that is held up at its end while so many others end, as its process does, is told twice.",
+        &["../tests/usage::threads_that_still_end_when_the_process_does"],
+    ),
+    bound(
         "ENDED",
         "Loss `map_full` of usage, for each thread.",
         &["floods::processes_with_ended_threads_without_room"],

@@ -19,6 +19,7 @@ pub const SOURCES: &[(&str, &str)] = sources![
     "../tests/socket_storm.rs",
     "../tests/sockets.rs",
     "../tests/network.rs",
+    "../tests/usage.rs",
     "arguments.rs",
     "bounds.rs",
     "clones.c",

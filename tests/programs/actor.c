@@ -394,6 +394,19 @@ static long mapped(char **a, int n, char **w) {
   memset(at, 7, size);
   return msync(at, size, MS_SYNC) < 0 || munmap(at, size) < 0 ? -1 : close(fd);
 }
+// Maps a file so that it can be executed.
+static long code(char **a, int n, char **w) {
+  struct stat facts;
+  int fd = open(a[0], O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || fstat(fd, &facts) < 0) return -1;
+  void *at = mmap(NULL, facts.st_size, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+  return at == MAP_FAILED ? -1 : close(fd);
+}
+// So many bytes of memory that can be executed, and are of no file.
+static long code_memory(char **a, int n, char **w) {
+  void *at = mmap(NULL, atol(a[0]), PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return at == MAP_FAILED ? -1 : 0;
+}
 // Fills so many megabytes of its own memory, and keeps them.
 static long hold(char **a, int n, char **w) {
   size_t size = (size_t)atoi(a[0]) << 20;
@@ -439,6 +452,7 @@ static const struct { const char *name; int fixed, nested; act *run; } table[] =
   {"deep", 2, 0, deep}, {"scribble", 1, 0, scribble}, {"rename-self", 1, 0, rename_self},
   {"cpu", 1, 0, cpu}, {"touch", 1, 0, touch}, {"write", 2, 0, do_write}, {"direct", 2, 0, direct}, {"read", 1, 0, do_read},
   {"sync", 1, 0, do_sync}, {"mapped", 2, 0, mapped}, {"cool", 1, 0, cool}, {"hold", 1, 0, hold},
+  {"code", 1, 0, code}, {"code-memory", 1, 0, code_memory},
 };
 
 static void wrong(const char *step, const char *why) {

@@ -1,7 +1,7 @@
 //! What a verb answers that lists: its rows, what it said beside them, its status.
 
 use crate::{Event, program, sensor::command};
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -17,10 +17,16 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Of the sensor with these words.
+    /// Of the sensor with these words, however it ends.
     #[must_use]
-    pub fn to(words: &[OsString]) -> Self {
+    pub fn to(words: &[impl AsRef<OsStr>]) -> Self {
         Self::of(command().args(words))
+    }
+
+    /// Of the sensor with these words, which must end well.
+    #[must_use]
+    pub fn done(words: &[impl AsRef<OsStr>]) -> Self {
+        Self::to(words).status(0)
     }
 
     /// Of a command that ends in one, which has its deadline.
@@ -39,7 +45,6 @@ impl Answer {
     }
 
     /// With this status.
-    #[must_use]
     pub fn status(self, wanted: i32) -> Self {
         assert_eq!(self.status, Some(wanted), "{}", self.said);
         self

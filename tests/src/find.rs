@@ -145,6 +145,9 @@ impl<'a> Find<'a> {
     }
 }
 
+/// The hook that tells at once who accepts in silence, where the kernel takes it.
+pub const ACCEPTED: &str = "fexit/inet_csk_accept";
+
 /// Where events can be looked for.
 pub trait Source {
     /// The events.
@@ -153,6 +156,12 @@ pub trait Source {
     /// Looks for events of that action.
     fn find(&self, action: &str) -> Find<'_> {
         Find::new(self.seen(), action)
+    }
+
+    /// Whether a hook serves, as the first `coverage` says.
+    fn is_served_by(&self, hook: &str) -> bool {
+        let coverage = self.find("coverage").wait();
+        coverage.list("sensor.coverage").iter().any(|row| row["hook"] == hook && row["state"] == "seen")
     }
 }
 

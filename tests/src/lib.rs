@@ -16,6 +16,7 @@ pub mod lock;
 pub mod place;
 pub mod program;
 pub mod sensor;
+pub mod server;
 pub mod skip;
 pub mod terminal;
 pub mod verifier;

@@ -26,11 +26,12 @@ const NET: Source<'static> = ("net", STATIC, &["-lpthread"]);
 const MOVER: Source<'static> = ("mover", STATIC, &[]);
 const ATTACKER: Source<'static> = ("attacker", STATIC, &[]);
 const STORM: Source<'static> = ("storm", STATIC, &[]);
+const MUTE: Source<'static> = ("mute", STATIC, &[]);
 const TINY: Source<'static> = ("tiny", &["-O1", "-static", "-nostdlib", "-s"], &[]);
 const TINY32: Source<'static> = ("tiny32", FLAGS_32, &[]);
 
 /// All but the 32-bit one, which not every compiler can make.
-const ALL: [Source<'static>; 7] = [ACTOR, THREADS, NET, MOVER, ATTACKER, STORM, TINY];
+const ALL: [Source<'static>; 8] = [ACTOR, THREADS, NET, MOVER, ATTACKER, STORM, MUTE, TINY];
 
 /// `actor`: does what its words say, step by step.
 #[must_use]
@@ -66,6 +67,12 @@ pub fn attacker() -> PathBuf {
 #[must_use]
 pub fn storm() -> PathBuf {
     program(&STORM)
+}
+
+/// `mute`: whoever reads its arguments or environment waits for ever.
+#[must_use]
+pub fn mute() -> PathBuf {
+    program(&MUTE)
 }
 
 /// `tiny`: exits at once.
@@ -166,6 +173,14 @@ pub fn actor_at(path: impl AsRef<Path>) -> PathBuf {
 pub fn script(path: &Path, first_line: &str) {
     let shell = "printf '%s\\n' \"#!$1\" > \"$2\" && chmod 755 \"$2\"";
     done(Path::new("/bin/sh"), crate::words!["-c", shell, "sh", first_line, path]);
+}
+
+/// The SHA-256 of a file, as another program tells it.
+#[must_use]
+pub fn sha256(path: &Path) -> String {
+    let said = done(Path::new("/usr/bin/sha256sum"), crate::words![path]);
+    // A name with odd characters has a backslash before the line.
+    said.trim_start_matches('\\').split(' ').next().unwrap().to_owned()
 }
 
 /// Words that sum up to that many bytes, each with its closing zero, together with the name of the program.
@@ -314,12 +329,24 @@ impl Running {
         self.wait()
     }
 
-    /// One number of its `/proc/PID/io`.
+    /// One number of its `/proc/PID/io`, once it waits: a line that it wrote can be read before it is counted.
     #[must_use]
     pub fn io(&self, name: &str) -> u64 {
+        let end = Instant::now() + patience(DEADLINE);
+        while self.state() != "S" {
+            assert!(Instant::now() < end, "pid {} doesn't come to wait", self.pid());
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let text = fs::read_to_string(format!("/proc/{}/io", self.pid())).expect("its io");
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         line.and_then(|number| number.trim().parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
+    }
+
+    /// The letter of what it does, as in `/proc/PID/stat`.
+    fn state(&self) -> String {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("its stat");
+        let (_, rest) = stat.rsplit_once(") ").unwrap_or_else(|| panic!("no name in {stat}"));
+        rest.chars().take(1).collect()
     }
 
     /// A link of its `/proc/PID`, as text.

@@ -4,56 +4,38 @@
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::process::Command;
+use tests::answer::{Answer, run};
 use tests::place::{mount_bind, mount_overlay, mount_tmpfs, private_mounts};
-use tests::program::{self, actor, actor_at, copy, join, nest, storm};
+use tests::program::{actor, actor_at, copy, join, nest, storm};
 use tests::sensor::{binary, command};
 use tests::skip::skip;
 use tests::terminal::Terminal;
 use tests::{Event, Folder, Running, Sensor, find::Source, lock, words};
 
-fn run(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    program::output(command, Duration::from_secs(30))
+/// What `ps` answers to these options.
+fn ps(args: &[&str]) -> Answer {
+    Answer::done(&[&["ps"], args].concat())
 }
 
-/// What `ps` answers.
-struct Answer {
-    rows: Vec<Event>,
-    said: String,
-    status: Option<i32>,
+/// Looks for processes in an answer.
+trait ByPid {
+    fn find(&self, pid: u32) -> Option<&Event>;
+    fn of_pid(&self, pid: u32) -> &Event;
+    fn verdict(&self, pid: u32) -> &str;
 }
 
-impl Answer {
-    fn of(output: &Output) -> Self {
-        let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let rows: Vec<Event> = lines.map(|line| Event::parse(line).unwrap()).collect();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        for row in &rows {
-            // They are of no run, and so have no number in one.
-            let faults: Vec<String> = row.faults().into_iter().filter(|f| !f.starts_with("event.")).collect();
-            assert!(faults.is_empty(), "{faults:#?}\n{row:#}");
-        }
-        Self { rows, said, status: output.status.code() }
-    }
-
-    fn to(args: &[&str]) -> Self {
-        let answer = Self::of(&run(command().arg("ps").args(args)));
-        assert_eq!(answer.status, Some(0), "{}", answer.said);
-        answer
-    }
-
+impl ByPid for Answer {
     fn find(&self, pid: u32) -> Option<&Event> {
         self.rows.iter().find(|row| row.num("process.pid") == u64::from(pid))
     }
 
-    fn row(&self, pid: u32) -> &Event {
+    fn of_pid(&self, pid: u32) -> &Event {
         self.find(pid).unwrap_or_else(|| panic!("{pid} isn't among {}: {}", self.rows.len(), self.said))
     }
 
     fn verdict(&self, pid: u32) -> &str {
-        self.row(pid).str("sensor.exe.verdict")
+        self.of_pid(pid).str("sensor.exe.verdict")
     }
 }
 
@@ -80,7 +62,7 @@ fn a_lost_name_is_judged_by_the_file() {
     let memfd = nameless(format!("memfd evil {image}"));
     let tmpfile = nameless(format!("tmpfile {} {image}", folder.path().display()));
 
-    let answer = Answer::to(&[]);
+    let answer = ps(&[]);
     let expected = [
         (&deleted, "deleted", "deleted", 73),
         (&replaced, "replaced", "replaced", 47),
@@ -89,19 +71,19 @@ fn a_lost_name_is_judged_by_the_file() {
         (&tmpfile, "never_named", "deleted", 73),
     ];
     for (running, verdict, state, severity) in expected {
-        let row = answer.row(running.pid());
+        let row = answer.of_pid(running.pid());
         assert_eq!(row.str("sensor.exe.verdict"), verdict, "{row:#}");
         assert_eq!(row.str("sensor.exe.state"), state, "{row:#}");
         assert_eq!(row.num("event.severity"), severity, "{row:#}");
         assert_eq!(row.texts("sensor.findings").len(), 1, "{row:#}");
     }
     for running in [&called, &present] {
-        let row = answer.row(running.pid());
+        let row = answer.of_pid(running.pid());
         assert_eq!(row.str("sensor.exe.verdict"), "present", "{row:#}");
         assert!(!row.has("event.severity") && !row.has("sensor.findings"), "{row:#}");
     }
     assert_eq!(
-        answer.row(called.pid()).str("process.executable"),
+        answer.of_pid(called.pid()).str("process.executable"),
         folder.at("x (deleted)").to_string_lossy()
     );
     // The odd ones stand first.
@@ -112,7 +94,7 @@ fn a_lost_name_is_judged_by_the_file() {
         .collect();
     assert!(severities.is_sorted_by(|a, b| a >= b), "{severities:?}");
 
-    let lost = Answer::to(&["--deleted"]);
+    let lost = ps(&["--deleted"]);
     assert!(expected.iter().all(|(running, ..)| lost.find(running.pid()).is_some()));
     assert!(lost.find(present.pid()).is_none() && lost.find(called.pid()).is_none());
 }
@@ -129,12 +111,12 @@ fn who_passes_for_the_kernel_is_told() {
     let named = Running::of(&plain, words!["rename-self", "ksoftirqd/0", "say", "runs", "hang"]);
     let honest = Running::start(Command::new(&plain).arg0("[]").args(words!["say", "runs", "hang"]));
     [&bracketed, &named, &honest].into_iter().for_each(|running| drop(running.until("runs")));
-    let answer = Answer::to(&[]);
+    let answer = ps(&[]);
     assert_eq!(answer.verdict(bracketed.pid()), "fake_kernel_thread");
     assert_eq!(answer.verdict(named.pid()), "fake_kernel_thread");
     assert_eq!(answer.verdict(honest.pid()), "present");
     assert!(answer.find(2).is_none(), "kthreadd is one, and not asked for");
-    assert_eq!(Answer::to(&["--kernel"]).verdict(2), "kernel_thread");
+    assert_eq!(ps(&["--kernel"]).verdict(2), "kernel_thread");
 }
 
 #[test]
@@ -164,19 +146,19 @@ fn mounts_and_namespaces_are_seen_through() {
         let program = Running::idle(actor_at(folder.at("inside")));
         let hidden = Running::idle(actor_at(folder.at("hidden")));
         mount_bind(&empty, Path::new(&format!("/proc/{}", hidden.pid())));
-        let answer = Answer::to(&[]);
+        let answer = ps(&[]);
         assert_eq!(answer.verdict(inside.pid()), "present");
         assert_eq!(answer.verdict(program.pid()), "present");
-        let row = answer.row(hidden.pid());
+        let row = answer.of_pid(hidden.pid());
         assert_eq!(row.num("event.severity"), 99, "{row:#}");
         assert!(row.texts("sensor.findings")[0].contains("mounted over"), "{row:#}");
         assert_eq!(answer.rows[0].num("event.severity"), 99);
     });
-    assert_eq!(Answer::to(&[]).verdict(covered.pid()), "present");
+    assert_eq!(ps(&[]).verdict(covered.pid()), "present");
     private_mounts(|| {
         let running = Running::idle(actor_at(over.join("second")));
         mount_tmpfs(&over, "1m");
-        assert_eq!(Answer::to(&[]).verdict(running.pid()), "unreachable");
+        assert_eq!(ps(&[]).verdict(running.pid()), "unreachable");
     });
 }
 
@@ -184,7 +166,7 @@ fn mounts_and_namespaces_are_seen_through() {
 fn program_outside(pids: &[u32]) -> Answer {
     let mut nsenter = Command::new("nsenter");
     nsenter.arg(format!("--mount=/proc/{}/ns/mnt", std::process::id())).arg(binary()).arg("ps");
-    let answer = Answer::of(&run(&mut nsenter));
+    let answer = Answer::of(&mut nsenter);
     assert_eq!(answer.status, Some(0), "{}", answer.said);
     assert!(pids.iter().all(|pid| answer.find(*pid).is_some()), "{}", answer.said);
     answer
@@ -200,14 +182,14 @@ fn users_are_found_by_whichever_id() {
     let login = Running::of(actor(), join([words!["loginuid", "65534"], ready.clone()]));
     let other = Running::of(actor(), ready);
     [&nobody, &login, &other].into_iter().for_each(|running| drop(running.until("runs")));
-    let answer = Answer::to(&["--user", "nobody"]);
+    let answer = ps(&["--user", "nobody"]);
     assert_eq!(
-        answer.row(nobody.pid()).texts("sensor.matches"),
+        answer.of_pid(nobody.pid()).texts("sensor.matches"),
         ["real", "effective", "saved", "file_system"]
     );
-    assert_eq!(answer.row(login.pid()).texts("sensor.matches"), ["login"]);
+    assert_eq!(answer.of_pid(login.pid()).texts("sensor.matches"), ["login"]);
     assert!(answer.find(other.pid()).is_none());
-    assert_eq!(Answer::to(&["--user", "65534"]).rows.len(), answer.rows.len());
+    assert_eq!(ps(&["--user", "65534"]).rows.len(), answer.rows.len());
     let unknown = run(command().args(["ps", "--user", "no\x1bbody"]));
     let said = String::from_utf8_lossy(&unknown.stderr);
     assert_eq!(unknown.status.code(), Some(2), "{said}");
@@ -223,8 +205,8 @@ fn packages_and_ids_are_those_of_others() {
     let sleep = Running::start(Command::new("sleep").arg("60"));
     let sensor = Sensor::start(words![]);
     let snapshot = sensor.find("process_snapshot").pid(sleep.pid()).wait();
-    let answer = Answer::to(&[]);
-    let row = answer.row(sleep.pid());
+    let answer = ps(&[]);
+    let row = answer.of_pid(sleep.pid());
     for field in ["process.entity_id", "process.executable", "sensor.exe.inode", "user.name"] {
         assert_eq!(row.value(field), snapshot.value(field), "{field}");
     }
@@ -243,7 +225,7 @@ fn children_stand_under_their_parents() {
     let child = nest("run", join([words![actor()], words!["pid", "hang"]]));
     let parent = Running::of(actor(), child);
     let pid: u32 = parent.line().parse().unwrap();
-    let answer = Answer::to(&["--tree"]);
+    let answer = ps(&["--tree"]);
     let place =
         |pid: u32| answer.rows.iter().position(|row| row.num("process.pid") == u64::from(pid)).unwrap();
     assert_eq!(place(pid), place(parent.pid()) + 1);
@@ -261,11 +243,11 @@ fn without_root_it_does_what_it_can() {
     own.until("runs");
     let other = Running::idle(actor());
     let exec = nest("exec", words![folder.at("sensor"), "ps", "--format", "json"]);
-    let answer = Answer::of(&run(Command::new(actor()).args(join([words!["become", "65534"], exec]))));
+    let answer = Answer::of(Command::new(actor()).args(join([words!["become", "65534"], exec])));
     assert_eq!(answer.status, Some(4), "{}", answer.said);
     assert!(answer.said.contains("needs root") && answer.said.contains("executables of"), "{}", answer.said);
     assert_eq!(answer.verdict(other.pid()), "unread");
-    let row = answer.row(own.pid());
+    let row = answer.of_pid(own.pid());
     assert!(["present", "unread"].contains(&row.str("sensor.exe.verdict")), "{row:#}");
     assert_eq!((row.str("user.id"), row.str("user.name")), ("65534", "nobody"));
     assert!(answer.rows.iter().all(|row| !row.has("process.entity_id")), "nobody's start is known so well");
@@ -280,7 +262,7 @@ fn nobody_is_called_hidden_for_being_short_lived() {
     let mut births = Running::of(storm(), words!["births"]);
     births.line();
     for _ in 0..10 {
-        let answer = Answer::to(&[]);
+        let answer = ps(&[]);
         let hidden =
             answer.rows.iter().filter(|row| row.has("event.severity") && row.num("event.severity") == 99);
         let sentences: Vec<_> = hidden.flat_map(|row| row.texts("sensor.findings")).collect();

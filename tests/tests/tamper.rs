@@ -7,7 +7,7 @@ use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
-use tests::find::Source;
+use tests::find::{ACCEPTED, Source};
 use tests::program::{actor, actor_at, attacker, done};
 use tests::skip::{not_here, skip};
 use tests::{Event, Folder, Running, Sensor, lock, words};
@@ -142,12 +142,14 @@ fn functions_that_are_switched_off_are_told_and_marks_serve_meanwhile() {
     lost("before-it-is-noticed");
     let off = sensor.find("coverage").such("off", |event| is(event, HOOK, "unseen", "ftrace_enabled")).wait();
     assert!(is(&off, "fanotify/filesystem", "seen", ""), "marks serve meanwhile");
+    assert!(is(&off, ACCEPTED, "unseen", "ftrace_enabled"), "{off:#}");
     lost("by-marks");
     fs::write(setting, "1").unwrap();
     let later = |event: &Event| event.num("event.sequence") > off.num("event.sequence");
     let on = |event: &Event| later(event) && is(event, HOOK, "seen", "");
     let on = sensor.find("coverage").such("on again", on).wait();
     assert!(rows(&on, "fanotify/filesystem").is_empty(), "marks are gone again");
+    assert!(is(&on, ACCEPTED, "seen", ""), "{on:#}");
     lost("by-functions-again");
     sensor.stop().clean();
 }

@@ -12,6 +12,7 @@ mod apt;
 mod compiler;
 mod debian;
 mod nightly;
+pub(crate) mod ocsf;
 pub(crate) mod packages;
 
 /// What a task is about to do.

@@ -9,7 +9,7 @@ use crate::build_sensor;
 use crate::command;
 use crate::error::Result;
 use crate::say;
-use crate::setup::Purpose;
+use crate::setup::{self, Purpose};
 use crate::vm;
 use crate::workspace::Workspace;
 
@@ -35,6 +35,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     // overflow checks and assertions are wanted, and it builds faster.
     let mut cargo = workspace.cargo();
     cargo.args(["test", "--locked", "--no-fail-fast"]).args(&args.rest).env("SENSOR_BIN", workspace.sensor());
+    if let Some(packages) = setup::ocsf::packages(workspace) {
+        cargo.env("SENSOR_OCSF", packages);
+    }
     if env::var_os("CI").is_some_and(|value| value == "true") {
         cargo.env("SENSOR_NO_SKIP", "1");
     }

@@ -33,7 +33,7 @@ mod results;
 
 /// What a machine does first.
 const GUEST: &str = include_str!("vm/guest.sh");
-/// How many times longer than here something may take where every instruction is emulated.
+/// How many times longer than here something may take where every instruction is emulated, unless it is said.
 const PATIENCE: u32 = 4;
 
 /// Options of `vm`.
@@ -62,6 +62,9 @@ pub(crate) struct Args {
     /// The sensor's --hooks in all tests.
     #[arg(long, value_name = "base|best")]
     hooks: Option<String>,
+    /// How many times longer than here something may take: more where others are at work on this machine too.
+    #[arg(long, value_name = "N", default_value_t = PATIENCE)]
+    patience: u32,
     /// Machines at a time; one for each processor if not given.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -70,12 +73,12 @@ pub(crate) struct Args {
 impl Args {
     /// As every test does.
     pub(crate) fn fast() -> Self {
-        Self { fast: true, times: 1, ..Self::default() }
+        Self { fast: true, times: 1, patience: PATIENCE, ..Self::default() }
     }
 
     /// One file of tests, on all kernels.
     pub(crate) fn one(test: &str) -> Self {
-        Self { test: Some(test.to_owned()), times: 1, ..Self::default() }
+        Self { test: Some(test.to_owned()), times: 1, patience: PATIENCE, ..Self::default() }
     }
 }
 
@@ -159,7 +162,8 @@ pub(crate) fn boot(workspace: &Workspace, args: &Args) -> Result<Vec<Went>> {
         let runs = plan::runs(&boot.machine, extent, &names, args.test.as_deref());
         let runs: Vec<_> = iter::repeat_n(runs, args.times).flatten().collect();
         let hooks = args.hooks.as_deref().unwrap_or_default();
-        let said = machine::boot(&boot.machine, kernel, &disk, &place, hooks, &runs)?;
+        let tests = machine::Tests { hooks, patience: args.patience.max(1), runs: &runs };
+        let said = machine::boot(&boot.machine, kernel, &disk, &place, &tests)?;
         let went = Went { name, rows: results::rows(&said), said: said.results };
         show(&went, said.took);
         Ok(went)

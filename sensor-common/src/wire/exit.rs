@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub struct Exit {
     /// What was executed, where the kernel still held it.
     pub running: Running,
-    /// I/O of the last thread.
+    /// I/O of the last thread, and of those on their way out with it that are in no other sum.
     pub io: Io,
     /// CPU time, nanoseconds.
     pub cpu: u64,
@@ -22,7 +22,7 @@ pub struct Exit {
 }
 
 impl Exit {
-    /// Bit of the header's flags: threads of it ended before, or are about to, and their I/O is in a map.
+    /// Bit of the header's flags: threads of it ended before, and their I/O is in a map.
     pub const THREADS: u16 = 1;
 }
 

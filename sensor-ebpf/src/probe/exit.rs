@@ -13,7 +13,7 @@ use sensor_common::{
 
 use crate::{
     emit::{Haste, header, lost, seen, submit},
-    map::{ENDED, FINISHED},
+    map::{ENDED, FINISHED, SUMMED},
     read::{At, Reach, Record, Typed, ask, change, has, now, processor, small, zero},
     task::{Task, actor, io, running},
 };
@@ -38,7 +38,6 @@ pub fn exit(context: BtfTracePointContext) -> u32 {
     // Two threads that end together may both find nobody alive: a newer kernel says who was last.
     if ask!(exit_group_dead) == ABSENT {
         if told_before(task) {
-            // This one is the later: its I/O is read when the record is, which is a moment from now.
             thread_ended(task);
             return 0;
         }
@@ -55,12 +54,15 @@ pub fn exit(context: BtfTracePointContext) -> u32 {
     let body = &mut record.body;
     running(task.exe_file(), &mut body.running);
     totals(task, signal, body);
+    if signal.get::<u32>(ask!(offsets.signal_threads)) > 1 {
+        take_others(task, signal, &mut body.io);
+    }
     body.status = status(task, signal);
     body.reserved = 0;
     // Last: its time is its place among the others.
     record.header = header(task, EXIT, size_of::<Record<Exit>>());
     let others = Ended { start: record.header.start, pid: record.header.pid, cpu: Ended::ANY };
-    // Those that are still on their way out will be there in a moment.
+    // Of those on their way out that weren't looked at the sum will be there in a moment.
     if has(&ENDED, &others) || signal.get::<u32>(ask!(offsets.signal_threads)) > 1 {
         record.header.flags = Exit::THREADS;
     }
@@ -88,11 +90,11 @@ fn status(task: Task<Typed>, signal: At<Typed>) -> u32 {
     task.leader().0.get(ask!(offsets.task_exit_code))
 }
 
-/// Keeps the I/O of a thread that ends before its process.
+/// Keeps the I/O of a thread that ends before its process is told, unless who told that has taken it.
 #[inline(always)]
 fn thread_ended(task: Task<Typed>) {
     let more = io(task.0, ask!(offsets.task_ioac));
-    if more.rchar | more.wchar | more.syscr | more.syscw | more.read_bytes | more.write_bytes == 0 {
+    if is_nothing(&more) || !claimed(task) {
         return;
     }
     let key = Ended { start: task.leader_start(), pid: task.tgid(), cpu: processor() };
@@ -113,6 +115,46 @@ fn thread_ended(task: Task<Typed>) {
     if ENDED.insert(any, none, 0).is_err() || ENDED.insert(key, more, 0).is_err() {
         lost(USAGE, MAP_FULL);
     }
+}
+
+/// Whether nobody else puts the I/O of this thread into a sum; nobody does from now on. By its address too: a thread that
+/// executes something takes over the number and the start of the first one.
+#[inline(always)]
+fn claimed<R: Reach>(task: Task<R>) -> bool {
+    let key = [task.0.address(), task.0.get(ask!(offsets.task_start))];
+    // Not a map without memory: rather twice than never.
+    SUMMED.insert(key, 1, u64::from(BPF_NOEXIST)).is_ok() || SUMMED.get_ptr(key).is_none()
+}
+
+/// Takes the I/O of threads that are not alive and haven't come to where this program is called: before Linux 6.16
+/// a thread first wakes who joins it, which may end the process before the thread goes on.
+#[inline(always)]
+fn take_others(task: Task<Typed>, signal: At<Typed>, sum: &mut Io) {
+    let node = ask!(offsets.task_thread_node);
+    if node == ABSENT || ask!(offsets.signal_thread_head) == ABSENT {
+        return;
+    }
+    let head = signal.address().wrapping_add(u64::from(ask!(offsets.signal_thread_head)));
+    let mut next: u64 = At::any(head).get(0);
+    for _ in 0..OTHERS_MOST {
+        if next == head || next == 0 {
+            break;
+        }
+        let other = Task(At::any(next.wrapping_sub(u64::from(node))));
+        // The kernel sets this state after the hook: such a thread is in the map, however long ago it ended.
+        if other.0.address() != task.0.address() && other.0.get::<u32>(ask!(offsets.task_exit_state)) == 0 {
+            let more = io(other.0, ask!(offsets.task_ioac));
+            if !is_nothing(&more) && claimed(other) {
+                add_io(sum, &more);
+            }
+        }
+        next = At::any(next).get(0);
+    }
+}
+
+#[inline(always)]
+fn is_nothing(io: &Io) -> bool {
+    io.rchar | io.wchar | io.syscr | io.syscw | io.read_bytes | io.write_bytes == 0
 }
 
 /// The I/O of the last thread, and the CPU time of all. A thread that ends moves from the list of threads to the sum of those that ended

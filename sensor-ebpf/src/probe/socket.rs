@@ -6,8 +6,8 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    macros::{btf_tracepoint, cgroup_sock, cgroup_sock_addr},
-    programs::{BtfTracePointContext, SockAddrContext, SockContext},
+    macros::{btf_tracepoint, cgroup_sock, cgroup_sock_addr, fexit},
+    programs::{BtfTracePointContext, FExitContext, SockAddrContext, SockContext},
 };
 use sensor_common::{
     ask::ABSENT,
@@ -23,7 +23,7 @@ use crate::{
     emit::{header, lost, offer, seen, tell},
     map::{ATTEMPTS, DATAGRAMS, OWNERS, UNTAKEN},
     read::{
-        At, Probed, Reach, Record, Typed, ask, note, sequence, small,
+        At, Probed, Reach, Record, Typed, arguments, ask, note, sequence, small,
         socket::{
             addressed_protocol, addressed_sock, cookie, file_iterator, own_cookie, own_sock, socket_of,
         },
@@ -226,6 +226,18 @@ fn peer(context: &SockAddrContext) -> i32 {
         take(cookie, true);
     }
     GO_ON
+}
+
+/// The end of `inet_csk_accept` (`net/ipv4/inet_connection_sock.c`): who accepts, whether it asks who connected or not. Of
+/// MPTCP it is given the subflow that the connection begins with.
+#[fexit]
+pub fn socket_accepted(context: FExitContext) -> i32 {
+    let sock = arguments(&context).follow(ask!(functions.accept_result));
+    // What the kernel's own threads accept has no process.
+    if !sock.is_null() && closes() {
+        take(sock.get(ask!(offsets.sock_cookie)), true);
+    }
+    0
 }
 
 /// `bind(2)` that succeeded.

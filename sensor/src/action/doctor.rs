@@ -1,11 +1,8 @@
 //! `sensor doctor`: what a run would see on this host, by which hook, and what it wouldn't and why.
 
-use std::{
-    io::{IsTerminal, Write as _},
-    path::PathBuf,
-};
+use std::{io::IsTerminal, path::PathBuf};
 
-use super::{Failure, Format, Hooks, Status, awaiting, colour, configuration, loaded};
+use super::{Failure, Format, Hooks, Status, awaiting, colour, configuration, list, loaded};
 use crate::{
     config::{Config, Names},
     event::coverage::{self, Coverage, Gap},
@@ -53,18 +50,14 @@ pub fn act(args: &Doctor) -> Result<(), Failure> {
     };
     // Stable: hooks of one state stay in the order of the table.
     rows.sort_by_key(|row| row.state);
-    let terminal = std::io::stdout().is_terminal();
-    let text = args.format.map_or(terminal, |format| format == Format::Text);
-    let out = match text {
-        true => (report::text(&rows, terminal && colour()) + &plans(args, &config)).into_bytes(),
-        false => json(&host, &rows),
-    };
-    match std::io::stdout().lock().write_all(&out) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Status::Failed, format!("writing to standard output: {error}")))
-        }
-        _ => verdict,
-    }
+    let mut record = coverage::record(rows.iter());
+    // It has no number, as it is of no run.
+    record.extend_from(&host.common());
+    record.set(Field::Timestamp, host.boot().at(host.boot_now()));
+    list(args.format, [&record], || {
+        report::text(&rows, std::io::stdout().is_terminal() && colour()) + &plans(args, &config)
+    })?;
+    verdict
 }
 
 /// Begins as a run, tells nobody, and ends.
@@ -119,18 +112,6 @@ fn plans(args: &Doctor, config: &Config) -> String {
         config.kernel.bulk_ring_bytes.get(),
         config.kernel.urgent_ring_bytes.get(),
     )
-}
-
-/// The `coverage` event that a run would begin with; it has no number, as it is of no run.
-fn json(host: &Host, rows: &[Coverage]) -> Vec<u8> {
-    let mut record = coverage::record(rows.iter());
-    record.extend_from(&host.common());
-    record.set(Field::Timestamp, host.boot().at(host.boot_now()));
-    let mut out = Vec::new();
-    if let Some(format) = format::named(Format::Json.name()) {
-        format.write(&record, &mut out);
-    }
-    out
 }
 
 /// Where events of nobody go.

@@ -1,6 +1,6 @@
 //! `sensor events`: the catalogue of events, from the table that the code uses.
 
-use super::{Catalogue, Failure, Format, chosen, print};
+use super::{Catalogue, Failure, chosen, print};
 use crate::{
     event::{ACTIONS, Action},
     format,
@@ -9,14 +9,14 @@ use crate::{
 /// Prints it.
 ///
 /// # Errors
-/// When standard output doesn't take it.
+/// When it is wanted in a format that has no place for it, or standard output doesn't take it.
 pub fn act(args: &Catalogue) -> Result<(), Failure> {
-    let text = match (args.markdown, chosen(args)) {
+    let text = match (args.markdown, chosen(args)?) {
         (true, _) => markdown(),
-        (false, Format::Text) => {
+        (false, true) => {
             ACTIONS.iter().map(|action| format!("{:<18} {}\n", action.name, action.sentence)).collect()
         }
-        (false, Format::Json) => ACTIONS.iter().map(|action| json(action)).collect(),
+        (false, false) => ACTIONS.iter().map(|action| json(action)).collect(),
     };
     print(&text)
 }
@@ -72,6 +72,16 @@ mod tests {
         for action in ACTIONS {
             assert!(page.contains(&format!("## `{}`", action.name)));
             assert!(json(action).starts_with(&format!("{{\"action\":\"{}\"", action.name)));
+        }
+    }
+
+    #[test]
+    fn every_event_has_a_class_in_ocsf() {
+        for action in ACTIONS {
+            let mut line = Vec::new();
+            format::named("ocsf").unwrap().write(&action.record(), &mut line);
+            let line = String::from_utf8(line).unwrap();
+            assert!(!line.contains("\"activity_name\":\"Unknown\""), "{}: {line}", action.name);
         }
     }
 }

@@ -1,22 +1,22 @@
 //! `sensor fields`: the dictionary of fields, from the table that the code uses.
 
-use super::{Catalogue, Failure, Format, chosen, print};
+use super::{Catalogue, Failure, chosen, print};
 use crate::{field::Field, format};
 
 /// Prints it.
 ///
 /// # Errors
-/// When standard output doesn't take it.
+/// When it is wanted in a format that has no place for it, or standard output doesn't take it.
 pub fn act(args: &Catalogue) -> Result<(), Failure> {
-    let text = match (args.markdown, chosen(args)) {
+    let text = match (args.markdown, chosen(args)?) {
         (true, _) => markdown(),
-        (false, Format::Text) => Field::ALL
+        (false, true) => Field::ALL
             .iter()
             .map(|field| {
                 format!("{:<45} {:<8} {}\n", field.name(), field.kind().ecs_type(), field.sentence())
             })
             .collect(),
-        (false, Format::Json) => Field::ALL.iter().map(|field| json(*field)).collect(),
+        (false, false) => Field::ALL.iter().map(|field| json(*field)).collect(),
     };
     print(&text)
 }

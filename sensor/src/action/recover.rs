@@ -10,7 +10,7 @@ use std::{
 
 use nix::fcntl::OFlag;
 
-use super::{Failure, Format, Status, awaiting, configuration, is_text, lister, print};
+use super::{Failure, Format, Status, awaiting, configuration, list, lister};
 use crate::{
     config::Config,
     evidence::{
@@ -18,12 +18,12 @@ use crate::{
         folder::{Entry, Folder, Name, hexadecimal},
     },
     field::Field,
-    format::{self, text::escape},
+    format::text::escape,
     host::Host,
     look,
     process::Table,
     procfs::Reader,
-    record::{Record, Text},
+    record::Text,
 };
 
 /// `sensor recover`.
@@ -91,21 +91,14 @@ pub fn act(args: &Recover) -> Result<(), Failure> {
     let found = find(&host, &config, &args.what)?;
     let written = write(&found, &args.to, args.force)?;
     let to = Text::copy_from(args.to.as_os_str().as_encoded_bytes());
-    print(match is_text(args.format) {
-        true => {
-            let (sha256, size, from) =
-                (written.sha256.to_str_lossy(), written.size, escape(found.from.as_bytes()));
-            format!("{sha256}  {}\n{size} bytes, from {from}\n", escape(to.as_bytes())).into_bytes()
-        }
-        false => {
-            let mut record = Record::new();
-            record.set(Field::FilePath, to);
-            record.set(Field::FileSize, written.size);
-            record.set(Field::FileHashSha256, written.sha256);
-            let mut line = Vec::new();
-            format::named(Format::Json.name()).iter().for_each(|format| format.write(&record, &mut line));
-            line
-        }
+    let mut record = host.common();
+    record.set(Field::Timestamp, host.boot().at(host.boot_now()));
+    record.set(Field::FilePath, to.clone());
+    record.set(Field::FileSize, written.size);
+    record.set(Field::FileHashSha256, written.sha256.clone());
+    list(args.format, [&record], || {
+        let (sha256, from) = (written.sha256.to_str_lossy(), escape(found.from.as_bytes()));
+        format!("{sha256}  {}\n{} bytes, from {from}\n", escape(to.as_bytes()), written.size)
     })
 }
 

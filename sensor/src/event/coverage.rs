@@ -27,7 +27,7 @@ pub enum State {
     Unseen,
     /// It was refused, and another hook serves in its place, less exactly.
     Replaced,
-    /// It was refused, and another hook serves in its place, at more cost.
+    /// It was refused, and another hook tells the same in its place, later or at more cost.
     Fallback,
     /// Who runs the sensor said so.
     Off,

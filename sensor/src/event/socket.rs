@@ -100,7 +100,7 @@ pub const ACCEPT: Action = Action {
     name: "socket_accept",
     types: &["connection", "start"],
     sentence: "A connection of TCP or SCTP from elsewhere is taken, by the process that accepts it or else uses it first; without a process that did, it is told as the listener's.",
-    hooks: "BTF tracepoint inet_sock_set_state; who: cgroup getpeername4 and getpeername6, which accept(2) runs, the iterator over open files, the end of the connection",
+    hooks: "BTF tracepoint inet_sock_set_state; who: the end of inet_csk_accept (fexit) where the kernel takes it; cgroup getpeername4 and getpeername6, which accept(2) runs, the iterator over open files, the end of the connection",
     fields: PEERS,
     ..OF_SOCKETS
 };

@@ -53,7 +53,9 @@ pub fn copy(file: &File, to: &mut impl Write, most: u64) -> io::Result<Option<Di
     }
 }
 
-fn hexadecimal(bytes: &[u8]) -> Text {
+/// As hexadecimal digits.
+#[must_use]
+pub fn hexadecimal(bytes: &[u8]) -> Text {
     let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
     Text::from(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect::<String>())
 }

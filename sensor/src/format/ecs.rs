@@ -5,13 +5,13 @@
 //! field's own, with null for those that were UTF-8; an object in an array has only the members
 //! that were not.
 
-use super::{Format, base64, json_string, number, rfc3339};
+use super::{Format, Nest, array, base64, quoted, value};
 use crate::field::{Field, Kind};
 use crate::record::{Part, Record, Stretch, Value};
 
 mod nest;
 
-use nest::Nest;
+use nest::plan;
 
 /// The version of the schema that the fields are those of.
 pub const ECS_VERSION: &str = "9.4.0";
@@ -23,9 +23,9 @@ pub struct Ecs;
 impl Format for Ecs {
     fn write(&self, record: &Record, out: &mut Vec<u8>) {
         out.push(b'{');
-        let mut nest = Nest::new(None);
-        if !members(record, &mut nest, out) {
-            nest.key(Field::SensorRaw, out);
+        let mut nest = Nest::new(plan(None));
+        if !members(record, None, &mut nest, out) {
+            nest.key(Field::SensorRaw as usize, out);
             raw_object(record, None, out);
         }
         nest.close(out);
@@ -33,13 +33,13 @@ impl Format for Ecs {
     }
 }
 
-/// Writes all fields and says whether all their texts were UTF-8.
-fn members(record: &Record, nest: &mut Nest, out: &mut Vec<u8>) -> bool {
+/// Writes all fields, of the line or of an element of this array, and says whether all their texts were UTF-8.
+fn members(record: &Record, array: Option<Field>, nest: &mut Nest, out: &mut Vec<u8>) -> bool {
     let mut utf8 = true;
     for part in record.parts() {
         utf8 &= match part {
             Part::Field(field, held) => member(field, held, nest, out),
-            Part::Stretch(stretch) => members_of(stretch, nest, out),
+            Part::Stretch(stretch) => members_of(stretch, array, nest, out),
         };
     }
     utf8
@@ -50,28 +50,28 @@ fn member(field: Field, held: &Value, nest: &mut Nest, out: &mut Vec<u8>) -> boo
     if field.kind() == Kind::Raw {
         return true;
     }
-    nest.key(field, out);
-    value(field, held, out)
+    nest.key(field as usize, out);
+    value(field, held, out, object)
 }
 
 /// The same of a stretch: wherever it is written, it is the same after its first key.
-fn members_of(stretch: &Stretch, nest: &mut Nest, out: &mut Vec<u8>) -> bool {
+fn members_of(stretch: &Stretch, array: Option<Field>, nest: &mut Nest, out: &mut Vec<u8>) -> bool {
     let write = |nest: &mut Nest, out: &mut Vec<u8>| {
         stretch.iter().fold(true, |utf8, (field, held)| utf8 & member(field, held, nest, out))
     };
     // The raw field is the last of all, and not written as the others.
-    if !nest.is_line() || stretch.last().kind() == Kind::Raw {
+    if array.is_some() || stretch.last().kind() == Kind::Raw {
         return write(nest, out);
     }
     let (written, utf8) = stretch.written(|| {
         let (mut key, mut all) = (Vec::new(), Vec::new());
-        Nest::new(None).key(stretch.first(), &mut key);
-        let utf8 = write(&mut Nest::new(None), &mut all);
+        Nest::new(plan(None)).key(stretch.first() as usize, &mut key);
+        let utf8 = write(&mut Nest::new(plan(None)), &mut all);
         (all.split_off(key.len()), utf8)
     });
-    nest.key(stretch.first(), out);
+    nest.key(stretch.first() as usize, out);
     out.extend_from_slice(written);
-    nest.at(stretch.last());
+    nest.at(stretch.last() as usize);
     *utf8
 }
 
@@ -80,74 +80,11 @@ fn written(record: &Record) -> impl Iterator<Item = (Field, &Value)> {
     record.iter().filter(|(field, _)| field.kind() != Kind::Raw)
 }
 
-/// Writes a value and says whether all its texts were UTF-8.
-fn value(field: Field, value: &Value, out: &mut Vec<u8>) -> bool {
-    match value {
-        Value::U64(held) => whole(field, |out| number(held, out), out),
-        Value::I64(held) => whole(field, |out| number(held, out), out),
-        Value::Id(held) => quoted(|out| number(held, out), out),
-        Value::Bool(held) => out.extend_from_slice(if *held { b"true" } else { b"false" }),
-        Value::Time(held) => quoted(|out| rfc3339(*held, out), out),
-        Value::Text(text) => return json_string(text.as_bytes(), out),
-        Value::Word(word) => return json_string(word.as_bytes(), out),
-        Value::Texts(texts) => {
-            return array(texts.iter(), out, |text, out| json_string(text.as_bytes(), out));
-        }
-        Value::Words(words) => {
-            return array(words.iter(), out, |word, out| json_string(word.as_bytes(), out));
-        }
-        Value::Flags(flags) => match flags.all_quoted() {
-            Some(all) => {
-                out.push(b'[');
-                out.extend_from_slice(all.strip_suffix(',').unwrap_or(all).as_bytes());
-                out.push(b']');
-            }
-            None => return array(flags.words(), out, |word, out| json_string(word.as_bytes(), out)),
-        },
-        Value::Records(records) => {
-            return array(records.iter(), out, |record, out| object(record, field, out));
-        }
-    }
-    true
-}
-
-/// Writes a number; where the schema wants a keyword, as a string.
-fn whole(field: Field, write: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
-    match field.kind() {
-        Kind::Id | Kind::Ip | Kind::Keyword | Kind::Keywords => quoted(write, out),
-        Kind::Long | Kind::Boolean | Kind::Date | Kind::Objects | Kind::Raw => write(out),
-    }
-}
-
-fn quoted(write: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
-    out.push(b'"');
-    write(out);
-    out.push(b'"');
-}
-
-/// Writes an array and says whether `write` said yes to all elements.
-fn array<T>(
-    items: impl Iterator<Item = T>,
-    out: &mut Vec<u8>,
-    mut write: impl FnMut(T, &mut Vec<u8>) -> bool,
-) -> bool {
-    let mut all = true;
-    out.push(b'[');
-    for (at, item) in items.enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        all &= write(item, out);
-    }
-    out.push(b']');
-    all
-}
-
 /// Writes an element of an array of objects and says whether all its texts were UTF-8.
 fn object(record: &Record, array: Field, out: &mut Vec<u8>) -> bool {
-    let mut nest = Nest::new(Some(array));
+    let mut nest = Nest::new(plan(Some(array)));
     out.push(b'{');
-    let utf8 = members(record, &mut nest, out);
+    let utf8 = members(record, Some(array), &mut nest, out);
     nest.close(out);
     out.push(b'}');
     utf8
@@ -155,10 +92,10 @@ fn object(record: &Record, array: Field, out: &mut Vec<u8>) -> bool {
 
 /// Writes the exact bytes of the record's texts that are not UTF-8.
 fn raw_object(record: &Record, array: Option<Field>, out: &mut Vec<u8>) {
-    let mut nest = Nest::new(array);
+    let mut nest = Nest::new(plan(array));
     out.push(b'{');
     for (field, held) in written(record).filter(|(_, held)| !is_utf8(held)) {
-        nest.key(field, out);
+        nest.key(field as usize, out);
         raw_value(field, held, out);
     }
     nest.close(out);

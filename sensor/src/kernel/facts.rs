@@ -126,7 +126,7 @@ fn answers(btf: &Btf<'_>) -> Result<(Ask, Vec<&'static Row>), KernelError> {
     Ok((ask, missing))
 }
 
-/// Where the functions that take names are given what: their arguments moved and were gathered in a structure, and
+/// Where the functions that programs hang on are given what: their arguments moved and were gathered in a structure, and
 /// moved in that.
 fn functions(btf: &Btf<'_>) -> Functions {
     let params = |function| btf.params(function).unwrap_or_default();
@@ -149,6 +149,7 @@ fn functions(btf: &Btf<'_>) -> Functions {
         rename_old,
         rename_new,
         rename_result: place(rename.len()),
+        accept_result: btf.params("inet_csk_accept").map_or(ABSENT, |params| place(params.len())),
     }
 }
 
@@ -214,8 +215,16 @@ mod tests {
     #[test]
     fn where_functions_are_given_what_is_known_of_this_kernel() {
         let Ok(bytes) = fs::read(BTF) else { return };
-        let Functions { unlink_dentry, unlink_result, rename_data, rename_old, rename_new, rename_result } =
-            functions(&Btf::parse(&bytes).unwrap());
+        let Functions {
+            unlink_dentry,
+            unlink_result,
+            rename_data,
+            rename_old,
+            rename_new,
+            rename_result,
+            accept_result,
+        } = functions(&Btf::parse(&bytes).unwrap());
+        assert!((16..48).contains(&accept_result), "{accept_result}");
         assert!(unlink_dentry < unlink_result && unlink_result < 48, "{unlink_dentry} {unlink_result}");
         assert!(rename_old < rename_new && rename_new != ABSENT, "{rename_old} {rename_new}");
         assert!(rename_data == ABSENT && rename_new < rename_result || rename_data < rename_result);

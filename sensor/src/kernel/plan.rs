@@ -238,9 +238,18 @@ pub(super) const FUNCTIONS: &[Hook] = &[
     },
 ];
 
+/// Hooks that tell what others of `HOOKS` tell too, and sooner, where the kernel takes them.
+pub(super) const SOONER: &[Hook] = &[Hook {
+    actions: &["socket_accept"],
+    name: "fexit/inet_csk_accept",
+    programs: &[("socket_accepted", Function("inet_csk_accept"))],
+    must: false,
+    without: "at once who accepted without asking for the address; a look at open files or the connection's end tells it",
+}];
+
 /// Every hook, of whatever way.
 pub(super) fn all() -> impl Iterator<Item = &'static Hook> {
-    HOOKS.iter().chain(WAYS.iter().flat_map(|way| way.hooks))
+    HOOKS.iter().chain(SOONER).chain(WAYS.iter().flat_map(|way| way.hooks))
 }
 
 /// Hooks of the calls that take names, for kernels whose fanotify doesn't tell of names: they make
@@ -368,6 +377,7 @@ fn takes_others(facts: &Facts, function: &str) -> bool {
     let functions = &facts.ask.functions;
     match function {
         "vfs_unlink" => functions.unlink_dentry == ABSENT,
+        "inet_csk_accept" => functions.accept_result == ABSENT,
         _ => functions.rename_old == ABSENT || functions.rename_new == ABSENT,
     }
 }

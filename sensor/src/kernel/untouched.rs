@@ -3,18 +3,26 @@
 use super::{
     Coverage, Gap, Kernel, State,
     names::{self, Names},
-    plan::FUNCTIONS,
+    plan::{FUNCTIONS, Hook, SOONER},
 };
 
-/// What the hooks of functions have when the kernel calls none of them.
-fn switched_off() -> Gap {
+/// The setting by which the kernel calls programs at its functions.
+const SETTING: &str = "kernel.ftrace_enabled";
+
+/// What a hook of a function has when the kernel calls none of them.
+fn switched_off(hook: &Hook) -> Gap {
     Gap {
         reason: "somebody switched off that the kernel calls programs at its functions (sysctl kernel.ftrace_enabled=0)"
             .to_owned(),
-        missing: "kernel.ftrace_enabled".to_owned(),
-        effect: "for up to a second: who took the name of a file in the first moments of its running; from then on marks \
+        missing: SETTING.to_owned(),
+        effect: match hook.without {
+            "" => {
+                "for up to a second: who took the name of a file in the first moments of its running; from then on marks \
                  on file systems tell"
-            .to_owned(),
+            }
+            without => without,
+        }
+        .to_owned(),
         remedy: "sysctl kernel.ftrace_enabled=1, and find who did it, by the events before this one".to_owned(),
     }
 }
@@ -28,20 +36,33 @@ impl Kernel {
     /// Notes whether the kernel calls programs at its functions, where they serve, and has marks on file systems tell
     /// while it doesn't; true when that is news.
     pub fn note_functions(&mut self, called: impl FnOnce() -> bool) -> bool {
-        let serve = |row: &Coverage| FUNCTIONS.iter().any(|hook| hook.name == row.hook);
-        let off = self.coverage.iter().any(|row| serve(row) && row.gap == switched_off());
-        if !(self.exact || off) || called() != off {
+        let mut off = false;
+        let hook_of = |row: &Coverage| {
+            let hook = FUNCTIONS.iter().chain(SOONER).find(|hook| hook.name == row.hook);
+            hook.filter(|_| row.state == State::Seen || row.gap.missing == SETTING)
+        };
+        let mut rows = Vec::new();
+        for row in &mut self.coverage {
+            if let Some(hook) = hook_of(row) {
+                off |= row.gap.missing == SETTING;
+                rows.push((row, hook));
+            }
+        }
+        if rows.is_empty() || called() != off {
             return false;
         }
-        self.exact = off;
-        self.coverage.retain(|row| row.hook != names::HOOK);
-        self.names = if self.exact { None } else { Names::open().ok() };
-        self.coverage.extend(self.names.is_some().then(|| Coverage::seen("exe_deleted", names::HOOK)));
-        for row in self.coverage.iter_mut().filter(|row| serve(row)) {
-            (row.state, row.gap) = match self.exact {
+        let names = rows.iter().any(|(_, hook)| FUNCTIONS.iter().any(|function| function.name == hook.name));
+        for (row, hook) in rows {
+            (row.state, row.gap) = match off {
                 true => (State::Seen, Gap::default()),
-                false => (State::Unseen, switched_off()),
+                false => (State::Unseen, switched_off(hook)),
             };
+        }
+        if names {
+            self.exact = off;
+            self.coverage.retain(|row| row.hook != names::HOOK);
+            self.names = if self.exact { None } else { Names::open().ok() };
+            self.coverage.extend(self.names.is_some().then(|| Coverage::seen("exe_deleted", names::HOOK)));
         }
         true
     }

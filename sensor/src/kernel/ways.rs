@@ -8,7 +8,7 @@ use super::{
     links::Links,
     load,
     names::{self, Names},
-    plan::{WAYS, Way},
+    plan::{Hook, SOONER, WAYS, Way},
 };
 use crate::config;
 
@@ -95,10 +95,41 @@ fn passed_over(way: &Way, options: &Options, refused: Vec<Coverage>) -> Result<V
     Ok(refused.into_iter().map(row).collect())
 }
 
+/// Attaches what tells sooner than the hooks that every kernel takes, and says what became of it.
+pub(super) fn sooner(ebpf: &mut Ebpf, ground: &mut Ground<'_>) -> Result<Vec<Coverage>, KernelError> {
+    let hooks = ground.options.hooks;
+    if ground.options.actions.is_some() {
+        return Ok(Vec::new());
+    }
+    if hooks == Some(Hooks::Base) {
+        let gap = |hook: &Hook| Gap { reason: STARTED_SO.to_owned(), ..Gap::default() }.effect(hook.without);
+        let row = |hook: &'static Hook, action| Coverage {
+            action,
+            hook: hook.name,
+            state: State::Off,
+            gap: gap(hook),
+        };
+        return Ok(SOONER
+            .iter()
+            .flat_map(|hook| hook.actions.iter().map(move |action| row(hook, action)))
+            .collect());
+    }
+    let rows = load::attach(ebpf, ground, SOONER)?;
+    let told = |row: Coverage| match (row.state, hooks) {
+        (State::Seen, _) => Ok(row),
+        (_, Some(Hooks::Best)) => Err(KernelError::Demanded { what: row.hook, why: row.gap }),
+        _ => Ok(Coverage { state: State::Fallback, ..row }),
+    };
+    rows.into_iter().map(told).collect()
+}
+
+/// Why what `--hooks base` leaves out isn't there.
+const STARTED_SO: &str = "it was started so (--hooks base)";
+
 /// Rows of a way that isn't tried, because somebody said so.
 fn left_out(way: &Way, options: &Options) -> Vec<Coverage> {
     let reason = match options.names {
-        config::Names::Fexit => "it was started so (--hooks base)",
+        config::Names::Fexit => STARTED_SO,
         _ => "the configuration says so (kernel.names)",
     };
     let gap = Gap { reason: reason.to_owned(), ..Gap::default() }.effect(way.without);

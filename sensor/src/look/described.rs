@@ -52,7 +52,7 @@ impl<'a> Describer<'a> {
             enricher: Enricher::new(host.passwd(), host.boot()),
             owners: Packages::new(host.root()).owners(&paths),
             common: host.common(),
-            now: host.boot().at(host.boot_now()),
+            now: host.now(),
             page_bytes: host.page_bytes(),
         }
     }

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     TICK_NS,
-    connections::Connections,
+    connections::{Connections, Ends},
     folder::{Folder, Stat},
 };
 use crate::record::Text;
@@ -58,8 +58,14 @@ pub struct Account {
     pub cgroup: Option<Text>,
     /// Time on processors since its birth, its children's left out.
     pub cpu_ns: u64,
+    /// The same of its children that have ended and that it has waited for, and of theirs.
+    pub waited_cpu_ns: u64,
     /// Resident pages.
     pub rss_pages: u64,
+    /// The process group it is in.
+    pub group: u32,
+    /// The process group in the foreground of its terminal, if it has one.
+    pub foreground: Option<u32>,
     /// What it read and wrote, unless that may not be read.
     pub io: Option<Io>,
     /// Its connected sockets, unless those may not be read.
@@ -124,6 +130,18 @@ impl Accounts {
         Ok(look)
     }
 
+    /// Looks at one, which adds to the connections that are known.
+    #[must_use]
+    pub fn of(&self, pid: u32, connections: &mut Connections) -> Option<Account> {
+        account(&self.root.join(pid.to_string()), pid, connections)
+    }
+
+    /// Both ends of the connection that a process has had longest, by its lowest descriptor.
+    #[must_use]
+    pub fn first_connection(&self, pid: u32, connections: &mut Connections) -> Option<Ends> {
+        connections.first_held_by(&Folder::open(&self.root.join(pid.to_string()))?)
+    }
+
     fn system(&self) -> System {
         let read = |name: &str| {
             let mut bytes = Vec::new();
@@ -159,7 +177,10 @@ fn account(path: &Path, pid: u32, connections: &mut Connections) -> Option<Accou
         login: folder.text("loginuid").and_then(number).filter(|uid| *uid != u32::MAX),
         cgroup: folder.text("cgroup").and_then(|text| super::cgroup_of(&text)),
         cpu_ns: stat.ticks.saturating_mul(TICK_NS),
+        waited_cpu_ns: stat.waited_ticks.saturating_mul(TICK_NS),
         rss_pages: stat.rss,
+        group: stat.group,
+        foreground: stat.foreground,
         io,
         connections,
     })

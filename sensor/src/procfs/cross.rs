@@ -2,8 +2,7 @@
 
 use std::{fs::File, io::Read, path::PathBuf};
 
-use super::Reader;
-use crate::procfs::space::mount_points;
+use super::{Reader, folder::Folder, space::mount_points};
 
 /// Most cgroups that are gone through, and most bytes of one's list.
 const MOST_CGROUPS: usize = 65_536;
@@ -14,6 +13,14 @@ impl Reader {
     #[must_use]
     pub fn is_process(&self, pid: u32) -> bool {
         self.thread_group(pid) == Some(pid)
+    }
+
+    /// The number that a process has in its own pid namespace.
+    #[must_use]
+    pub fn pid_inside(&self, pid: u32) -> Option<u32> {
+        let status = Folder::open(&self.root.join(pid.to_string()))?.text("status")?;
+        let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"))?;
+        std::str::from_utf8(line).ok()?.split_ascii_whitespace().last()?.parse().ok()
     }
 
     /// The largest pid that there can be.
@@ -84,7 +91,12 @@ mod tests {
     fn this_process_is_known_by_other_ways() {
         let reader = Reader::new("/proc".into());
         let pid = std::process::id();
-        assert!(reader.is_process(pid) && reader.largest_pid() >= pid && !reader.covered().contains(&pid));
+        assert!(
+            reader.is_process(pid)
+                && reader.pid_inside(pid).is_some()
+                && reader.largest_pid() >= pid
+                && !reader.covered().contains(&pid)
+        );
         let cgroups = reader.in_cgroups();
         assert!(cgroups.is_empty() || cgroups.contains(&pid), "{cgroups:?}");
     }

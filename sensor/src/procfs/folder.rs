@@ -70,14 +70,20 @@ pub(super) struct Stat {
     pub(super) state: u8,
     /// Its parent.
     pub(super) parent: u32,
+    /// The process group it is in.
+    pub(super) group: u32,
     /// The session it is in.
     pub(super) session: u32,
     /// Its controlling terminal, as the kernel encodes a device.
     pub(super) terminal: u32,
+    /// The process group in the foreground of that terminal; none without one.
+    pub(super) foreground: Option<u32>,
     /// Bits `PF_…` (`include/linux/sched.h`).
     pub(super) flags: u32,
     /// Time on processors, ticks.
     pub(super) ticks: u64,
+    /// The same of its children that have ended and that it has waited for.
+    pub(super) waited_ticks: u64,
     /// When it began, ticks since boot.
     pub(super) start: u64,
     /// Resident pages.
@@ -99,10 +105,14 @@ impl Stat {
             name,
             state: *fields.first()?.as_bytes().first()?,
             parent: small(4)?,
+            group: small(5)?,
             session: small(6)?,
             terminal: small(7)?,
+            // -1 without one.
+            foreground: small(8).filter(|group| *group != 0),
             flags: small(9)?,
             ticks: number(14)?.saturating_add(number(15)?),
+            waited_ticks: number(16)?.saturating_add(number(17)?),
             start: number(22)?,
             rss: number(24)?,
         })
@@ -119,6 +129,7 @@ mod tests {
             b"7 (a) R 1 (\n\xff) S 3 0 5 34816 0 64 0 0 0 0 12 5 99 99 20 0 1 0 700 4096 33 0".to_vec();
         let stat = Stat::parse(&line).unwrap();
         assert_eq!(stat.name.as_bytes(), b"a) R 1 (\n\xff");
+        assert_eq!((stat.group, stat.foreground, stat.waited_ticks), (0, None, 198));
         assert_eq!((stat.parent, stat.ticks, stat.start, stat.rss), (3, 17, 700, 33));
         assert_eq!((stat.state, stat.session, stat.terminal, stat.flags), (b'S', 5, 34816, 64));
         while line.pop().is_some() {

@@ -89,7 +89,17 @@ impl Reader {
     /// Number of the mount namespace that we live in.
     #[must_use]
     pub fn own_mount_namespace(&self) -> Option<u32> {
-        let link = std::fs::read_link(self.root.join("self/ns/mnt")).ok()?;
+        self.own_namespace("mnt")
+    }
+
+    /// Number of the pid namespace that we live in.
+    #[must_use]
+    pub fn own_pid_namespace(&self) -> Option<u32> {
+        self.own_namespace("pid")
+    }
+
+    fn own_namespace(&self, kind: &str) -> Option<u32> {
+        let link = std::fs::read_link(self.root.join("self/ns").join(kind)).ok()?;
         space_of(link.as_os_str().as_encoded_bytes())
     }
 

@@ -13,6 +13,7 @@ use crate::error::{Error, Missing, Result};
 
 /// What tests start beside the sensor and their own programs; busybox has the rest.
 const TOOLS: &[&str] = &[
+    "cat",
     "date",
     "dash",
     "dpkg",

@@ -6,18 +6,28 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::GUEST;
 use super::cpio::Archive;
 use super::disk::BUSYBOX;
 use super::kernels::Kernel;
 use super::plan::Machine;
-use super::{GUEST, PATIENCE};
 use crate::command::start_error;
 use crate::error::{Error, Result};
 
 const QEMU: &str = "qemu-system-x86_64";
-/// For a program of tests, and for a machine: ends one that hangs, measures nothing.
-const PROGRAM_MOST: u64 = 600;
-const MACHINE_MOST: Duration = Duration::from_secs(3600);
+/// For a program of tests, and for a machine, by each unit of patience: ends one that hangs, measures nothing.
+const PROGRAM_MOST: u64 = 150;
+const MACHINE_MOST: Duration = Duration::from_secs(900);
+
+/// What a machine is to try.
+pub(super) struct Tests<'a> {
+    /// The sensor's `--hooks`, if any.
+    pub(super) hooks: &'a str,
+    /// How many times longer than here something may take.
+    pub(super) patience: u32,
+    /// Programs, and the words by which each knows its tests.
+    pub(super) runs: &'a [(String, Vec<String>)],
+}
 
 /// What came of a boot.
 #[derive(Debug)]
@@ -35,12 +45,11 @@ pub(super) fn boot(
     kernel: &Kernel,
     disk: &Path,
     folder: &Path,
-    hooks: &str,
-    runs: &[(String, Vec<String>)],
+    tests: &Tests<'_>,
 ) -> Result<Said> {
     fs::create_dir_all(folder).map_err(Error::file("make", folder))?;
     let initramfs = folder.join("initramfs");
-    let bytes = archive(kernel, &plan(machine, hooks, runs))?;
+    let bytes = archive(kernel, &plan(machine, tests))?;
     fs::write(&initramfs, bytes).map_err(Error::file("write", &initramfs))?;
     let (console, results) = (folder.join("console"), folder.join("results"));
     let mut qemu = Command::new(QEMU);
@@ -74,7 +83,7 @@ pub(super) fn boot(
     .stdout(Stdio::null());
     let began = Instant::now();
     let mut child = qemu.spawn().map_err(start_error(&qemu))?;
-    let ended = wait(&mut child, MACHINE_MOST);
+    let ended = wait(&mut child, MACHINE_MOST * tests.patience);
     let read = |path: &PathBuf| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let mut said = Said {
         results: read(&results).unwrap_or_default(),
@@ -109,14 +118,16 @@ fn wait(child: &mut Child, most: Duration) -> bool {
 }
 
 /// What the machine does, as lines of shell.
-fn plan(machine: &Machine, hooks: &str, runs: &[(String, Vec<String>)]) -> String {
+fn plan(machine: &Machine, tests: &Tests<'_>) -> String {
+    let Tests { hooks, patience, runs } = *tests;
     let mut plan = format!(
         "export SENSOR_BIN=/usr/bin/sensor SENSOR_PROGRAMS=/tests/programs SENSOR_NO_SKIP=1 \
-         SENSOR_TESTS_PATIENCE={PATIENCE} SENSOR_TEST_HOOKS={hooks} RUST_BACKTRACE=0\ncgroups {}\n",
+         SENSOR_TESTS_PATIENCE={patience} SENSOR_TEST_HOOKS={hooks} RUST_BACKTRACE=0\ncgroups {}\n",
         machine.cgroups
     );
+    let most = PROGRAM_MOST * u64::from(patience);
     for (program, words) in runs {
-        plan.push_str(&format!("run {program} {PROGRAM_MOST}"));
+        plan.push_str(&format!("run {program} {most}"));
         for word in words {
             plan.push_str(&format!(" '{}'", word.replace('\'', "'\\''")));
         }

@@ -40,8 +40,7 @@ const FAST: &[Choice] = &[
     ("sctp", &["a_connection_from_bind_to_close", "a_refused_connect"]),
     ("stream", &[]),
     ("sockets", &["a_connection_from_bind_to_close", "failed_connects_say_why"]),
-    // Not the one of threads: what limits.md says of threads that end together happens where a virtual processor stands still.
-    ("usage", &["who_does_nothing_is_not_told"]),
+    ("usage", &["the_threads_of_a_process", "who_does_nothing_is_not_told"]),
     ("verifier", &[]),
 ];
 
@@ -87,6 +86,14 @@ pub(super) const VARIANTS: &[Machine] = &[
     Machine { name: "cgroup-v1", kernel: "6.12", cgroups: 1, ..PLAIN },
     Machine { name: "no-btf", kernel: "6.12", tests: &[("places", &["no_btf"])], ..PLAIN },
     Machine { name: "one-processor", kernel: "6.12", processors: 1, ..PLAIN },
+    // Only Debian's kernel for any machine has these calls, and off.
+    Machine {
+        name: "x32",
+        kernel: "6.1-amd64",
+        append: "syscall.x32=y",
+        tests: &[("evasion", &["by_the_numbers_of_x32"])],
+        ..PLAIN
+    },
 ];
 
 /// Whether all kinds of tests are tried, or the fast ones.

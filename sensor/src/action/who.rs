@@ -1,0 +1,49 @@
+//! `sensor who`: who is on the host, from where, and what they do; also those whom no record of logins has.
+
+use super::{Failure, Format, Status, awaiting, list, lister, partly, table, user_id};
+use crate::{field::Field, host::Host, logins::Logins, look::Look, record::Record};
+
+mod report;
+mod row;
+
+/// `sensor who`.
+#[derive(Debug, clap::Args)]
+pub struct Who {
+    /// Only sessions of this user: who acts in them, or who logged in.
+    #[arg(long, value_name = "NAME or UID")]
+    pub user: Option<String>,
+    /// Text, or JSON an object a line; text on a terminal, else JSON.
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+}
+
+/// Lists them.
+///
+/// # Errors
+/// When no such user is known, /proc can't be read, or not all could be seen; the parts are named.
+pub fn act(args: &Who) -> Result<(), Failure> {
+    let host = Host::real().map_err(|error| Failure::new(Status::Failed, error))?;
+    let user = args.user.as_deref().map(|user| user_id(user, &host)).transpose()?;
+    let look = awaiting(async { Look::at(&host, lister(&host)) })?.map_err(|error| {
+        Failure::new(Status::Failed, format!("listing processes in {}: {error}", host.proc().display()))
+    })?;
+    let logins = Logins::read(host.root());
+    let (mut rows, mut parts) = row::all(&look, &logins, &host);
+    if let Some(user) = user {
+        rows.retain(|row| is_of(&row.record, user));
+    }
+    rows.sort_by_key(|row| (std::cmp::Reverse(row.severity), row.kind, row.since, row.pid));
+    list(args.format, rows.iter().map(|row| &row.record), || {
+        let lines: Vec<_> = rows.iter().map(report::line).collect();
+        table(&report::heads(), &lines) + &report::sum(&rows, &logins)
+    })?;
+    parts.extend(look.parts);
+    parts.extend(logins.parts);
+    partly(&parts)
+}
+
+fn is_of(record: &Record, user: u32) -> bool {
+    [Field::UserId, Field::SensorLoginUid]
+        .into_iter()
+        .any(|field| record.number(field) == Some(u64::from(user)))
+}

@@ -1,0 +1,124 @@
+//! Which class of the framework each action is, and where a record's subject stands there: the one table.
+
+/// What a record is about, which decides where its parts stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// A process that another one began: that is the actor.
+    Born,
+    /// A process that ended, which is its own actor.
+    Ended,
+    /// A process as it was found.
+    Found,
+    /// What happened to a file, as the evidence of a finding.
+    File,
+    /// What a process executes, as the evidence of a finding.
+    Image,
+    /// An end of a connection, or both.
+    Network,
+    /// Something that the framework has no class for.
+    Other,
+}
+
+impl Subject {
+    pub(super) const ALL: [Self; 7] =
+        [Self::Born, Self::Ended, Self::Found, Self::File, Self::Image, Self::Network, Self::Other];
+}
+
+/// A class, and what of it happened.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Class {
+    /// `event.action`.
+    pub(super) action: &'static str,
+    pub(super) uid: u64,
+    pub(super) name: &'static str,
+    pub(super) activity: (u64, &'static str),
+    pub(super) subject: Subject,
+    /// How a process was begun (`launch_type_id`), where it was.
+    pub(super) launch: (u64, &'static str),
+    /// A finding in a few words.
+    pub(super) title: &'static str,
+}
+
+impl Class {
+    const fn new(
+        action: &'static str,
+        (uid, name): (u64, &'static str),
+        activity: (u64, &'static str),
+        subject: Subject,
+    ) -> Self {
+        Self { action, uid, name, activity, subject, launch: (0, "Unknown"), title: "" }
+    }
+
+    const fn launched(self, id: u64, name: &'static str) -> Self {
+        Self { launch: (id, name), ..self }
+    }
+
+    const fn titled(self, title: &'static str) -> Self {
+        Self { title, ..self }
+    }
+
+    /// Whether it is a connection that comes about, or doesn't.
+    pub(super) fn opens(&self) -> bool {
+        (self.uid, self.activity.0) == (NETWORK.0, OPEN.0)
+    }
+
+    /// Its category: the thousands of its number.
+    pub(super) fn category(&self) -> (u64, &'static str) {
+        let uid = self.uid / 1000;
+        let name = match uid {
+            1 => "System Activity",
+            2 => "Findings",
+            4 => "Network Activity",
+            5 => "Discovery",
+            _ => "Uncategorized",
+        };
+        (uid, name)
+    }
+}
+
+const PROCESS: (u64, &str) = (1007, "Process Activity");
+const FINDING: (u64, &str) = (2004, "Detection Finding");
+const NETWORK: (u64, &str) = (4001, "Network Activity");
+const EVIDENCE: (u64, &str) = (5040, "Live Evidence Info");
+const BASE: (u64, &str) = (0, "Base Event");
+const OTHER: u64 = 99;
+const OPEN: (u64, &str) = (1, "Open");
+/// What a connection is that didn't come about.
+pub(super) const FAILED: (u64, &str) = (4, "Fail");
+
+/// Whatever isn't in the table.
+pub(super) const NONE: Class = Class::new("", BASE, (0, "Unknown"), Subject::Other);
+
+/// Each action; `event.action` of those without a class names their activity.
+pub(super) const CLASSES: [Class; 14] = [
+    Class::new("process_snapshot", EVIDENCE, (1, "Query"), Subject::Found),
+    Class::new("fork", PROCESS, (1, "Launch"), Subject::Born).launched(2, "Fork"),
+    Class::new("exec", PROCESS, (1, "Launch"), Subject::Born).launched(3, "Exec"),
+    Class::new("exit", PROCESS, (2, "Terminate"), Subject::Ended),
+    Class::new("exe_deleted", FINDING, (1, "Create"), Subject::File)
+        .titled("A running executable lost its name"),
+    Class::new("exe_memfd", FINDING, (1, "Create"), Subject::Image).titled("An executable without a name"),
+    Class::new("socket_bind", NETWORK, (OTHER, "Bind"), Subject::Network),
+    Class::new("socket_listen", NETWORK, (7, "Listen"), Subject::Network),
+    Class::new("socket_connect", NETWORK, OPEN, Subject::Network),
+    Class::new("socket_accept", NETWORK, OPEN, Subject::Network),
+    Class::new("socket_close", NETWORK, (2, "Close"), Subject::Network),
+    Class::new("loss", BASE, (OTHER, "Loss"), Subject::Other),
+    Class::new("coverage", BASE, (OTHER, "Coverage"), Subject::Other),
+    Class::new("usage", BASE, (OTHER, "Usage"), Subject::Other),
+];
+
+/// The class of an action.
+pub(super) fn of(action: &[u8]) -> &'static Class {
+    CLASSES.iter().find(|class| class.action.as_bytes() == action).unwrap_or(&NONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_no_row_is_a_base_event() {
+        assert_eq!((of(b"exec").uid, of(b"nothing").uid), (1007, 0));
+    }
+}

@@ -1,0 +1,114 @@
+//! Every event in the Open Cybersecurity Schema Framework, as its published schema wants it.
+#![expect(clippy::unwrap_used, reason = "a helper that can't go on fails the test")]
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tests::lock::alone;
+use tests::program::{actor, actor_at, nest, storm, tiny};
+use tests::sensor::command;
+use tests::skip::{not_here, skip};
+use tests::{DEADLINE, Folder, Running, patience, words};
+
+/// A sensor that writes OCSF into a file.
+struct Stream {
+    child: Child,
+    lines: std::path::PathBuf,
+}
+
+impl Stream {
+    fn start(folder: &Folder) -> Self {
+        let (lines, config) = (folder.at("lines"), folder.at("sensor.toml"));
+        let evidence = folder.at("evidence");
+        let text = format!(
+            "[kernel]\nbulk_ring_bytes = 65536\n[usage]\ninterval_s = 1\n[evidence]\nfolder = {evidence:?}\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut command = command();
+        command.args(["run", "--format", "ocsf", "--config"]).arg(&config);
+        command.stdout(File::create(&lines).unwrap()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(said.any(|line| line.unwrap() == "sensor: ready"), "the sensor isn't ready");
+        // It goes on to say how much it saw, to somebody who reads.
+        std::thread::spawn(move || said.for_each(drop));
+        Self { child, lines }
+    }
+
+    fn actions(&self) -> BTreeSet<String> {
+        let text = std::fs::read(&self.lines).unwrap();
+        let whole = text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+        whole.map(|line| action(&serde_json::from_slice(line).unwrap())).collect()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+}
+
+fn action(line: &Value) -> String {
+    line["metadata"]["event_code"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Something of each kind, with names that are no text.
+fn make_all(folder: &Folder, stream: &Stream) {
+    let odd = std::ffi::OsString::from_vec(b"odd\xff\x1b".to_vec());
+    let victim = actor_at(folder.at(&odd));
+    Running::of(&victim, words!["unlink", &victim]).end();
+    let memfd = format!("memfd hidden {}", actor().display());
+    Running::of(actor(), nest(&memfd, words!["image", "ignore", &odd])).end();
+    let listener = TcpListener::bind("[::]:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (client, server) = (TcpStream::connect(("127.0.0.1", port)).unwrap(), listener.accept().unwrap());
+    drop((client, server, UdpSocket::bind("0.0.0.0:0").unwrap(), listener));
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    // More than a small ring holds, while nobody reads.
+    stream.signal(Signal::SIGSTOP);
+    Running::of(storm(), words!["exec", "1500", tiny()]).end();
+    stream.signal(Signal::SIGCONT);
+}
+
+#[test]
+fn every_event_is_as_the_schema_wants_it() {
+    if skip() {
+        return;
+    }
+    let Some(packages) = std::env::var_os("SENSOR_OCSF") else {
+        let _ = not_here("SENSOR_OCSF doesn't name the folder of the checker (cargo xtask test brings it)");
+        return;
+    };
+    let (_alone, folder) = (alone(), Folder::new());
+    let mut stream = Stream::start(&folder);
+    make_all(&folder, &stream);
+    let all: BTreeSet<String> = ["process_snapshot", "fork", "exec", "exit", "exe_deleted", "exe_memfd"]
+        .into_iter()
+        .chain(["socket_bind", "socket_listen", "socket_connect", "socket_accept", "socket_close"])
+        .chain(["loss", "coverage", "usage"])
+        .map(str::to_owned)
+        .collect();
+    let deadline = Instant::now() + patience(DEADLINE);
+    while !stream.actions().is_superset(&all) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    stream.signal(Signal::SIGTERM);
+    assert!(stream.child.wait().unwrap().success());
+    assert_eq!(stream.actions(), all, "an action is missing, or the test doesn't know it");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("ocsf/validate.py");
+    let checked = Command::new("/usr/bin/python3")
+        .env("PYTHONPATH", &packages)
+        .arg(script)
+        .stdin(File::open(&stream.lines).unwrap())
+        .output()
+        .expect("python3 starts");
+    let wrong = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.success(), "{wrong}{}", String::from_utf8_lossy(&checked.stderr));
+}
