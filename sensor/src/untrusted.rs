@@ -46,6 +46,11 @@ pub enum Refused {
     Failed(std::io::Error),
 }
 
+/// File systems of the kernel, whose files do things when they are read (`include/uapi/linux/magic.h`): proc, sysfs,
+/// debugfs, tracefs, securityfs, bpf, cgroup and cgroup2.
+const OF_THE_KERNEL: [u32; 8] =
+    [0x9fa0, 0x6265_6572, 0x6462_6720, 0x7472_6163, 0x7363_6673, 0xcafe_4a11, 0x0027_e0eb, 0x6367_7270];
+
 /// Opens a file below a folder that is trusted; `path` is taken as one below it, also when it is absolute.
 ///
 /// # Errors
@@ -63,6 +68,11 @@ pub fn open(root: &Path, path: &Path) -> Result<Opened, Refused> {
     };
     let facts = place.metadata().map_err(Refused::Failed)?;
     regular(&place, &facts)?;
+    let system = rustix::fs::fstatfs(&place).map_err(refused)?;
+    // The type is a number of 32 bits in a field that is wider.
+    if OF_THE_KERNEL.iter().any(|kind| i64::from(*kind) == i64::from(system.f_type) & 0xffff_ffff) {
+        return Err(Refused::Other("a file of the kernel's"));
+    }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
     // Reading without a mark is for owners, and for root unless another host refuses it.
     let file = match at(flags | OFlags::NOATIME) {
@@ -176,5 +186,7 @@ mod tests {
         assert!(matches!(at("a/none"), Err(Refused::Absent)));
         assert!(matches!(at("a/../a/b/file"), Err(Refused::Failed(_))));
         fs::remove_dir_all(&root).unwrap();
+        let kernel = open(Path::new("/"), Path::new("/proc/version"));
+        assert!(matches!(kernel, Err(Refused::Other("a file of the kernel's"))), "{kernel:?}");
     }
 }

@@ -230,6 +230,56 @@ fn what_is_merged_stands_in_its_time() {
     });
 }
 
+/// Where Debian and others put it; it makes journals of text.
+const MAKER: &str = "/lib/systemd/systemd-journal-remote";
+
+#[test]
+fn the_journal_of_the_system_is_asked() {
+    if skip() {
+        return;
+    }
+    if !Path::new(MAKER).exists() {
+        let _ = missing("there is no systemd-journal-remote");
+        return;
+    }
+    with_user(|user| {
+        let machine = fs::read_to_string("/etc/machine-id").unwrap();
+        let folder = Path::new("/var/log/journal").join(machine.trim());
+        fs::create_dir_all(&folder).unwrap();
+        let entry = |seconds: u64, comm: &str, message: &str| {
+            let boot = "0123456789abcdef0123456789abcdef";
+            format!(
+                "__REALTIME_TIMESTAMP={seconds}000000\n__MONOTONIC_TIMESTAMP={seconds}\n_BOOT_ID={boot}\n_COMM={comm}\n\
+                 SYSLOG_IDENTIFIER=sudo\nMESSAGE\n"
+            )
+            .into_bytes()
+            .into_iter()
+            .chain((message.len() as u64).to_le_bytes())
+            .chain(format!("{message}\n\n").into_bytes())
+            .collect::<Vec<u8>>()
+        };
+        let sudo = |command: &str| format!("alice : TTY=pts/0 ; PWD=/ ; USER=root ; COMMAND={command}");
+        let text = [
+            entry(1_764_180_000, "sudo", &sudo("/bin/one")),
+            entry(1_764_180_001, "logger", &sudo("/bin/forged")),
+            entry(1_764_180_002, "sudo-rs", &sudo("/bin/two \x1b[2J")),
+        ];
+        fs::write(user.folder.at("export"), text.concat()).unwrap();
+        let mut maker = Command::new(MAKER);
+        maker.arg("-o").arg(folder.join("system.journal")).arg(user.folder.at("export"));
+        let made = answer::run(&mut maker);
+        assert!(made.status.success(), "{made:?}");
+        // The same line as text is the same command.
+        let log = format!("2025-11-26T18:00:00Z host sudo: {}\n", sudo("/bin/one"));
+        fs::write("/var/log/auth.log", log).unwrap();
+        let answer = told(&[]).status(0);
+        assert_eq!(lines(&by(&answer, "sudo")), ["/bin/one", "/bin/two \x1b[2J"]);
+        assert_eq!(by(&answer, "sudo")[1].str("process.start"), "2025-11-26T18:00:02.000000000Z");
+        let since = told(&["--since", "2025-11-26T18:00:02Z"]);
+        assert_eq!(lines(&by(&since, "sudo")), ["/bin/two \x1b[2J"]);
+    });
+}
+
 #[test]
 fn what_is_hidden_is_told() {
     if skip() {

@@ -3,8 +3,9 @@
 use super::{Reader, folder::Folder};
 use crate::record::Text;
 
-/// Most bytes of an environment that are read.
+/// Most bytes of an environment that are read, and of a value: the longest path.
 const MOST_BYTES: u64 = 256 * 1024;
+const MOST_VALUE: usize = 4096;
 
 impl Reader {
     /// Those of these names that it has; none when it may not be read, or didn't answer in time.
@@ -15,7 +16,7 @@ impl Reader {
         let variables = bytes.split(|byte| *byte == 0).filter_map(|variable| {
             names.iter().find_map(|name| {
                 let value = variable.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-                Some((*name, Text::copy_from(value)))
+                Some((*name, Text::copy_from(value.get(..MOST_VALUE).unwrap_or(value))))
             })
         });
         Some(variables.collect())

@@ -50,6 +50,7 @@ pub(super) const TEST_PACKAGES: &[Package] = &[
     row("fish", "/usr/bin/fish", "another"),
     row("mksh", "/usr/bin/mksh", "another"),
     row("ksh93u+m", "/usr/bin/ksh93", "another"),
+    row("systemd-journal-remote", "/lib/systemd/systemd-journal-remote", "makes a journal for it"),
 ];
 
 /// What virtual machines take, and the tools that the tests find in them.

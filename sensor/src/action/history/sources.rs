@@ -35,6 +35,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How many homes may keep a thread of ours for ever; after that, no other is asked.
 const STUCK_MOST: usize = 8;
+/// How many files are read that only an environment names.
+const NAMED_MOST: usize = 256;
 
 /// Everything, as rows in the order of telling, and what couldn't be read.
 pub(super) fn all(
@@ -58,7 +60,8 @@ pub(super) fn all(
     let mut found = in_homes(host.root(), asked, &mut parts);
     let maker = Maker::of(host);
     let pids = in_sessions.iter().copied().collect();
-    let (mut rows, unread) = variables(&mut look, host.root(), &wanted, &pids, &maker, &mut found);
+    let (mut rows, named, unread) = variables(&mut look, &wanted, &pids, &maker);
+    read_named(named, host.root(), &mut found, &mut parts);
     if unread != 0 {
         parts.push(format!(
             "the environments of {unread} processes, which may not be asked for, or were not told in time"
@@ -191,15 +194,52 @@ fn in_homes(root: &Path, users: Vec<(User, bool)>, parts: &mut Vec<String>) -> V
     found
 }
 
-/// What the environments of shells, and of all that was begun in sessions, say of histories; files that they name are read too.
+/// A file that a process names for its user's history.
+struct Named {
+    path: Text,
+    shell: Shell,
+    uid: u32,
+}
+
+/// Reads those that aren't known from a home, so many at most: everybody can name any number of any files.
+fn read_named(named: Vec<Named>, root: &Path, found: &mut Vec<History>, parts: &mut Vec<String>) {
+    let known: HashSet<Text> = found.iter().map(|history| history.path.clone()).collect();
+    let mut new: Vec<Named> = named.into_iter().filter(|named| !known.contains(&named.path)).collect();
+    if new.len() > NAMED_MOST {
+        parts.push(format!("{} more files that HISTFILE names", new.len() - NAMED_MOST));
+        new.truncate(NAMED_MOST);
+    }
+    let mut stuck = 0;
+    for Named { path, shell, uid } in new {
+        let shown = path.to_str_lossy().escape_debug().to_string();
+        let (answer, answers) = mpsc::channel();
+        let root = root.to_owned();
+        let read = move || {
+            let owner = Owner { uid, interactive: true };
+            histories::read(&root, Path::new(OsStr::from_bytes(path.as_bytes())), shell, owner)
+        };
+        if stuck < STUCK_MOST {
+            // Nobody waits any more when it comes too late.
+            thread::spawn(move || drop(answer.send(read())));
+        }
+        match answers.recv_timeout(PATIENCE) {
+            Ok(history) => found.extend(history),
+            Err(_) => {
+                stuck += 1;
+                parts.push(format!("{shown}, whose file system gave no answer"));
+            }
+        }
+    }
+}
+
+/// What the environments of shells, and of all that was begun in sessions, say of histories; which files they name; how many
+/// couldn't be read.
 fn variables(
     look: &mut Look,
-    root: &Path,
     users: &[&User],
     in_sessions: &HashSet<u32>,
     maker: &Maker,
-    found: &mut Vec<History>,
-) -> (Vec<Row>, usize) {
+) -> (Vec<Row>, Vec<Named>, usize) {
     let users: HashMap<u32, &User> = users.iter().map(|user| (user.uid, *user)).collect();
     let own_mounts = look.reader.own_mount_namespace();
     let asked: Vec<(u32, u32, bool, Shell)> = look
@@ -214,7 +254,7 @@ fn variables(
             (process.key.pid, process.actor.ids[0], here, shell)
         })
         .collect();
-    let (mut rows, mut unread) = (Vec::new(), 0);
+    let (mut rows, mut named, mut unread) = (Vec::new(), Vec::new(), 0);
     // Each once for a user: what a shell has all have that it starts.
     let mut told: HashSet<(u32, &'static str, Text)> = HashSet::new();
     for (pid, uid, here, shell) in asked {
@@ -231,14 +271,11 @@ fn variables(
             if let Some((severity, odd)) = tamper::of_variable(name, value.as_bytes()) {
                 rows.push(maker.variable(pid, user, shell.word(), (severity, &odd)));
             } else if name == "HISTFILE" && here && value.as_bytes().starts_with(b"/") {
-                let known = found.iter().any(|history| history.path == value);
-                let owner = Owner { uid, interactive: true };
-                let path = Path::new(OsStr::from_bytes(value.as_bytes()));
-                found.extend(histories::read(root, path, shell, owner).filter(|_| !known));
+                named.push(Named { path: value, shell, uid });
             }
         }
     }
-    (rows, unread)
+    (rows, named, unread)
 }
 
 /// What runs: in sessions; of a user who is asked for, everywhere.
