@@ -202,7 +202,7 @@ fn a_filtered_socket_without_a_listener_looks_like_a_backdoor() {
         );
     }
     assert!(sentences(&only(&backdoor, "packet")).contains("a filter of 7 instructions"));
-    assert!(sentences(&only(&backdoor, "packet")).contains("the executable was deleted while it runs"));
+    assert!(only(&backdoor, "packet").texts("sensor.findings")[1].contains("deleted while it runs"));
     assert_eq!(only(&backdoor, "packet").str("sensor.socket.name"), "all");
     assert_eq!(only(&raw, "icmp").str("sensor.socket.name"), "raw");
     for running in [&sniffer, &server] {
@@ -360,6 +360,30 @@ fn kept_namespaces(place: &Path, listens: &str) {
     }
     let row = at(&answer, maker.pid(), 80);
     assert_eq!(row.str("sensor.socket.netns"), namespace(&place.display().to_string()));
+}
+
+#[test]
+fn a_namespace_is_entered_also_when_something_is_mounted_over_its_process() {
+    if skip() {
+        return;
+    }
+    let folder = Folder::new();
+    let empty = folder.folder("empty");
+    private_mounts(|| {
+        let running = alone("tcp a 4 bind a 127.0.0.1 8123 listen a");
+        let space = namespace(&format!("/proc/{}/ns/net", running.pid()));
+        mount_bind(&empty, Path::new(&format!("/proc/{}", running.pid())));
+        let answer = Answer::to(&["ports".into()]);
+        let row = answer.rows.iter().find(|row| row.str("sensor.socket.netns") == space);
+        let row = row.unwrap_or_else(|| panic!("{:#?}: {}", answer.rows, answer.said));
+        assert_eq!((row.num("server.port"), row.str("sensor.reach")), (8123, "loopback"));
+        assert!(!row.has("sensor.owners"), "{row:#}");
+        assert_eq!(answer.status, Some(4), "{}", answer.said);
+        assert!(answer.said.contains("who holds") && answer.said.contains(&running.pid().to_string()));
+        let files = Answer::to(&["files", "--pid", &running.pid().to_string()].map(OsString::from));
+        assert_eq!((files.status, files.rows.len()), (Some(4), 0), "{}", files.said);
+        assert!(files.said.contains("may not be read"), "{}", files.said);
+    });
 }
 
 #[test]

@@ -92,15 +92,36 @@ impl<'a> Describer<'a> {
 
 /// Adds what is odd to what was found before, and gives how odd all of it is: as its oddest.
 pub fn find(record: &mut Record, findings: impl IntoIterator<Item = (u64, impl Into<Text>)>) -> u64 {
-    let mut severity = record.number(Field::EventSeverity).unwrap_or(0);
-    let mut sentences = record.texts(Field::SensorFindings).to_vec();
-    for (odd, sentence) in findings {
-        severity = severity.max(odd);
-        sentences.push(sentence.into());
-    }
+    let before = record.number(Field::EventSeverity).unwrap_or(0);
+    let (odds, mut sentences): (Vec<u64>, Vec<Text>) =
+        findings.into_iter().map(|(odd, sentence)| (odd, sentence.into())).unzip();
+    let found = odds.into_iter().max().unwrap_or(0);
+    // The oddest stand first.
+    let at = if found > before { sentences.len() } else { 0 };
+    sentences.splice(at..at, record.texts(Field::SensorFindings).iter().cloned());
+    let severity = before.max(found);
     if severity != 0 {
         record.set(Field::EventSeverity, severity);
         record.set(Field::SensorFindings, sentences);
     }
     severity
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oddest_stand_first() {
+        let mut record = Record::new();
+        assert_eq!(find(&mut record, Vec::<(u64, Text)>::new()), 0);
+        assert!(!record.has(Field::SensorFindings));
+        for (odd, sentence, severity) in [(47, "a", 47), (73, "b", 73), (21, "c", 73)] {
+            assert_eq!(find(&mut record, [(odd, sentence)]), severity);
+        }
+        let told: Vec<_> =
+            record.texts(Field::SensorFindings).iter().map(|text| text.to_str_lossy()).collect();
+        assert_eq!(told, ["b", "a", "c"]);
+        assert_eq!(record.number(Field::EventSeverity), Some(73));
+    }
 }

@@ -10,7 +10,10 @@ use std::{
     thread,
 };
 
-use nix::sched::{CloneFlags, setns};
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, setns},
+};
 
 use super::{
     Look,
@@ -106,7 +109,7 @@ impl Sockets {
                 // Nobody has to enter where they are.
                 _ if inode == own => visit(&look.reader, inode, None, scope),
                 Ok(file) => visit(&look.reader, inode, Some(file), scope),
-                Err(why) => Err(why.clone()),
+                Err(why) => Err(Closed::Kept(why.clone())),
             };
             match told {
                 Ok(told) => {
@@ -114,7 +117,8 @@ impl Sockets {
                     self.learn(&asker, inode, space.kept, file.as_ref(), scope);
                     self.take(inode, told);
                 }
-                Err(why) => self.read_from_outside(&look.reader, inode, space.kept, &why),
+                Err(Closed::Gone) => {}
+                Err(Closed::Kept(why)) => self.read_from_outside(&look.reader, inode, space.kept, &why),
             }
         }
     }
@@ -225,18 +229,33 @@ fn addresses(asker: &Asker, space: Option<&File>) -> Result<Live, String> {
     }
 }
 
+/// Why a namespace can't be asked.
+enum Closed {
+    /// Who was in it has ended.
+    Gone,
+    /// For this reason.
+    Kept(String),
+}
+
 /// Asks in a namespace, on a thread of its own.
-fn visit(reader: &Reader, inode: u32, space: Option<&File>, scope: Scope) -> Result<Told, String> {
+fn visit(reader: &Reader, inode: u32, space: Option<&File>, scope: Scope) -> Result<Told, Closed> {
     thread::scope(|threads| {
         let there = || {
-            space
-                .map_or(Ok(()), |file| setns(file, CloneFlags::CLONE_NEWNET))
-                .map_err(|errno| format!("entering it: {errno}"))?;
-            ask_here(reader, inode, scope)
+            match space.map_or(Ok(()), |file| setns(file, CloneFlags::CLONE_NEWNET)) {
+                Ok(()) => {}
+                Err(Errno::ESRCH) => return Err(Closed::Gone),
+                Err(errno) => return Err(Closed::Kept(format!("entering it: {errno}"))),
+            }
+            // Whoever showed the way may have gone elsewhere.
+            match reader.namespace_of_thread() {
+                Some(here) if here != inode => Err(Closed::Gone),
+                _ => ask_here(reader, inode, scope).map_err(Closed::Kept),
+            }
         };
         let thread = thread::Builder::new().name("namespace".to_owned()).spawn_scoped(threads, there);
-        let thread = thread.map_err(|error| format!("starting a thread: {error}"))?;
-        thread.join().unwrap_or_else(|_| Err("the thread that asks ended".to_owned()))
+        let thread = thread.map_err(|error| Closed::Kept(format!("starting a thread: {error}")))?;
+        let ended = || Err(Closed::Kept("the thread that asks ended".to_owned()));
+        thread.join().unwrap_or_else(|_| ended())
     })
 }
 

@@ -1,7 +1,5 @@
 //! What becomes of a packet that begins something new, as far as the rules say so for certain.
 
-use std::collections::HashMap;
-
 use super::{
     Verdict,
     rules::{Chain, Decision, Expression, Place, Rules, What},
@@ -24,7 +22,7 @@ const LOOPBACK: u32 = 1;
 /// How deep chains may call each other (`NFT_JUMP_STACK_SIZE`).
 const DEPTH: usize = 16;
 /// Most steps that are taken for one packet.
-const STEPS: usize = 200_000;
+const STEPS: usize = 50_000;
 
 /// The first packet of something, from another host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +61,21 @@ enum Value {
     /// Anything but this.
     Not(Vec<u8>),
     Unknown,
+}
+
+/// What the registers hold; a rule uses a few.
+#[derive(Default)]
+struct Registers(Vec<(u32, Value)>);
+
+impl Registers {
+    fn set(&mut self, register: u32, value: Value) {
+        self.0.retain(|(held, _)| *held != register);
+        self.0.push((register, value));
+    }
+
+    fn get(&self, register: u32) -> Option<&Value> {
+        self.0.iter().find(|(held, _)| *held == register).map(|(_, value)| value)
+    }
 }
 
 /// Whether a rule holds.
@@ -177,22 +190,24 @@ impl Walk<'_> {
 
     /// Whether a rule holds, and what it decides.
     fn rule(&self, rule: &[Expression]) -> (Holds, Option<Decision>) {
-        let mut registers: HashMap<u32, Value> = HashMap::new();
+        let mut registers = Registers::default();
         let mut holds = Holds::Yes;
         for expression in rule {
             let held = match expression {
                 Expression::Load { what, register } => {
-                    registers.insert(*register, self.value(*what));
+                    registers.set(*register, self.value(*what));
                     Holds::Yes
                 }
                 Expression::Bits { from, to, mask, turn } => {
-                    let value = bits(registers.get(from), mask, turn);
-                    registers.insert(*to, value);
+                    let value = bits(registers.get(*from), mask, turn);
+                    registers.set(*to, value);
                     Holds::Yes
                 }
-                Expression::Compare { register, how, value } => compare(registers.get(register), *how, value),
+                Expression::Compare { register, how, value } => {
+                    compare(registers.get(*register), *how, value)
+                }
                 Expression::Range { register, inside, from, to } => {
-                    within(registers.get(register), *inside, from, to)
+                    within(registers.get(*register), *inside, from, to)
                 }
                 Expression::Pass => Holds::Yes,
                 Expression::Unknown => Holds::Perhaps,

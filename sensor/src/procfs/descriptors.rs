@@ -88,7 +88,8 @@ impl Reader {
     pub fn descriptors(&self, pid: u32) -> Result<Vec<Descriptor>, Closed> {
         let folder = Folder::open(&self.root.join(pid.to_string())).ok_or(Closed::Gone)?;
         let Some(mut list) = folder.list("fd") else {
-            let lives = folder.link("cwd").is_some() || folder.text("stat").is_some();
+            // Also where something is mounted over its folder.
+            let lives = self.root.join(pid.to_string()).exists();
             return Err(if lives { Closed::Forbidden } else { Closed::Gone });
         };
         let mut numbers = Vec::new();

@@ -8,6 +8,10 @@ use std::{
 };
 
 use nix::{fcntl::OFlag, libc};
+use rustix::{
+    io::Errno,
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 
 use super::{
     Reader,
@@ -103,7 +107,9 @@ impl Reader {
             let tries = tried.entry(inode).or_default();
             if *tries < TRIES && into.all.get(&inode).is_none_or(|space| space.handle.is_err()) {
                 *tries += 1;
-                into.add(inode, Kept::Process(*pid), || self.namespace_at(&format!("{pid}/ns/net"), inode));
+                into.add(inode, Kept::Process(*pid), || {
+                    self.namespace_at(&format!("{pid}/ns/net"), inode).or_else(|| past_proc(*pid))
+                });
             }
         }
     }
@@ -153,8 +159,26 @@ impl Reader {
         });
     }
 
+    /// The number of the network namespace that the running thread is in.
+    #[must_use]
+    pub fn namespace_of_thread(&self) -> Option<u32> {
+        let link = std::fs::read_link(self.root.join("thread-self/ns/net")).ok()?;
+        space_of(link.as_os_str().as_encoded_bytes())
+    }
+
     fn namespace_at(&self, path: &str, inode: u32) -> Way {
         opened(&self.root.join(path), inode)
+    }
+}
+
+/// The process itself, by which its namespace can be entered too (`setns(2)`, Linux 5.8), where /proc doesn't show that:
+/// something may be mounted over its folder.
+fn past_proc(pid: u32) -> Way {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(process) => Some(Ok(File::from(process))),
+        Err(Errno::SRCH | Errno::INVAL) => None,
+        Err(error) => Some(Err(error.to_string())),
     }
 }
 
