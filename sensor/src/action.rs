@@ -33,6 +33,7 @@ pub mod fields;
 pub mod files;
 pub mod hash;
 pub mod history;
+pub mod inspect;
 pub mod lookup;
 pub mod ports;
 pub mod ps;

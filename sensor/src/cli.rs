@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::action::{
-    Catalogue, Failure, doctor, events, fields, files, hash, history, lookup, ports, ps, recover, run, top,
-    who,
+    Catalogue, Failure, doctor, events, fields, files, hash, history, inspect, lookup, ports, ps, recover,
+    run, top, who,
 };
 
 /// A Linux host sensor: who runs what, and what running binary loses its name.
@@ -37,6 +37,8 @@ pub enum Command {
     Who(who::Who),
     /// What was run: by what still runs, shells' histories and sudo's logs; and what is missing in those.
     History(history::History),
+    /// All that is known of one process, on a page, and why it is suspicious.
+    Inspect(inspect::Inspect),
     /// SHA-256 of what a process really executes and has mapped to be executed, or of a file.
     Hash(hash::Hash),
     /// What is known of a file by its hash: by local lists, packages, then VirusTotal; status 1 means malicious, 4 that nobody can say.
@@ -65,6 +67,7 @@ impl Cli {
             Command::Ports(args) => ports::act(&args),
             Command::Who(args) => who::act(&args),
             Command::History(args) => history::act(&args),
+            Command::Inspect(args) => inspect::act(&args),
             Command::Hash(args) => hash::act(&args),
             Command::Lookup(args) => lookup::act(&args),
             Command::Doctor(args) => doctor::act(&args),

@@ -337,7 +337,9 @@ static CAPABILITIES: Names = names![
     "CAP_CHECKPOINT_RESTORE",
 ];
 
-fn capabilities(bits: u64) -> Flags {
+/// Those whose bits are set.
+#[must_use]
+pub fn capabilities(bits: u64) -> Flags {
     Flags::new(bits, &CAPABILITIES)
 }
 

@@ -169,6 +169,8 @@ fields! {
         "How many arguments there were, also those that were not read.";
     ProcessCommandLine => "process.command_line", Keyword, ecs, "actor.process.cmd_line",
         "A command as it was typed, or as a log has it.";
+    ProcessEnvVars => "process.env_vars", Keywords, ecs, none,
+        "The environment, `NAME=VALUE` each, as the memory of the process has it now; secrets are masked unless they are asked for.";
     ProcessWorkingDirectory => "process.working_directory", Keyword, ecs,
         "actor.process.working_directory",
         "The directory from which the process resolves relative paths.";
@@ -342,6 +344,38 @@ fields! {
         "How many engines judged it.";
     AnswerAgeS => "sensor.reputation.answers.age_s", Long, own, none,
         "How long ago it was asked, when the answer was kept since then, in seconds.";
+    SensorAncestors => "sensor.ancestors", Objects, own, none,
+        "Its parent, the parent of that, and so on up to the first process, as they are now.";
+    AncestorPid => "sensor.ancestors.pid", Long, own, none,
+        "Process id in the host's pid namespace.";
+    AncestorEntityId => "sensor.ancestors.entity_id", Keyword, own, none,
+        "Identifier of the process that is not reused with its pid.";
+    AncestorExecutable => "sensor.ancestors.executable", Keyword, own, none,
+        "Path of the file that the process executes.";
+    AncestorArgs => "sensor.ancestors.args", Keywords, own, none,
+        "The process's arguments.";
+    SensorMappings => "sensor.mappings", Objects, own, none,
+        "Files that the process has mapped to be executed, beside its executable.";
+    MappingPath => "sensor.mappings.path", Keyword, own, none,
+        "Path of the file.";
+    MappingSha256 => "sensor.mappings.sha256", Keyword, own, none,
+        "SHA-256 of what is mapped.";
+    MappingState => "sensor.mappings.state", Keyword, own, none,
+        "What became of its name: `present`, `deleted`, `replaced` or `memfd`.";
+    SensorOpenFiles => "sensor.open_files", Objects, own, none,
+        "What the process has open.";
+    OpenFileDescriptor => "sensor.open_files.descriptor", Long, own, none,
+        "Number of the descriptor.";
+    OpenFileTarget => "sensor.open_files.target", Keyword, own, none,
+        "Where it leads: a path, or what the socket is, with both ends.";
+    OpenFileRxBytes => "sensor.open_files.rx_bytes", Long, own, none,
+        "Bytes that a TCP connection received.";
+    OpenFileTxBytes => "sensor.open_files.tx_bytes", Long, own, none,
+        "Bytes that a TCP connection sent and that have arrived.";
+    SensorSeccompMode => "sensor.seccomp.mode", Keyword, own, none,
+        "Which system calls the process is kept from: `disabled`, `strict` or `filter`.";
+    SensorSeccompFilters => "sensor.seccomp.filters", Long, own, none,
+        "How many filters look at its system calls.";
     SensorFindings => "sensor.findings", Keywords, own, none,
         "What is odd, a sentence each, the oddest first.";
     SensorMatches => "sensor.matches", Keywords, own, none,
@@ -422,6 +456,8 @@ fields! {
         "True for what the whole host used and could be given to nobody.";
     SensorRemoteIp => "sensor.remote.ip", Keyword, own, none,
         "Address at the other end of connections.";
+    SensorCapabilitiesBounding => "sensor.capabilities.bounding", Keywords, own, none,
+        "Capabilities that the process could ever get by executing something.";
     SensorCapabilitiesGained => "sensor.capabilities.gained", Keywords, own, none,
         "Permitted capabilities that the process had not before this exec.";
     SensorNamespaceCgroup => "sensor.namespace.cgroup", Id, own, none,

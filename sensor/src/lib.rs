@@ -27,6 +27,7 @@ pub mod pipeline;
 pub mod process;
 pub mod procfs;
 pub mod record;
+pub mod redact;
 pub mod reputation;
 pub mod rtnetlink;
 pub mod runs;

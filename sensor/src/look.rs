@@ -80,6 +80,7 @@ impl Look {
         match swept {
             Ok((mut kernel, rows)) => {
                 rows.into_iter().for_each(|row| look.take(row));
+                look.take_unswept(&listed);
                 let hidden = hidden::find(&look.reader, &listed, || sweep(&mut kernel).ok());
                 look.hide(hidden);
             }
@@ -102,6 +103,20 @@ impl Look {
         details.found(&mut self.table, key, actor, running);
         let seen = self.reader.seen(key.pid);
         self.beside.insert(key.pid, Beside { seen, ..Beside::default() });
+    }
+
+    /// Those that live and that the kernel's list doesn't have: some kernels call no program for the first process.
+    fn take_unswept(&mut self, listed: &[u32]) {
+        let missing = listed.iter().filter(|pid| self.table.at(**pid).is_none());
+        let lives = |pid: &&u32| self.reader.seen(**pid).is_some_and(|seen| !seen.zombie);
+        let missing: Vec<u32> = missing.filter(lives).copied().collect();
+        self.take_listed(&missing);
+        // Their rows say what isn't known of them; that these few are closed to root too makes no list partial.
+        for pid in missing {
+            if let Some(beside) = self.beside.get_mut(&pid) {
+                beside.unread = false;
+            }
+        }
     }
 
     /// Those that a listing of /proc shows.

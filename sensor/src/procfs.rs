@@ -10,6 +10,7 @@ mod cross;
 pub mod descriptors;
 mod environ;
 mod folder;
+pub mod inside;
 pub mod mapped;
 pub mod namespaces;
 pub mod opened;

@@ -262,6 +262,7 @@ mod tests {
                 local: ("0.0.0.0".parse().unwrap(), port),
                 remote: ("0.0.0.0".parse().unwrap(), 0),
                 device: 0,
+                traffic: None,
             }),
         };
         let mut all = vec![

@@ -19,6 +19,7 @@ pub mod sensor;
 pub mod server;
 pub mod skip;
 pub mod terminal;
+pub mod tree;
 pub mod verifier;
 
 pub use answer::Answer;

@@ -43,7 +43,7 @@ const FLOORS: &[&[&str]] = &[
     &["process", "sockets", "network"],
     &["event", "format", "untrusted"],
     &["record"],
-    &["field", "config", "count", "net", "netlink"],
+    &["field", "config", "count", "net", "netlink", "redact"],
 ];
 
 /// Names between rooms that the floors forbid: who, whom, and why it is right here.

@@ -124,6 +124,8 @@ pub struct Inet {
     pub remote: (IpAddr, u16),
     /// Index of the interface that it is bound to, 0 for none.
     pub device: u32,
+    /// Bytes that were received, and that were sent and have arrived, where the kernel keeps count of them: TCP.
+    pub traffic: Option<(u64, u64)>,
 }
 
 /// The protocols of netlink by name (`include/uapi/linux/netlink.h`).

@@ -90,7 +90,8 @@ fn inet(line: &[u8], of: Of, netns: u32) -> Option<Found> {
     let unmapped = |ip: IpAddr| if of.v6 { ip } else { IpAddr::V4(v4(ip)) };
     (local.0, remote.0) = (unmapped(local.0), unmapped(remote.0));
     let state = State::of_inet(state, of.protocol == 6, of.raw || local.1 != 0);
-    let kind = Kind::Inet(Inet { protocol, raw: of.raw, v6: of.v6, v6only: None, local, remote, device: 0 });
+    let (raw, v6) = (of.raw, of.v6);
+    let kind = Kind::Inet(Inet { protocol, raw, v6, v6only: None, local, remote, device: 0, traffic: None });
     let uid = fields.get(7).and_then(|uid| uid.parse().ok());
     Some(Found { inode: fields.get(9)?.parse().ok()?, cookie: 0, netns, uid, state, kind })
 }

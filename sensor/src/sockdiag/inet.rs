@@ -18,6 +18,12 @@ const SOCKET_ID: usize = 48;
 const MESSAGE: usize = 72;
 /// `INET_DIAG_REQ_PROTOCOL`: the number of a protocol that has no room in the question.
 const REQUEST_PROTOCOL: u16 = 4;
+/// `INET_DIAG_INFO`, as an answer and as what is asked for; and in it (`struct tcp_info`, `include/uapi/linux/tcp.h`)
+/// `tcpi_bytes_acked` and `tcpi_bytes_received`.
+const INFO: u16 = 2;
+const TELL_INFO: u8 = 1 << (INFO - 1);
+const BYTES_ACKED: usize = 120;
+const BYTES_RECEIVED: usize = 128;
 /// `INET_DIAG_PROTOCOL`, `INET_DIAG_SKV6ONLY`.
 const PROTOCOL: u16 = 10;
 const V6_ONLY: u16 = 11;
@@ -34,7 +40,8 @@ pub(super) fn question(v6: bool, protocol: u16, scope: Scope) -> Vec<u8> {
     };
     let family = if v6 { AF_INET6 } else { AF_INET };
     let small = u8::try_from(protocol);
-    let mut bytes = vec![family, small.unwrap_or(0), 0, 0];
+    let told = if scope == Scope::All && protocol == TCP { TELL_INFO } else { 0 };
+    let mut bytes = vec![family, small.unwrap_or(0), told, 0];
     bytes.extend(states.to_ne_bytes());
     bytes.extend([0; SOCKET_ID]);
     if small.is_err() {
@@ -51,10 +58,13 @@ pub(super) fn decode(body: &[u8], netns: u32, asked: u16) -> Result<Found, Malfo
     let port = |at| be16_at(fixed, at).unwrap_or(0);
     let word = |at| u32_at(fixed, at).unwrap_or(0);
     let ip = |at| address(v6, fixed, at).ok_or(Malformed);
-    let (mut v6only, mut protocol) = (None, asked);
+    let (mut v6only, mut protocol, mut traffic) = (None, asked, None);
     for attribute in attributes(&body[MESSAGE..]) {
         match attribute? {
             (V6_ONLY, [value, ..]) => v6only = Some(*value != 0),
+            (INFO, info) if asked == TCP => {
+                traffic = u64_at(info, BYTES_RECEIVED).zip(u64_at(info, BYTES_ACKED));
+            }
             (PROTOCOL, [value, ..]) if asked == RAW => protocol = u16::from(*value),
             _ => {}
         }
@@ -71,8 +81,21 @@ pub(super) fn decode(body: &[u8], netns: u32, asked: u16) -> Result<Found, Malfo
         netns,
         uid: Some(word(64)),
         state: State::of_inet(state, matches!(asked, TCP | MPTCP | SCTP), asked == RAW || local.1 != 0),
-        kind: Kind::Inet(Inet { protocol, raw: asked == RAW, v6, v6only, local, remote, device: word(40) }),
+        kind: Kind::Inet(Inet {
+            protocol,
+            raw: asked == RAW,
+            v6,
+            v6only,
+            local,
+            remote,
+            device: word(40),
+            traffic,
+        }),
     })
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 fn address(v6: bool, bytes: &[u8], at: usize) -> Option<IpAddr> {
