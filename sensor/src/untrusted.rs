@@ -70,7 +70,7 @@ pub fn open(root: &Path, path: &Path) -> Result<Opened, Refused> {
     regular(&place, &facts)?;
     let system = rustix::fs::fstatfs(&place).map_err(refused)?;
     // The type is a number of 32 bits in a field that is wider.
-    if OF_THE_KERNEL.iter().any(|kind| i64::from(*kind) == i64::from(system.f_type) & 0xffff_ffff) {
+    if OF_THE_KERNEL.iter().any(|kind| i64::from(*kind) == system.f_type & 0xffff_ffff) {
         return Err(Refused::Other("a file of the kernel's"));
     }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
