@@ -30,7 +30,9 @@ use crate::{
 pub mod doctor;
 pub mod events;
 pub mod fields;
+pub mod files;
 pub mod hash;
+pub mod history;
 pub mod inspect;
 pub mod lookup;
 pub mod ports;

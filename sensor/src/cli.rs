@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::action::{
-    Catalogue, Failure, doctor, events, fields, hash, inspect, lookup, ports, ps, recover, run, top, who,
+    Catalogue, Failure, doctor, events, fields, files, hash, history, inspect, lookup, ports, ps, recover,
+    run, top, who,
 };
 
 /// A Linux host sensor: who runs what, and what running binary loses its name.
@@ -28,10 +29,14 @@ pub enum Command {
     Top(top::Top),
     /// What runs, and what is to be thought of each executable: the odd ones first.
     Ps(ps::Ps),
+    /// What a process, or all processes of a user, have open, and who has the other end.
+    Files(files::Files),
     /// Everything that listens, in every network namespace, and who can reach it: the suspicious first.
     Ports(ports::Ports),
     /// Who is on the host, from where, doing what: also who is in no record of logins.
     Who(who::Who),
+    /// What was run: by what still runs, shells' histories and sudo's logs; and what is missing in those.
+    History(history::History),
     /// All that is known of one process, on a page, and why it is suspicious.
     Inspect(inspect::Inspect),
     /// SHA-256 of what a process really executes and has mapped to be executed, or of a file.
@@ -58,8 +63,10 @@ impl Cli {
             Command::Run(args) => run::act(&args),
             Command::Top(args) => top::act(&args),
             Command::Ps(args) => ps::act(&args),
+            Command::Files(args) => files::act(&args),
             Command::Ports(args) => ports::act(&args),
             Command::Who(args) => who::act(&args),
+            Command::History(args) => history::act(&args),
             Command::Inspect(args) => inspect::act(&args),
             Command::Hash(args) => hash::act(&args),
             Command::Lookup(args) => lookup::act(&args),

@@ -167,6 +167,8 @@ fields! {
         "The arguments with which the image was executed, the zeroth first.";
     ProcessArgsCount => "process.args_count", Long, ecs, none,
         "How many arguments there were, also those that were not read.";
+    ProcessCommandLine => "process.command_line", Keyword, ecs, "actor.process.cmd_line",
+        "A command as it was typed, or as a log has it.";
     ProcessEnvVars => "process.env_vars", Keywords, ecs, none,
         "The environment, `NAME=VALUE` each, as the memory of the process has it now; secrets are masked unless they are asked for.";
     ProcessWorkingDirectory => "process.working_directory", Keyword, ecs,
@@ -222,6 +224,8 @@ fields! {
         "Effective user id of the process that acted.";
     UserName => "user.name", Keyword, ecs, "actor.user.name",
         "Name of the effective user of the process that acted.";
+    UserEffectiveName => "user.effective.name", Keyword, ecs, none,
+        "Name of the user as whom it ran, where another had it run.";
 
     ContainerId => "container.id", Keyword, ecs, "actor.process.container.uid",
         "Identifier of the container in which the process runs.";
@@ -271,6 +275,8 @@ fields! {
         "Last component of the file's path.";
     FileSize => "file.size", Long, ecs, "file.size",
         "Size of the file, in bytes.";
+    FileMtime => "file.mtime", Date, ecs, "file.modified_time",
+        "When the contents of the file were last changed.";
     FileHashSha256 => "file.hash.sha256", Keyword, ecs, "file.hashes[].value",
         "SHA-256 of the file.";
     FileInode => "file.inode", Id, ecs, none,
@@ -434,6 +440,14 @@ fields! {
         "What it does: the arguments of what is in the foreground of its terminal, else of its youngest process that is no shell.";
     SensorSessionCommandPid => "sensor.session.command_pid", Long, own, none,
         "Process id of that.";
+    SensorHistorySource => "sensor.history.source", Keyword, own, none,
+        "Who remembers the command: `live` for a process that still runs; `bash`, `zsh`, `fish`, `ash`, `ksh`, `mksh`, `tcsh` or `sh` for a shell's history; `sudo` or `sudo-rs` for their logs.";
+    SensorHistoryLine => "sensor.history.line", Long, own, none,
+        "Where in the file it stands: the line, or the number that the shell gave it.";
+    SensorHistoryBefore => "sensor.history.before", Date, own, none,
+        "A moment before which it was run, where the file has no time of it: the next time in it, else when it was last written.";
+    SensorHistoryRecorded => "sensor.history.recorded", Boolean, own, none,
+        "Whether a command of that name is in its user's shell history; absent where that can't be judged.";
     SensorProcesses => "sensor.processes", Long, own, none,
         "How many processes the numbers are of.";
     SensorEnded => "sensor.ended", Boolean, own, none,
@@ -510,6 +524,24 @@ fields! {
         "What is to be thought of its executable, as `sensor.exe.verdict`.";
     OwnerDescriptor => "sensor.owners.descriptor", Long, own, none,
         "Number of the descriptor by which it holds the socket.";
+    SensorDescriptorNumber => "sensor.descriptor.number", Long, own, none,
+        "Number of the descriptor.";
+    SensorDescriptorKind => "sensor.descriptor.kind", Keyword, own, none,
+        "What it leads to: `file`, `directory`, `character_device`, `block_device`, `fifo`, `memfd`, `socket`, `pipe`, `namespace`, `anonymous`, or `unasked` where who answers for the file may never do so.";
+    SensorDescriptorMode => "sensor.descriptor.mode", Keyword, own, none,
+        "What it is open for: `read`, `write`, `read_write`, or `path` when it only names the file.";
+    SensorDescriptorMarks => "sensor.descriptor.marks", Keywords, own, none,
+        "What is particular about it: `unlinked` (the file has no name any more), `hard_link_left` (it has another name than the one it was opened by), `memfd`, `inherited` (the parent has the same open file), `other_namespace` (its mount, or its network, is of another namespace than the process), `detached` (its mount is in no namespace that is known).";
+    SensorPeers => "sensor.peers", Objects, own, none,
+        "The processes that have the other end of a pipe or of a socket on this host; the first 32 of them.";
+    PeerPid => "sensor.peers.pid", Long, own, none,
+        "Process id in the host's pid namespace.";
+    PeerExecutable => "sensor.peers.executable", Keyword, own, none,
+        "Path of the file that the process executes.";
+    PeerName => "sensor.peers.name", Keyword, own, none,
+        "The process's name for itself, at most 15 bytes (comm).";
+    PeerDescriptor => "sensor.peers.descriptor", Long, own, none,
+        "Number of the descriptor by which it has the other end.";
     SensorRunners => "sensor.runners", Objects, own, none,
         "The processes that execute the file.";
     RunnerPid => "sensor.runners.pid", Long, own, none,

@@ -12,6 +12,7 @@ pub mod event;
 pub mod evidence;
 pub mod field;
 pub mod format;
+pub mod histories;
 pub mod host;
 pub mod kernel;
 pub mod logins;

@@ -8,10 +8,12 @@ pub mod answering;
 pub mod connections;
 mod cross;
 pub mod descriptors;
+mod environ;
 mod folder;
 pub mod inside;
 pub mod mapped;
 pub mod namespaces;
+pub mod opened;
 pub mod seen;
 pub mod space;
 mod tables;
@@ -277,6 +279,15 @@ impl Reader {
 
     /// Asks what a process, or who answers for its files, may never answer; gives up after a while.
     fn patiently<T: Send + 'static>(&mut self, question: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        self.patiently_for(PATIENCE, question)
+    }
+
+    /// The same, with a patience of its own.
+    fn patiently_for<T: Send + 'static>(
+        &mut self,
+        patience: Duration,
+        question: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
         if self.stuck >= STUCK_MOST {
             return None;
         }
@@ -285,7 +296,7 @@ impl Reader {
         // Nobody waits any more for an answer that comes too late.
         worker.0.send(Box::new(move || drop(answer.send(question())))).ok()?;
         answers
-            .recv_timeout(PATIENCE)
+            .recv_timeout(patience)
             .inspect_err(|_| {
                 self.worker = None;
                 self.stuck += 1;

@@ -10,8 +10,10 @@ use std::{
         fs::{FileTypeExt, MetadataExt},
     },
     path::{Component, Path, PathBuf},
+    time::SystemTime,
 };
 
+use crate::record::Time;
 use rustix::{
     fs::{CWD, Mode, OFlags, ResolveFlags, openat2},
     io::Errno,
@@ -25,8 +27,8 @@ pub struct Opened {
     pub size: u64,
     /// When its contents were last changed, nanoseconds since the epoch.
     pub modified: i64,
-    /// When anything of it was last changed.
-    pub changed: i64,
+    /// When it was made, where its file system tells.
+    pub born: Option<Time>,
     /// Whose it is.
     pub uid: u32,
 }
@@ -75,7 +77,7 @@ pub fn open(root: &Path, path: &Path) -> Result<Opened, Refused> {
     Ok(Opened {
         size: now.len(),
         modified: nanoseconds(now.mtime(), now.mtime_nsec()),
-        changed: nanoseconds(now.ctime(), now.ctime_nsec()),
+        born: now.created().ok().and_then(since_epoch),
         uid: now.uid(),
         file,
     })
@@ -138,6 +140,11 @@ fn refused(error: Errno) -> Refused {
         Errno::NOENT | Errno::NOTDIR => Refused::Absent,
         error => Refused::Failed(error.into()),
     }
+}
+
+fn since_epoch(time: SystemTime) -> Option<Time> {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_nanos()).ok().map(Time)
 }
 
 fn nanoseconds(seconds: i64, rest: i64) -> i64 {

@@ -32,6 +32,8 @@ const UDP6: u64 = 48;
 /// Headers of IP and of TCP with timestamps.
 const TCP4: u64 = 52;
 const TCP6: u64 = 72;
+/// So much longer the header of an answer to a connect is.
+const ANSWER_MORE: u64 = 8;
 
 /// One at a time: what one moves, the others would read too.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -198,9 +200,11 @@ fn stream(how: &str) {
     assert_near(all.rx_bytes, rx_bytes);
     // The last acknowledgement is of a connection that has no socket any more.
     assert!(rx_packets - all.rx_packets <= 1 && rx_bytes - all.rx_bytes <= headers, "{how}: {all:?}");
-    // What is cut into segments behind the counter has one header there.
+    // What is cut into segments behind the counter has one header there. Over IPv6 older kernels count the listener's
+    // answer to a connect nowhere.
     let segments = tx_packets - all.tx_packets;
-    assert!(tx_bytes - all.tx_bytes <= segments * headers, "{how}: {all:?}");
+    let untold = tx_bytes - all.tx_bytes;
+    assert!(untold <= segments * headers + ANSWER_MORE, "{how}: {untold} in {segments}, {all:?}");
 }
 
 #[test]

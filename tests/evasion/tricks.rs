@@ -217,7 +217,7 @@ pub const TRICKS: &[Trick] = &[
         what: Program("x32"),
         tests: &["net::by_the_numbers_of_x32"],
         told: Whole(
-            "As by any call where the kernel has this interface; else the kernel refuses, nothing happens, and nothing is told.",
+            "As by any call where the kernel has this interface and it is switched on (`cargo xtask vm x32`); else the kernel refuses, nothing happens, and nothing is told.",
         ),
     },
     Trick {
@@ -370,7 +370,7 @@ pub const TRICKS: &[Trick] = &[
         ],
         told: Limit(
             "A connection that only io_uring has",
-            "socket_bind, socket_listen, socket_connect with the process; socket_accept at the end of the connection.",
+            "socket_bind, socket_listen, socket_connect with the process; socket_accept too, where the kernel takes a program at its function that accepts, else at the end of the connection.",
         ),
     },
     Trick {
@@ -393,7 +393,7 @@ pub const TRICKS: &[Trick] = &[
             "../tests/sockets::a_child_that_serves_is_who_closes",
             "../tests/sockets::connections_that_nobody_accepts_are_the_listeners",
         ],
-        told: Whole("socket_accept by who has the connection, a look later where the call was silent."),
+        told: Whole("socket_accept by who has it; a look later where no program is called as it accepts."),
     },
     Trick {
         what: Words("Raw and packet sockets, which need no port.", "packet(7), raw(7); T1205.002; BPFDoor"),

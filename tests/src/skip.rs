@@ -36,6 +36,12 @@ pub fn because(why: &str) -> bool {
     true
 }
 
+/// Says that a program isn't there which the calling test tries: in the machines of other kernels none of them is.
+#[must_use]
+pub fn missing(what: &str) -> bool {
+    if std::env::var_os("SENSOR_PROGRAMS").is_some() { not_here(what) } else { because(what) }
+}
+
 /// The calling test: the name of its file, and its own.
 fn test() -> String {
     let program = std::env::current_exe().unwrap_or_default();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tests::answer::{Answer, run};
 use tests::program::{actor, copy, join, nest};
 use tests::sensor::{binary, command};
-use tests::skip::{because, skip};
+use tests::skip::{missing, skip};
 use tests::{DEADLINE, Event, Folder, Running, patience, words};
 
 /// A process and all it started in its group; they end with this.
@@ -49,7 +49,7 @@ impl Sshd {
     /// None, with the reason told, where there is no sshd.
     fn start() -> Option<Self> {
         if !Path::new(SSHD).exists() || !Path::new("/usr/bin/ssh").exists() {
-            let _ = because("there is no sshd (openssh-server, openssh-client)");
+            let _ = missing("there is no sshd (openssh-server, openssh-client)");
             return None;
         }
         let folder = Folder::new();
@@ -183,7 +183,7 @@ fn jobs_of_cron_are_sessions() {
         return;
     }
     if !Path::new("/usr/bin/busybox").exists() {
-        let _ = because("there is no busybox, whose crond is tried");
+        let _ = missing("there is no busybox, whose crond is tried");
         return;
     }
     let folder = Folder::new();
@@ -191,7 +191,7 @@ fn jobs_of_cron_are_sessions() {
     let mut crond = Command::new("/usr/bin/busybox");
     let supports = run(Command::new("/usr/bin/busybox").args(["crond", "--help"]));
     if !String::from_utf8_lossy(&supports.stderr).contains("-c") {
-        let _ = because("busybox was built without crond");
+        let _ = missing("busybox was built without crond");
         return;
     }
     let crond = Group::start(crond.args(["crond", "-f", "-L", "/dev/null", "-c"]).arg(folder.path()));

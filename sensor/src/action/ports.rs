@@ -9,7 +9,7 @@ use super::{Failure, Format, Status, awaiting, list, lister, partly, table};
 use crate::{
     event::{
         Action,
-        socket::{KEPT, Socket, kept, set_reach},
+        socket::{Side, set_reach},
     },
     field::Field,
     format::table::Line,
@@ -18,7 +18,10 @@ use crate::{
         Look,
         described::{Described, Describer, find},
         open::{Holder, Open},
-        sockets::{Network, Sockets},
+        sockets::{
+            Network, Sockets,
+            told::{self, event_socket},
+        },
     },
     net::{
         Exposure,
@@ -27,7 +30,7 @@ use crate::{
     },
     netfilter::{Arrival, Verdict},
     process::Process,
-    record::{Record, Text, Value},
+    record::Record,
     sockdiag::{
         Family, Scope,
         held::{Filter, Held},
@@ -40,15 +43,10 @@ mod report;
 /// Most owners that are told of one socket.
 const OWNERS_MOST: usize = 32;
 const TCP: u16 = 6;
-const UDP: u16 = 17;
-const UDPLITE: u16 = 136;
-const MPTCP: u16 = 262;
 /// `IPPROTO_RAW`: such a socket sends, and hears nothing.
 const SEND_ONLY: u16 = 255;
 /// The loopback is the first interface of each network namespace (`LOOPBACK_IFINDEX`).
 const LOOPBACK: u32 = 1;
-/// `ETH_P_ALL`.
-const ALL_PACKETS: u16 = 3;
 
 /// What every row says of itself.
 const ROW: Action = Action {
@@ -157,7 +155,7 @@ fn hears(found: &Found) -> bool {
             inet.protocol != SEND_ONLY
         }
         (Kind::Inet(inet), State::Listens | State::Bound) => inet.local.1 != 0,
-        (Kind::Packet { .. }, State::Bound) => true,
+        (Kind::Packet { .. }, State::Bound) | (Kind::Vsock { .. }, State::Listens | State::Bound) => true,
         (Kind::Unix { name, .. }, State::Listens | State::Bound) => name.first() == Some(&0),
         // Those by which packets or others' doings can be learnt without a port.
         (Kind::Netlink { protocol, groups, .. }, State::Bound) => {
@@ -166,7 +164,6 @@ fn hears(found: &Found) -> bool {
                 told && *groups || found::netlink(*protocol) == Some("netfilter") && !groups
             }
         }
-        (Kind::Vsock { .. }, State::Listens | State::Bound) => true,
         _ => false,
     }
 }
@@ -221,26 +218,6 @@ fn inet(found: &Found) -> Option<&Inet> {
     }
 }
 
-/// As events have it.
-fn event_socket(found: &Found, inet: &Inet) -> Socket {
-    Socket {
-        cookie: found.cookie,
-        local: inet.local,
-        remote: inet.remote,
-        netns: found.netns,
-        // Of one of which it isn't known nothing is said.
-        v6: inet.v6 && inet.v6only.is_some(),
-        internet: true,
-        v6only: inet.v6only.unwrap_or(false),
-        datagram: matches!(inet.protocol, UDP | UDPLITE),
-        ported: !inet.raw,
-        mptcp: inet.protocol == MPTCP,
-        device: inet.device,
-        protocol: if inet.protocol == MPTCP { TCP } else { inet.protocol },
-        ..kept([0; KEPT])
-    }
-}
-
 /// What filters a socket of packets or a raw one: as it says itself, else as the kernel's table does.
 fn filter(found: &Found, network: Option<&Network>, holders: &[Holder]) -> Filter {
     let packets = matches!(found.kind, Kind::Packet { .. }) || inet(found).is_some_and(|inet| inet.raw);
@@ -261,8 +238,7 @@ fn firewall(found: &Found, network: Option<&Network>) -> Verdict {
     else {
         return Verdict::None;
     };
-    let protocol = if inet.protocol == MPTCP { TCP } else { inet.protocol };
-    let Ok(protocol) = u8::try_from(protocol) else { return Verdict::NotJudged };
+    let Ok(protocol) = u8::try_from(told::transport(inet)) else { return Verdict::NotJudged };
     let local = inet.local.0;
     let v4 = local.is_ipv4() || local.is_unspecified() && !inet.raw && inet.v6only != Some(true);
     let verdicts = [(false, v4), (true, local.is_ipv6())].into_iter().filter(|(_, takes)| *takes);
@@ -319,57 +295,7 @@ fn row(
 }
 
 fn set_socket(port: &Port<'_>, record: &mut Record) {
-    let found = port.found;
-    if found.cookie != 0 {
-        record.set(Field::SensorSocketCookie, Value::Id(found.cookie));
-    }
-    record.set(Field::SensorSocketNetns, Value::Id(u64::from(found.netns)));
-    record.set(Field::SensorSocketState, found.state.word());
-    if found.inode != 0 {
-        record.set(Field::FileInode, Value::Id(found.inode));
-    }
-    match &found.kind {
-        Kind::Inet(inet) => {
-            let socket = event_socket(found, inet);
-            // It has no cookie where only /proc tells of it.
-            let mut told = Record::new();
-            socket.set_server(&mut told);
-            if found.cookie != 0 {
-                record.extend(told);
-            } else {
-                told.iter()
-                    .filter(|(field, _)| *field != Field::SensorSocketCookie)
-                    .for_each(|(field, value)| record.set(field, value.clone()));
-            }
-            if inet.raw {
-                record.set(Field::SensorSocketName, "raw");
-            }
-            set_interface(inet.device, record);
-        }
-        Kind::Packet { protocol, device } => {
-            record.set(Field::NetworkTransport, "packet");
-            let name = match *protocol {
-                ALL_PACKETS => "all".to_owned(),
-                protocol => format!("{protocol:#06x}"),
-            };
-            record.set(Field::SensorSocketName, name);
-            set_interface(*device, record);
-        }
-        Kind::Unix { name, .. } => {
-            record.set(Field::NetworkTransport, "unix");
-            record.set(Field::SensorSocketName, unix_name(name));
-        }
-        Kind::Netlink { protocol, .. } => {
-            record.set(Field::NetworkTransport, "netlink");
-            let name = found::netlink(*protocol).map_or_else(|| protocol.to_string(), str::to_owned);
-            record.set(Field::SensorSocketName, name);
-        }
-        Kind::Vsock { local: (cid, number), .. } => {
-            record.set(Field::NetworkTransport, "vsock");
-            record.set(Field::SensorSocketName, format!("{}:{number}", report::cid(*cid)));
-            record.set(Field::ServerPort, *number);
-        }
-    }
+    told::set(port.found, Side::Here, record);
     if let Some(reach) = &port.reach {
         set_reach(reach, record);
     }
@@ -381,20 +307,6 @@ fn set_socket(port: &Port<'_>, record: &mut Record) {
     }
     if port.sharing > 1 {
         record.set(Field::SensorSocketSharing, port.sharing as u64);
-    }
-}
-
-fn set_interface(device: u32, record: &mut Record) {
-    if device != 0 {
-        record.set(Field::SensorSocketInterface, device);
-    }
-}
-
-/// A name as it is shown: an `@` in place of the zero of an abstract one.
-fn unix_name(name: &[u8]) -> Text {
-    match name.split_first() {
-        Some((0, rest)) => Text::from([b"@", rest].concat()),
-        _ => Text::copy_from(name.strip_suffix(&[0]).unwrap_or(name)),
     }
 }
 

@@ -311,6 +311,18 @@ pub fn is_shell(process: &Process) -> bool {
     SHELLS.contains(&shell.as_str()) && (shell != "busybox" || applet(process).ends_with("sh"))
 }
 
+/// Whether it is a shell that takes its commands from who types them: it was given none, and no script.
+#[must_use]
+pub fn is_typed_into(process: &Process) -> bool {
+    let option = |arg: &Text| {
+        let bytes = arg.as_bytes();
+        bytes.starts_with(b"--")
+            || bytes.starts_with(b"-") && !bytes.contains(&b'c')
+            || bytes.starts_with(b"+")
+    };
+    is_shell(process) && process.image.args.iter().skip(1).all(option)
+}
+
 /// Whether it only lets others in.
 #[must_use]
 pub fn lets_in(process: &Process) -> bool {
@@ -352,7 +364,7 @@ fn is_authenticating(process: &Process) -> bool {
 /// The name of the file that it executes, else its own.
 fn name(process: &Process) -> String {
     let text = process.image.executable.as_ref().or(process.name.as_ref());
-    text.map(|text| base(text)).unwrap_or_default()
+    text.map(base).unwrap_or_default()
 }
 
 /// Which of busybox' programs it is.

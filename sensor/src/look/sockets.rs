@@ -27,6 +27,8 @@ use crate::{
     sockdiag::{self, DiagError, FAMILIES, Family, Scope, held::Held},
 };
 
+pub mod told;
+
 /// Most sockets, in no table, that are asked themselves what they are.
 const ASKED_MOST: usize = 8192;
 /// How often addresses are asked for that don't come in time.
@@ -109,7 +111,7 @@ impl Sockets {
             match told {
                 Ok(told) => {
                     let file = space.handle.ok().filter(|_| inode != own);
-                    self.learn(&asker, inode, space.kept, file, scope);
+                    self.learn(&asker, inode, space.kept, file.as_ref(), scope);
                     self.take(inode, told);
                 }
                 Err(why) => self.read_from_outside(&look.reader, inode, space.kept, &why),
@@ -118,8 +120,8 @@ impl Sockets {
     }
 
     /// What leads to a namespace; only who asks who hears wants to know.
-    fn learn(&mut self, asker: &Asker, inode: u32, kept: Kept, space: Option<File>, scope: Scope) {
-        let live = (scope == Scope::Hearing).then(|| addresses(asker, space.as_ref()));
+    fn learn(&mut self, asker: &Asker, inode: u32, kept: Kept, space: Option<&File>, scope: Scope) {
+        let live = (scope == Scope::Hearing).then(|| addresses(asker, space));
         let live = live.and_then(|live| {
             live.map_err(|why| self.parts.push(format!("the addresses of network namespace {inode}: {why}")))
                 .ok()
@@ -181,7 +183,7 @@ impl Sockets {
                 && !self.networks.contains_key(&number)
                 && let Ok(told) = visit(&look.reader, number, Some(&space), scope)
             {
-                self.learn(&asker, number, Kept::Socket(holder.pid), Some(space), scope);
+                self.learn(&asker, number, Kept::Socket(holder.pid), Some(&space), scope);
                 self.take(number, told);
             }
             self.found.extend(held.vsock(inode, number.unwrap_or(own)));

@@ -20,7 +20,7 @@ pub struct Descriptor {
 }
 
 /// Where a descriptor leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// To the socket of this inode.
     Socket(u64),

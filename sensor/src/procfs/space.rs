@@ -136,7 +136,7 @@ fn path_of(field: &[u8]) -> PathBuf {
 /// File systems of other hosts, or of programs.
 const FOREIGN: [&[u8]; 9] = [b"nfs", b"cifs", b"smb", b"fuse", b"9p", b"afs", b"ceph", b"lustre", b"autofs"];
 
-/// Whether a type is one of them.
+/// Whether others than the kernel answer for a file system of this type.
 pub(super) fn is_foreign(kind: &[u8]) -> bool {
     FOREIGN.iter().any(|foreign| kind.starts_with(foreign))
 }

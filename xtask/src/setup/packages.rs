@@ -44,6 +44,12 @@ pub(super) const TEST_PACKAGES: &[Package] = &[
     row("libc6-dev", "/usr/include/stdio.h", "headers for them"),
     optional("python3-pip", "/usr/bin/pip3", "brings what checks OCSF lines"),
     optional("gcc-multilib", "/usr/lib32/crt1.o", "32-bit test programs (only a 64-bit x86 has them)"),
+    row("openssh-server", "/usr/sbin/sshd", "sessions that `sensor who` tells"),
+    row("openssh-client", "/usr/bin/ssh", "begins them"),
+    row("zsh", "/usr/bin/zsh", "a history that `sensor history` reads"),
+    row("fish", "/usr/bin/fish", "another"),
+    row("mksh", "/usr/bin/mksh", "another"),
+    row("ksh93u+m", "/usr/bin/ksh93", "another"),
 ];
 
 /// What virtual machines take, and the tools that the tests find in them.

@@ -36,6 +36,8 @@ mount -t tmpfs run /run
 ln -s /proc/self/fd /dev/fd
 ip link set lo up
 hostname guest
+# As many open files as a host's service manager allows: the kernel's own limit is lower than some tests need.
+ulimit -n 524288
 stty -F /dev/ttyS1 raw -echo
 exec 3>/dev/ttyS1
 

@@ -1,4 +1,4 @@
-//! Debian's cloud kernels: found, downloaded and unpacked into `target/vm`, by an apt of its own
+//! Debian's kernels, those for clouds unless another is wanted: found, downloaded and unpacked into `target/vm`, by an apt of its own
 //! that leaves the machine's alone.
 
 use std::fs;
@@ -23,7 +23,12 @@ const SUITES: &[(&str, &str)] = &[
 ];
 const MIRROR: &str = "http://deb.debian.org";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-const FLAVOUR: &str = "-cloud-amd64";
+/// How packages of those for clouds end, and of those for any machine, which have some things more. A release without an
+/// end is of the former.
+const CLOUD: &str = "-cloud-amd64";
+const FULL: &str = "-amd64";
+/// And of those that are neither.
+const OTHERS: &[&str] = &["-rt-amd64"];
 /// Says in a kernel's folder which modules were wanted.
 const KEPT: &str = "wanted";
 /// Names the newest of all.
@@ -141,7 +146,7 @@ impl Store {
         fs::create_dir_all(&unpacked).map_err(Error::file("make", &unpacked))?;
         let names = command::read(self.apt("apt-cache").args(["pkgnames", "linux-"]))?;
         // From 6.19 on image and modules are packages of their own.
-        let parts = ["image", "binary", "modules"].map(|part| format!("linux-{part}-{release}{FLAVOUR}"));
+        let parts = ["image", "binary", "modules"].map(|part| format!("linux-{part}-{}", package(release)));
         let parts = parts.iter().filter(|part| names.lines().any(|name| name == *part));
         command::run(self.apt("apt-get").args(["-q", "download"]).args(parts).current_dir(&draft))?;
         for entry in fs::read_dir(&draft).map_err(Error::file("list", &draft))? {
@@ -209,17 +214,27 @@ impl Store {
     }
 }
 
-/// The release in the name of a package, when it is a kernel of this flavour.
+/// The release in the name of a package, when it is such a kernel.
 fn release(package: &str) -> Option<&str> {
-    let release = package.strip_prefix("linux-image-")?.strip_suffix(FLAVOUR)?;
+    let name = package.strip_prefix("linux-image-")?;
+    let is_other = || OTHERS.iter().any(|end| name.ends_with(end));
+    let release =
+        name.strip_suffix(CLOUD).or_else(|| (name.ends_with(FULL) && !is_other()).then_some(name))?;
     release.starts_with(|first: char| first.is_ascii_digit()).then_some(release)
 }
 
-/// The highest of the releases that begin with whole numbers as wanted.
+/// How packages of a release end.
+fn package(release: &str) -> String {
+    if release.ends_with(FULL) { release.to_owned() } else { format!("{release}{CLOUD}") }
+}
+
+/// The highest of the releases that begin with whole numbers as wanted, and are of the same sort.
 fn newest<'a>(releases: impl Iterator<Item = &'a str>, wanted: &str) -> Option<&'a str> {
+    let (start, full) = wanted.strip_suffix(FULL).map_or((wanted, false), |start| (start, true));
     let begins = |release: &&str| {
-        let rest = release.strip_prefix(wanted);
-        wanted == NEWEST || rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()))
+        let rest = release.strip_prefix(start).filter(|_| release.ends_with(FULL) == full);
+        (wanted == NEWEST && !release.ends_with(FULL))
+            || rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()))
     };
     releases.filter(begins).max_by_key(|release| numbers(release))
 }
@@ -237,16 +252,28 @@ mod tests {
     fn knows_kernels_by_the_names_of_packages() {
         assert_eq!(release("linux-image-6.1.0-50-cloud-amd64"), Some("6.1.0-50"));
         assert_eq!(release("linux-image-cloud-amd64"), None);
-        assert_eq!(release("linux-image-6.1.0-50-amd64"), None);
+        assert_eq!(release("linux-image-6.1.0-50-amd64"), Some("6.1.0-50-amd64"));
+        assert_eq!(release("linux-image-6.1.0-50-rt-amd64"), None);
+        assert_eq!(package("6.1.0-50"), "6.1.0-50-cloud-amd64");
+        assert_eq!(package("6.1.0-50-amd64"), "6.1.0-50-amd64");
         assert_eq!(release("linux-image-6.1.0-50-cloud-amd64-dbg"), None);
     }
 
     #[test]
     fn finds_the_newest_of_a_series() {
-        let all =
-            ["5.10.0-46", "6.1.0-50", "6.1.0-0.deb11.52", "6.12.95+deb12", "6.12.117+deb13", "7.3.4+deb13"];
+        let all = [
+            "5.10.0-46",
+            "6.1.0-50",
+            "6.1.0-49-amd64",
+            "7.4.0-amd64",
+            "6.1.0-0.deb11.52",
+            "6.12.95+deb12",
+            "6.12.117+deb13",
+            "7.3.4+deb13",
+        ];
         let find = |wanted| newest(all.into_iter(), wanted);
         assert_eq!(find("6.1"), Some("6.1.0-50"));
+        assert_eq!(find("6.1-amd64"), Some("6.1.0-49-amd64"));
         assert_eq!(find("6.12"), Some("6.12.117+deb13"));
         assert_eq!(find("6.12.95"), Some("6.12.95+deb12"));
         assert_eq!(find(NEWEST), Some("7.3.4+deb13"));

@@ -8,8 +8,10 @@ use std::process::Command;
 use crate::command;
 use crate::error::{Error, Result};
 
-/// Loaded where the kernel hasn't got them built in: the disk, file systems, pairs of interfaces, and a protocol.
-pub(super) const WANTED: &[&str] = &["virtio_pci", "virtio_blk", "overlay", "fuse", "veth", "sctp"];
+/// Loaded where the kernel hasn't got them built in: the disk and what is on it, file systems, pairs of interfaces, and a
+/// protocol.
+pub(super) const WANTED: &[&str] =
+    &["virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "overlay", "fuse", "veth", "sctp"];
 
 /// Copies them from where packages were unpacked, modules uncompressed and numbered in the order
 /// in which they need each other.

@@ -86,10 +86,10 @@ pub(super) const VARIANTS: &[Machine] = &[
     Machine { name: "cgroup-v1", kernel: "6.12", cgroups: 1, ..PLAIN },
     Machine { name: "no-btf", kernel: "6.12", tests: &[("places", &["no_btf"])], ..PLAIN },
     Machine { name: "one-processor", kernel: "6.12", processors: 1, ..PLAIN },
-    // Debian has these calls, and off.
+    // Only Debian's kernel for any machine has these calls, and off.
     Machine {
         name: "x32",
-        kernel: "6.1",
+        kernel: "6.1-amd64",
         append: "syscall.x32=y",
         tests: &[("evasion", &["by_the_numbers_of_x32"])],
         ..PLAIN

@@ -16,8 +16,6 @@ const SHORT_ID: usize = 12;
 /// What a command, and a name of a socket, may take at most, characters.
 const COMMAND_MOST: usize = 1024;
 const NAME_MOST: usize = 48;
-/// `VMADDR_CID_ANY`.
-const ANY_CID: u32 = u32::MAX;
 
 /// The columns.
 pub(super) fn heads() -> [Head; 12] {
@@ -67,19 +65,13 @@ pub(super) fn sum(rows: &[Row], closed: Option<usize>) -> String {
     let odd = rows.iter().filter(|row| row.severity != 0).count();
     let exposed = rows.iter().filter(|row| row.exposed && !row.closed).count();
     let mut sum = format!("\n{} sockets, {odd} of them odd, {exposed} that others can reach", rows.len());
-    match closed {
-        Some(closed @ 1..) => sum.push_str(&format!("; {closed} more that a firewall closes are not shown")),
-        None | Some(0) => {}
+    if let Some(closed @ 1..) = closed {
+        sum.push_str(&format!("; {closed} more that a firewall closes are not shown"));
     }
     if rows.iter().any(|row| row.not_judged) {
         sum.push_str("; a firewall has rules for input; not judged");
     }
     sum + "\n"
-}
-
-/// A number of a machine or guest.
-pub(super) fn cid(cid: u32) -> String {
-    if cid == ANY_CID { "any".to_owned() } else { cid.to_string() }
 }
 
 /// Whether the kernel knows sockets between a machine and its guests at all.

@@ -10,7 +10,7 @@ use crate::{
     look::{
         Look,
         described::{Describer, find},
-        sessions::{self, Kind, Session, is_shell},
+        sessions::{self, Kind, Session, is_shell, is_typed_into},
     },
     process::Process,
     procfs::{
@@ -217,8 +217,7 @@ impl Maker<'_> {
                 ),
             ));
         }
-        let typed = |leader: &Process| is_shell(leader) && leader.image.args.len() <= 1;
-        if terminal.is_none() && leader.is_some_and(typed) {
+        if terminal.is_none() && leader.is_some_and(is_typed_into) {
             odd.push((
                 21,
                 Text::from("a shell that takes commands without a terminal (ssh -T), which w doesn't show"),
@@ -356,6 +355,7 @@ mod tests {
         let table = "head\n 0: 0100007F:0016 070200C0:C000 01 0:0 0:0 0 0 0 77 1\n";
         write("proc/812/net/tcp", table.as_bytes());
         write("proc/sys/kernel/random/boot_id", b"boot");
+        write("proc/sys/kernel/pid_max", b"1000");
         let since = Host::under(root).unwrap().boot().0 / 1_000_000_000 + 9;
         write("etc/passwd", b"root:x:0:0::/:\nalice:x:1000:1000::/:\nbob:x:1001:1001::/:\n");
         let session = format!(

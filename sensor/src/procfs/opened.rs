@@ -1,0 +1,300 @@
+//! How a process has its files open, and what they are: from `fdinfo`, which asks nobody, and from the files themselves,
+//! where the kernel itself answers for them.
+//!
+//! Who asks a program (FUSE) or another host may never get an answer, and can't be killed while it waits. So those aren't
+//! asked; what else could keep us waiting is given up after a while.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{AtFlags, OFlag},
+    libc,
+    sys::stat::{Mode, fstatat},
+};
+use rustix::fs::{AtFlags as At, MemfdFlags, StatxFlags, memfd_create, statx};
+
+use super::{
+    Reader,
+    descriptors::{Descriptor, Target},
+    folder::Folder,
+    space::is_foreign,
+};
+use crate::record::Text;
+
+/// How long one process is waited for, and how much longer with each of its descriptors.
+const AT_LEAST: Duration = Duration::from_secs(2);
+const EACH: Duration = Duration::from_micros(100);
+/// Most bytes of `fdinfo`: what is looked at stands in its first lines.
+const MOST: u64 = 256;
+/// `KCMP_FILE` (`include/uapi/linux/kcmp.h`).
+const KCMP_FILE: libc::c_int = 0;
+
+/// A mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Number of the mount namespace that it is in.
+    pub space: u32,
+    /// The type of its file system.
+    pub kind: Text,
+    /// Others than the kernel answer for it.
+    pub foreign: bool,
+}
+
+/// All mounts that are known, by their numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Mounts {
+    all: HashMap<u64, Mount>,
+    /// That of nameless memory, which no list shows.
+    memory: Option<u64>,
+}
+
+/// How a descriptor is open, and to what it leads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// Flags of `open(2)`; none where they can't be read.
+    pub flags: Option<u32>,
+    /// Number of the mount.
+    pub mount: u64,
+    /// The file itself, where it was asked.
+    pub file: Option<Facts>,
+    /// It wasn't asked, as others answer for it or its mount isn't known.
+    pub unasked: bool,
+}
+
+/// A file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Its inode number.
+    pub inode: u64,
+    /// Its device, as `stat(2)` gives it.
+    pub device: u64,
+    /// How many names it has.
+    pub links: u64,
+    /// Type and permissions.
+    pub mode: u32,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Mounts {
+    /// Takes in those that a process sees; `space`: the number of its mount namespace.
+    pub fn learn(&mut self, reader: &Reader, pid: u32, space: u32) {
+        let lines = reader.mountinfo(&pid.to_string());
+        let all = lines.split(|byte| *byte == b'\n').filter_map(mount);
+        self.all.extend(all.map(|(number, kind)| {
+            (number, Mount { space, kind: Text::copy_from(kind), foreign: is_foreign(kind) })
+        }));
+        if self.memory.is_none() {
+            let memory = memfd_create(c"", MemfdFlags::CLOEXEC).ok().map(File::from);
+            self.memory = memory.and_then(|file| {
+                let own = Folder::open(&reader.root.join("self"))?;
+                info(&own, file.as_raw_fd().cast_unsigned()).map(|(_, mount)| mount)
+            });
+        }
+    }
+
+    /// The mount of this number.
+    #[must_use]
+    pub fn get(&self, number: u64) -> Option<&Mount> {
+        self.all.get(&number)
+    }
+
+    /// Whether it is that of nameless memory (`memfd_create(2)`).
+    #[must_use]
+    pub fn is_memory(&self, number: u64) -> bool {
+        self.memory == Some(number)
+    }
+
+    fn may_ask(&self, number: u64) -> bool {
+        self.is_memory(number) || self.get(number).is_some_and(|mount| !mount.foreign)
+    }
+}
+
+impl Reader {
+    /// How a process has these open, by number; none when it wasn't told in time.
+    pub fn opened(
+        &mut self,
+        pid: u32,
+        descriptors: &[Descriptor],
+        mounts: &Arc<Mounts>,
+    ) -> Option<HashMap<u32, Opened>> {
+        let folder = self.root.join(pid.to_string());
+        let wanted: Vec<(u32, bool)> = descriptors
+            .iter()
+            .map(|descriptor| (descriptor.number, matches!(descriptor.target, Target::File(_))))
+            .collect();
+        let patience = AT_LEAST + EACH * u32::try_from(wanted.len()).unwrap_or(u32::MAX);
+        let mounts = Arc::clone(mounts);
+        self.patiently_for(patience, move || all(&folder, &wanted, &mounts))
+    }
+
+    /// Whether a descriptor can be read from and written to, by the link's own permissions: (read, write).
+    #[must_use]
+    pub fn access(&self, pid: u32, descriptor: u32) -> Option<(bool, bool)> {
+        let path = self.root.join(format!("{pid}/fd/{descriptor}"));
+        let link = fstatat(nix::fcntl::AT_FDCWD, &path, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+        let mode = Mode::from_bits_truncate(link.st_mode);
+        Some((mode.contains(Mode::S_IRUSR), mode.contains(Mode::S_IWUSR)))
+    }
+}
+
+fn all(folder: &Path, wanted: &[(u32, bool)], mounts: &Mounts) -> HashMap<u32, Opened> {
+    let Some(process) = Folder::open(folder) else { return HashMap::new() };
+    let one = |(number, is_file): &(u32, bool)| {
+        let mut opened = Opened::default();
+        if let Some((flags, mount)) = info(&process, *number) {
+            (opened.flags, opened.mount) = (Some(flags), mount);
+        }
+        if *is_file {
+            let may = mounts.may_ask(opened.mount);
+            opened.unasked = !may;
+            let path = || folder.join(format!("fd/{number}"));
+            opened.file = may.then(|| facts(&path())).flatten();
+        }
+        (*number, opened)
+    };
+    wanted.iter().map(one).collect()
+}
+
+/// Flags and mount of a descriptor (`proc_pid_fdinfo(5)`).
+fn info(process: &Folder, number: u32) -> Option<(u32, u64)> {
+    let (bytes, _) = process.read(&format!("fdinfo/{number}"), MOST)?;
+    let value = |name: &[u8]| {
+        let mut lines = bytes.split(|byte| *byte == b'\n');
+        std::str::from_utf8(lines.find_map(|line| line.strip_prefix(name))?).ok().map(str::trim)
+    };
+    let flags = u32::from_str_radix(value(b"flags:")?, 8).ok()?;
+    Some((flags, value(b"mnt_id:")?.parse().ok()?))
+}
+
+fn facts(path: &PathBuf) -> Option<Facts> {
+    let file = statx(rustix::fs::CWD, path, At::STATX_DONT_SYNC, StatxFlags::BASIC_STATS).ok()?;
+    Some(Facts {
+        inode: file.stx_ino,
+        device: rustix::fs::makedev(file.stx_dev_major, file.stx_dev_minor),
+        links: u64::from(file.stx_nlink),
+        mode: u32::from(file.stx_mode),
+        size: file.stx_size,
+    })
+}
+
+/// A mount's number and the type of its file system, of a line of `mountinfo`.
+fn mount(line: &[u8]) -> Option<(u64, &[u8])> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let number = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    Some((number, fields.skip_while(|field| *field != b"-").nth(1)?))
+}
+
+/// Whether a descriptor was opened but to name its file (`O_PATH`).
+#[must_use]
+pub fn names_only(flags: u32) -> bool {
+    flags & OFlag::O_PATH.bits().cast_unsigned() != 0
+}
+
+/// Whether flags allow to read and to write; none of those that allow neither (`O_ACCMODE`).
+#[must_use]
+pub fn access(flags: u32) -> Option<(bool, bool)> {
+    match OFlag::from_bits_truncate(flags.cast_signed()) & OFlag::O_ACCMODE {
+        OFlag::O_RDONLY => Some((true, false)),
+        OFlag::O_WRONLY => Some((false, true)),
+        OFlag::O_RDWR => Some((true, true)),
+        _ => None,
+    }
+}
+
+/// Whether descriptors of two processes are one open file, which one of them has from the other or both from a third
+/// (`kcmp(2)`).
+///
+/// # Errors
+/// When we may not ask, or the kernel can't tell.
+pub fn is_same((one, number): (u32, u32), (other, other_number): (u32, u32)) -> Result<bool, Errno> {
+    // SAFETY: the call takes five numbers and touches no memory of ours.
+    let result = unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_FILE, number, other_number) };
+    Errno::result(result).map(|order| order == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_files_are_told_as_they_are() {
+        let mut reader = Reader::new("/proc".into());
+        let pid = std::process::id();
+        let file = tempfile();
+        let number = file.as_raw_fd().cast_unsigned();
+        let mut mounts = Mounts::default();
+        mounts.learn(&reader, pid, 7);
+        let mounts = Arc::new(mounts);
+        let all: Vec<Descriptor> =
+            reader.descriptors(pid).unwrap().into_iter().filter(|one| one.number == number).collect();
+        let opened = reader.opened(pid, &all, &mounts).unwrap()[&number];
+        let facts = opened.file.unwrap();
+        assert_eq!((facts.links, facts.size, opened.unasked), (0, 3, false));
+        assert_eq!(mounts.get(opened.mount).unwrap().space, 7);
+        assert_eq!(reader.access(pid, number), Some((true, true)));
+        assert!(!names_only(opened.flags.unwrap()));
+        let unknown = reader.opened(pid, &all, &Arc::new(Mounts::default())).unwrap()[&number];
+        assert!(unknown.unasked && unknown.file.is_none(), "of an unknown mount nothing is asked");
+    }
+
+    /// Of three bytes, without a name.
+    fn tempfile() -> File {
+        use std::io::Write;
+        let path = std::env::temp_dir().join(format!("sensor-opened-{}", std::process::id()));
+        let mut file =
+            File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        file.write_all(b"abc").unwrap();
+        file
+    }
+
+    #[test]
+    fn nameless_memory_is_known_by_its_mount() {
+        let reader = Reader::new("/proc".into());
+        let mut mounts = Mounts::default();
+        mounts.learn(&reader, std::process::id(), 1);
+        let memory = File::from(memfd_create(c"x", MemfdFlags::CLOEXEC).unwrap());
+        let own = Folder::open(Path::new("/proc/self")).unwrap();
+        let (_, mount) = info(&own, memory.as_raw_fd().cast_unsigned()).unwrap();
+        assert!(mounts.is_memory(mount) && mounts.get(mount).is_none() && mounts.may_ask(mount));
+    }
+
+    #[test]
+    fn one_open_file_is_known_from_two() {
+        let (one, two) = (tempfile(), File::open("/dev/null").unwrap());
+        let same = one.try_clone().unwrap();
+        let pid = std::process::id();
+        let number = |file: &File| file.as_raw_fd().cast_unsigned();
+        match is_same((pid, number(&one)), (pid, number(&same))) {
+            Ok(is) => assert!(is && !is_same((pid, number(&one)), (pid, number(&two))).unwrap()),
+            Err(errno) => assert!(matches!(errno, Errno::ENOSYS | Errno::EPERM), "{errno}"),
+        }
+    }
+
+    #[test]
+    fn whoever_keeps_us_waiting_is_given_up() {
+        let mut reader = Reader::new("/proc".into());
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let soon = Duration::from_millis(10);
+        let late = reader.patiently_for(soon, move || held.recv());
+        assert!(late.is_none());
+        drop(hold);
+        assert_eq!(reader.patiently_for(Duration::from_secs(60), || 5), Some(5), "the next is asked");
+    }
+
+    #[test]
+    fn mounts_have_number_and_type() {
+        assert_eq!(mount(b"22 1 0:5 / /far rw shared:1 - fuse.sshfs h rw"), Some((22, &b"fuse.sshfs"[..])));
+        assert_eq!(mount(b"x 1 0:5 / /far rw - tmpfs h rw"), None);
+        assert_eq!(mount(b"22 1 0:5 / /far rw"), None);
+    }
+}
