@@ -26,7 +26,7 @@ const NET: Source<'static> = ("net", STATIC, &["-lpthread"]);
 const MOVER: Source<'static> = ("mover", STATIC, &[]);
 const ATTACKER: Source<'static> = ("attacker", STATIC, &[]);
 const STORM: Source<'static> = ("storm", STATIC, &[]);
-const MUTE: Source<'static> = ("mute", STATIC, &[]);
+const MUTE: Source<'static> = ("mute", STATIC, &["-lpthread"]);
 const TINY: Source<'static> = ("tiny", &["-O1", "-static", "-nostdlib", "-s"], &[]);
 const TINY32: Source<'static> = ("tiny32", FLAGS_32, &[]);
 
