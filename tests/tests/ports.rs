@@ -373,7 +373,7 @@ fn a_namespace_is_entered_also_when_something_is_mounted_over_its_process() {
         let running = alone("tcp a 4 bind a 127.0.0.1 8123 listen a");
         let space = namespace(&format!("/proc/{}/ns/net", running.pid()));
         mount_bind(&empty, Path::new(&format!("/proc/{}", running.pid())));
-        let answer = Answer::to(&["ports".into()]);
+        let answer = Answer::to(&["ports"]);
         let row = answer.rows.iter().find(|row| row.str("sensor.socket.netns") == space);
         let row = row.unwrap_or_else(|| panic!("{:#?}: {}", answer.rows, answer.said));
         assert_eq!((row.num("server.port"), row.str("sensor.reach")), (8123, "loopback"));

@@ -1,7 +1,7 @@
 //! `sensor lookup`: what is known of a file by its hash.
 //!
 //! Its status is the verdict: 0 somebody knows the file and nobody objects, 1 it is malicious and nothing else, 4 nobody can say. So
-//! what goes wrong here is never 1 (`docs/decisions/0026-the-status-of-a-lookup.md`).
+//! what goes wrong here is never 1 (`docs/decisions/0024-the-status-of-a-lookup.md`).
 
 use std::{
     ffi::{OsStr, OsString},
