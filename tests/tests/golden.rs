@@ -71,7 +71,8 @@ fn steady(line: &str) -> String {
         let Value::Object(members) = value else { return };
         for (name, member) in members.iter_mut() {
             match name.as_str() {
-                "@timestamp" | "start" | "held_since" | "inode" | "device" | "nlink" | "version"
+                "@timestamp" | "start" | "since" | "held_since" | "inode" | "device" | "nlink"
+                | "version"
                     if !member.is_object() =>
                 {
                     *member = Value::from("…");
