@@ -97,7 +97,10 @@ fn each_verb_says_what_it_said() {
     let bless = std::env::var_os("BLESS").is_some();
     let wrong: Vec<String> = private_mounts(|| {
         bring_in(&root);
-        ASKED.iter().filter_map(|(name, words)| differs(&answers, bless, name, &ask(&root, words))).collect()
+        ASKED
+            .iter()
+            .filter_map(|(name, words)| differs(&answers, bless, name, || ask(&root, words)))
+            .collect()
     });
     assert!(
         wrong.is_empty(),
@@ -121,12 +124,23 @@ fn bring_in(root: &Path) {
     }
 }
 
+/// Answers that are compared: on a busy machine something may not be told in time, which is then said.
+const TRIES: usize = 3;
+
 /// What is to be said of an answer that isn't the one that is kept.
-fn differs(answers: &Path, bless: bool, name: &str, answer: &str) -> Option<String> {
+fn differs(answers: &Path, bless: bool, name: &str, ask: impl Fn() -> String) -> Option<String> {
     let file = answers.join(format!("{name}.txt"));
     if bless {
-        fs::write(&file, answer).unwrap();
+        fs::write(&file, ask()).unwrap();
+        return None;
     }
     let kept = fs::read_to_string(&file).unwrap_or_default();
-    (kept != answer).then(|| format!("{}:\n--- kept\n{kept}--- now\n{answer}", file.display()))
+    let mut now = String::new();
+    for _ in 0..TRIES {
+        now = ask();
+        if now == kept {
+            return None;
+        }
+    }
+    Some(format!("{}:\n--- kept\n{kept}--- now\n{now}", file.display()))
 }
