@@ -373,14 +373,14 @@ fn a_namespace_is_entered_also_when_something_is_mounted_over_its_process() {
         let running = alone("tcp a 4 bind a 127.0.0.1 8123 listen a");
         let space = namespace(&format!("/proc/{}/ns/net", running.pid()));
         mount_bind(&empty, Path::new(&format!("/proc/{}", running.pid())));
-        let answer = Answer::to(&["ports".into()]);
+        let answer = Answer::to(&["ports"]);
         let row = answer.rows.iter().find(|row| row.str("sensor.socket.netns") == space);
         let row = row.unwrap_or_else(|| panic!("{:#?}: {}", answer.rows, answer.said));
         assert_eq!((row.num("server.port"), row.str("sensor.reach")), (8123, "loopback"));
         assert!(!row.has("sensor.owners"), "{row:#}");
         assert_eq!(answer.status, Some(4), "{}", answer.said);
         assert!(answer.said.contains("who holds") && answer.said.contains(&running.pid().to_string()));
-        let files = Answer::to(&["files", "--pid", &running.pid().to_string()].map(OsString::from));
+        let files = Answer::to(&["files", "--pid", &running.pid().to_string()]);
         assert_eq!((files.status, files.rows.len()), (Some(4), 0), "{}", files.said);
         assert!(files.said.contains("may not be read"), "{}", files.said);
     });
