@@ -380,7 +380,7 @@ fn a_namespace_is_entered_also_when_something_is_mounted_over_its_process() {
         assert!(!row.has("sensor.owners"), "{row:#}");
         assert_eq!(answer.status, Some(4), "{}", answer.said);
         assert!(answer.said.contains("who holds") && answer.said.contains(&running.pid().to_string()));
-        let files = Answer::to(&["files", "--pid", &running.pid().to_string()].map(OsString::from));
+        let files = Answer::to(&["files", "--pid", &running.pid().to_string()]);
         assert_eq!((files.status, files.rows.len()), (Some(4), 0), "{}", files.said);
         assert!(files.said.contains("may not be read"), "{}", files.said);
     });
