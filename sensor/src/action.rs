@@ -260,7 +260,7 @@ fn images(host: &Host, subject: &Subject, wanted: Wanted) -> Result<(Option<u32>
                     ProcessError::Denied(_) => Status::NotPermitted,
                     _ => Status::Failed,
                 };
-                Failure::new(status, with_remedy(error))
+                Failure::new(status, with_remedy(&error))
             })
         }
         Subject::File(path) => {
@@ -275,7 +275,7 @@ fn images(host: &Host, subject: &Subject, wanted: Wanted) -> Result<(Option<u32>
 }
 
 /// With what to do about it.
-fn with_remedy(error: ProcessError) -> String {
+fn with_remedy(error: &ProcessError) -> String {
     let remedy = match error {
         ProcessError::Denied(_) => ": run it with sudo",
         ProcessError::Unread { unsure: true, .. } => ": --ask-all asks all the same",

@@ -80,7 +80,6 @@ impl Look {
         match swept {
             Ok((mut kernel, rows)) => {
                 rows.into_iter().for_each(|row| look.take(row));
-                look.take_unswept(&listed);
                 let hidden = hidden::find(&look.reader, &listed, || sweep(&mut kernel).ok());
                 look.hide(hidden);
             }
@@ -105,17 +104,10 @@ impl Look {
         self.beside.insert(key.pid, Beside { seen, ..Beside::default() });
     }
 
-    /// Those that live and that the kernel's list doesn't have: some kernels call no program for the first process.
-    fn take_unswept(&mut self, listed: &[u32]) {
-        let missing = listed.iter().filter(|pid| self.table.at(**pid).is_none());
-        let lives = |pid: &&u32| self.reader.seen(**pid).is_some_and(|seen| !seen.zombie);
-        let missing: Vec<u32> = missing.filter(lives).copied().collect();
-        self.take_listed(&missing);
-        // Their rows say what isn't known of them; that these few are closed to root too makes no list partial.
-        for pid in missing {
-            if let Some(beside) = self.beside.get_mut(&pid) {
-                beside.unread = false;
-            }
+    /// Takes in a process that lives and that the kernel's list doesn't have: some kernels call no program for the first one.
+    pub fn take_in(&mut self, pid: u32) {
+        if self.table.at(pid).is_none() && self.reader.seen(pid).is_some_and(|seen| !seen.zombie) {
+            self.take_listed(&[pid]);
         }
     }
 

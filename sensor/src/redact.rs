@@ -70,10 +70,9 @@ fn option(program: &[u8], argument: &[u8]) -> (Option<Vec<u8>>, Option<How>) {
             let start = argument.len() - value.len();
             (argument.get(..start).map(|start| [start, MASK].concat()), None)
         }
-        Some(_) => (None, None),
         None if is_secret(bare, b"") => (None, Some(How::Value)),
         None if secret_name(bare).is_some() => (None, Some(How::NoPath)),
-        None => (None, None),
+        _ => (None, None),
     }
 }
 

@@ -1,5 +1,4 @@
 //! `sensor hash`: the SHA-256 of what is really running.
-#![expect(clippy::unwrap_used, reason = "a helper that can't go on fails the test")]
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -14,7 +13,7 @@ use tests::skip::skip;
 use tests::{Answer, Event, Folder, Running, words};
 
 fn hash(what: impl AsRef<std::ffi::OsStr>) -> Answer {
-    Answer::to(&words!["hash", what])
+    Answer::of(command().args(words!["hash", what]))
 }
 
 fn executable(answer: &Answer) -> &Event {
@@ -123,7 +122,7 @@ fn a_file_that_changes_while_it_is_read_is_told() {
     let quiet = hash(&path).status(0);
     assert_eq!(quiet.rows[0].str("file.hash.sha256"), sha256(&path));
     assert!(!quiet.rows[0].has("sensor.file.changed"));
-    let small = Answer::to(&words!["hash", "--max-bytes", "1000", path]).status(1);
+    let small = Answer::of(command().args(words!["hash", "--max-bytes", "1000", path])).status(1);
     assert!(small.rows.is_empty() && small.said.contains("more than 1000 bytes"), "{}", small.said);
 }
 
@@ -205,7 +204,7 @@ fn who_may_never_answer_is_not_asked() {
     let mut running = Running::of(trick("silentfuse"), words![place, actor(), "say", "runs", "pid", "hang"]);
     running.until("runs");
     let pid = running.line();
-    let asked = Answer::to(&words!["hash", "--ask-all", pid]).status(0);
+    let asked = Answer::of(command().args(words!["hash", "--ask-all", pid])).status(0);
     assert_eq!(executable(&asked).str("file.hash.sha256"), sha256(&actor()));
     running.go();
     let answer = hash(&pid).status(1);

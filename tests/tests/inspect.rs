@@ -133,7 +133,7 @@ fn who_keeps_readers_waiting_is_told_all_the_same() {
     let start = Instant::now();
     let answer = inspect(running.pid(), &[]);
     let took = start.elapsed();
-    let hash = Answer::to(&words!["hash", running.pid().to_string()]);
+    let hash = Answer::to(&["hash", &running.pid().to_string()]);
     // Before anything is checked: it can only be killed once its server has ended.
     running.end();
     let row = &answer.status(4).rows[0];

@@ -91,6 +91,7 @@ pub fn act(args: &Inspect) -> Result<(), Failure> {
     let mut look = awaiting(async { Look::at(&host, lister(&host)) })?.map_err(|error| {
         Failure::new(Status::Failed, format!("listing processes in {}: {error}", host.proc().display()))
     })?;
+    take_in_all(&mut look, args.pid);
     let gone = || Failure::new(Status::Failed, format!("there is no process {}", args.pid));
     let start = look.table.at(args.pid).ok_or_else(gone)?.key.start;
     let mut facts = Facts::gather(&mut look, &config, args.pid);
@@ -118,6 +119,18 @@ pub fn act(args: &Inspect) -> Result<(), Failure> {
         report::page(&record, &facts, &look, width, width.is_some() && colour())
     })?;
     partly(&[look.parts.as_slice(), facts.parts.as_slice()].concat())
+}
+
+/// Has it and its ancestors in the look, also those that no list shows.
+fn take_in_all(look: &mut Look, pid: u32) {
+    let mut pid = pid;
+    for _ in 0..ANCESTORS_MOST {
+        look.take_in(pid);
+        match look.table.at(pid) {
+            Some(process) if process.actor.parent != 0 => pid = process.actor.parent,
+            _ => break,
+        }
+    }
 }
 
 /// From its parent up to the first process, as they are now. Numbers that are used again while this is read can't make it a ring.

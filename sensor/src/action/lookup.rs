@@ -168,8 +168,11 @@ fn answer(args: &Lookup) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
-/// What was asked for; of a process, which; what couldn't be hashed.
-fn items(host: &Host, args: &Lookup) -> Result<(Option<u32>, Vec<Item>, Vec<String>), Failure> {
+/// The process that was asked for, if it is one; the files; what couldn't be hashed.
+type Asked = (Option<u32>, Vec<Item>, Vec<String>);
+
+/// What was asked for.
+fn items(host: &Host, args: &Lookup) -> Result<Asked, Failure> {
     let digits = args.what.to_str().map(str::to_ascii_lowercase).filter(|word| hexadecimal(word, 64));
     if let Some(digits) = digits {
         let item = Item { name: digits.clone(), sha256: digits.into(), hashed: None, answers: Vec::new() };
