@@ -1,5 +1,5 @@
 //! `sensor ps`: what runs, and what is to be thought of each executable; planted, and found.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that can't go on fails the test")]
+#![expect(clippy::panic, reason = "a helper that can't go on fails the test")]
 
 use std::fs;
 use std::os::unix::process::CommandExt;

@@ -101,6 +101,8 @@ impl Reader {
                 return Err(Closed::TooMany);
             }
         }
+        // The kernel lists them so; who else serves a folder may not.
+        numbers.sort_unstable();
         let mut found = Vec::with_capacity(numbers.len());
         for number in numbers {
             match readlinkat(&list, number.to_string().as_str()) {
