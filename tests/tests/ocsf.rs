@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that can't go on fails the test")]
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use tests::answer::run;
 use tests::lock::alone;
 use tests::program::{actor, actor_at, nest, storm, tiny};
 use tests::sensor::command;
@@ -102,13 +104,49 @@ fn every_event_is_as_the_schema_wants_it() {
     stream.signal(Signal::SIGTERM);
     assert!(stream.child.wait().unwrap().success());
     assert_eq!(stream.actions(), all, "an action is missing, or the test doesn't know it");
+    check(&packages, File::open(&stream.lines).unwrap());
+}
+
+#[test]
+fn every_row_is_as_the_schema_wants_it() {
+    if skip() {
+        return;
+    }
+    let Some(packages) = std::env::var_os("SENSOR_OCSF") else {
+        let _ = not_here("SENSOR_OCSF doesn't name the folder of the checker (cargo xtask test brings it)");
+        return;
+    };
+    let (folder, listener) = (Folder::new(), TcpListener::bind("[::]:0").unwrap());
+    let pid = std::process::id().to_string();
+    let verbs: [&[&str]; 8] = [
+        &["ps"],
+        &["who"],
+        &["files", "--pid", &pid],
+        &["ports"],
+        &["inspect", &pid],
+        &["hash", &pid],
+        &["history"],
+        &["top", "--once", "--interval", "0.2"],
+    ];
+    let rows = folder.at("rows");
+    for verb in verbs {
+        let output = run(command().args(verb).args(["--format", "ocsf"]));
+        assert!(matches!(output.status.code(), Some(0 | 4)), "{verb:?}: {output:?}");
+        std::fs::write(&rows, &output.stdout).unwrap();
+        check(&packages, File::open(&rows).unwrap());
+    }
+    drop(listener);
+}
+
+/// Has each line checked against the schema of its class.
+fn check(packages: &OsStr, lines: File) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("ocsf/validate.py");
     let checked = Command::new("/usr/bin/python3")
-        .env("PYTHONPATH", &packages)
+        .env("PYTHONPATH", packages)
         .arg(script)
-        .stdin(File::open(&stream.lines).unwrap())
+        .stdin(lines)
         .output()
-        .expect("python3 starts");
+        .unwrap();
     let wrong = String::from_utf8_lossy(&checked.stdout);
     assert!(checked.status.success(), "{wrong}{}", String::from_utf8_lossy(&checked.stderr));
 }

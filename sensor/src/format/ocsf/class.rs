@@ -8,7 +8,13 @@ pub(super) enum Subject {
     /// A process that ended, which is its own actor.
     Ended,
     /// A process as it was found.
-    Found,
+    Process,
+    /// A session as it was found.
+    Session,
+    /// A socket as it was found.
+    Socket,
+    /// An open file as it was found.
+    Opened,
     /// What happened to a file, as the evidence of a finding.
     File,
     /// What a process executes, as the evidence of a finding.
@@ -20,8 +26,18 @@ pub(super) enum Subject {
 }
 
 impl Subject {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Born, Self::Ended, Self::Found, Self::File, Self::Image, Self::Network, Self::Other];
+    pub(super) const ALL: [Self; 10] = [
+        Self::Born,
+        Self::Ended,
+        Self::Process,
+        Self::Session,
+        Self::Socket,
+        Self::Opened,
+        Self::File,
+        Self::Image,
+        Self::Network,
+        Self::Other,
+    ];
 }
 
 /// A class, and what of it happened.
@@ -82,6 +98,7 @@ const NETWORK: (u64, &str) = (4001, "Network Activity");
 const EVIDENCE: (u64, &str) = (5040, "Live Evidence Info");
 const BASE: (u64, &str) = (0, "Base Event");
 const OTHER: u64 = 99;
+const QUERY: (u64, &str) = (1, "Query");
 const OPEN: (u64, &str) = (1, "Open");
 /// What a connection is that didn't come about.
 pub(super) const FAILED: (u64, &str) = (4, "Fail");
@@ -90,8 +107,11 @@ pub(super) const FAILED: (u64, &str) = (4, "Fail");
 pub(super) const NONE: Class = Class::new("", BASE, (0, "Unknown"), Subject::Other);
 
 /// Each action; `event.action` of those without a class names their activity.
-pub(super) const CLASSES: [Class; 14] = [
-    Class::new("process_snapshot", EVIDENCE, (1, "Query"), Subject::Found),
+pub(super) const CLASSES: [Class; 17] = [
+    Class::new("process_snapshot", EVIDENCE, QUERY, Subject::Process),
+    Class::new("session_snapshot", EVIDENCE, QUERY, Subject::Session),
+    Class::new("port_snapshot", EVIDENCE, QUERY, Subject::Socket),
+    Class::new("file_snapshot", EVIDENCE, QUERY, Subject::Opened),
     Class::new("fork", PROCESS, (1, "Launch"), Subject::Born).launched(2, "Fork"),
     Class::new("exec", PROCESS, (1, "Launch"), Subject::Born).launched(3, "Exec"),
     Class::new("exit", PROCESS, (2, "Terminate"), Subject::Ended),

@@ -61,10 +61,31 @@ const BORN: [(&str, Source); 4] = [
     ("actor.user.name", Unless(&[Field::ProcessParentPid], Field::UserName)),
 ];
 
-const FOUND: [(&str, Source); 3] = [
-    ("query_evidence.query_type_id", Fixed("9")),
-    ("query_result_id", Fixed("1")),
-    ("query_result", Fixed(r#""Exists""#)),
+const EXISTS: [(&str, Source); 2] = [("query_result_id", Fixed("1")), ("query_result", Fixed(r#""Exists""#))];
+
+const FOUND_PROCESS: [(&str, Source); 1] = [("query_evidence.query_type_id", Fixed("10"))];
+
+const FOUND_SESSION: [(&str, Source); 7] = [
+    ("query_evidence.query_type_id", Fixed("12")),
+    ("query_evidence.session.uid", Held(Field::SensorSessionId)),
+    ("query_evidence.session.terminal", Held(Field::SensorTty)),
+    ("query_evidence.session.issuer", Held(Field::SensorSessionKind)),
+    ("query_evidence.session.is_remote", Made(source::is_remote)),
+    ("query_evidence.session.created_time", Millis(Field::SensorSessionSince)),
+    ("query_evidence.session.created_time_dt", Held(Field::SensorSessionSince)),
+];
+
+const FOUND_SOCKET: [(&str, Source); 3] = [
+    ("query_evidence.query_type_id", Fixed("7")),
+    ("query_evidence.connection_info.direction_id", Fixed("0")),
+    ("query_evidence.connection_info.protocol_ver_id", With(&[Field::NetworkType], source::protocol_version)),
+];
+
+const FOUND_FILE: [(&str, Source); 4] = [
+    ("query_evidence.query_type_id", Fixed("2")),
+    ("query_evidence.file.name", Made(source::opened_name)),
+    ("query_evidence.file.type_id", Made(source::opened_type)),
+    ("query_evidence.file.type", Held(Field::SensorDescriptorKind)),
 ];
 
 const FINDING: [(&str, Source); 3] = [
@@ -106,11 +127,15 @@ impl Layout {
         let own: &[(&str, Source)] = match subject {
             Subject::Born => &BORN,
             Subject::Ended | Subject::Other => &[],
-            Subject::Found => &FOUND,
+            Subject::Process => &FOUND_PROCESS,
+            Subject::Session => &FOUND_SESSION,
+            Subject::Socket => &FOUND_SOCKET,
+            Subject::Opened => &FOUND_FILE,
             Subject::File | Subject::Image => &FINDING,
             Subject::Network => &NETWORK,
         };
-        let own = own.iter().map(|(path, source)| ((*path).to_owned(), *source));
+        let exists: &[(&str, Source)] = if is_found(subject) { &EXISTS } else { &[] };
+        let own = own.iter().chain(exists).map(|(path, source)| ((*path).to_owned(), *source));
         // What the tables say goes before what the dictionary says.
         let tables = HEAD.iter().chain(&PROCESS).map(|(path, source)| ((*path).to_owned(), *source));
         let moved = tables
@@ -171,7 +196,9 @@ fn places(subject: Subject, path: &str) -> Vec<String> {
             one("process.", rest).into_iter().chain(parent).collect()
         }
         (Subject::Ended, Some(rest)) => vec![format!("process.{rest}"), path.to_owned()],
-        (Subject::Found, Some(rest)) => one("query_evidence.process.", rest),
+        (Subject::Process, Some(rest)) => one("query_evidence.process.", rest),
+        (Subject::Socket, None) if root == "connection_info" => one("query_evidence.", path),
+        (Subject::Opened, None) if root == "file" => one("query_evidence.", path),
         (Subject::Image, Some(rest)) => one("evidences[].process.", rest),
         (Subject::File, _) if root == "actor" => one("evidences[].", path),
         (Subject::File | Subject::Image, None) if root == "file" => one("evidences[].", path),
@@ -182,6 +209,11 @@ fn places(subject: Subject, path: &str) -> Vec<String> {
         }
         _ => Vec::new(),
     }
+}
+
+/// Whether it is something that was looked for, and is there.
+fn is_found(subject: Subject) -> bool {
+    matches!(subject, Subject::Process | Subject::Session | Subject::Socket | Subject::Opened)
 }
 
 /// Whether it is one of those that say what a line is.
@@ -215,7 +247,7 @@ mod tests {
     fn a_process_stands_where_its_class_has_it() {
         let at = |subject| places(subject, "actor.process.parent_process.pid");
         assert_eq!(at(Subject::Born), ["process.parent_process.pid", "actor.process.pid"]);
-        assert_eq!(at(Subject::Found), ["query_evidence.process.parent_process.pid"]);
+        assert_eq!(at(Subject::Process), ["query_evidence.process.parent_process.pid"]);
         assert_eq!(at(Subject::File), ["evidences[].actor.process.parent_process.pid"]);
         assert_eq!(places(Subject::Born, "file.path"), Vec::<String>::new());
     }

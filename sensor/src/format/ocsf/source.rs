@@ -139,6 +139,12 @@ impl Written for u64 {
     }
 }
 
+impl Written for bool {
+    fn write(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(if self { b"true" } else { b"false" });
+    }
+}
+
 impl Written for &str {
     fn write(self, out: &mut Vec<u8>) {
         json_string(self.as_bytes(), out);
@@ -167,6 +173,17 @@ made! {
         b"ipv6" => 6,
         _ => 0,
     };
+    opened_type = |record, _| match word(record, Field::SensorDescriptorKind) {
+        b"file" | b"memfd" => 1_u64,
+        b"directory" => 2,
+        b"character_device" => 3,
+        b"block_device" => 4,
+        b"socket" => 5,
+        b"pipe" | b"fifo" => 6,
+        b"unasked" => 0,
+        _ => 99,
+    };
+    is_remote = |record, _| record.has(Field::SourceIp) || record.has(Field::SourceAddress);
     /// `type_id` of a regular file.
     regular = |_, _| 1_u64;
     bytes = |record, _| sum(moved(record, Field::SourceBytes, Field::DestinationBytes));
@@ -175,6 +192,13 @@ made! {
     packets = |record, _| sum(moved(record, Field::SourcePackets, Field::DestinationPackets));
     packets_in = |record, _| moved(record, Field::SourcePackets, Field::DestinationPackets).0;
     packets_out = |record, _| moved(record, Field::SourcePackets, Field::DestinationPackets).1;
+}
+
+/// The name of what a descriptor leads to; where it has none, what it is.
+pub(super) fn opened_name(record: &Record, _: &Class, out: &mut Vec<u8>) {
+    let named = [word(record, Field::FileName), last(word(record, Field::FilePath))];
+    let kind = word(record, Field::SensorDescriptorKind);
+    json_string(named.into_iter().find(|name| !name.is_empty()).unwrap_or(kind), out);
 }
 
 /// `Class: Activity`, both words of ours.
