@@ -249,6 +249,7 @@ fn visit(reader: &Reader, inode: u32, space: Option<&File>, scope: Scope) -> Res
             // Whoever showed the way may have gone elsewhere.
             match reader.namespace_of_thread() {
                 Some(here) if here != inode => Err(Closed::Gone),
+                None if space.is_some() => Err(Closed::Kept("/proc doesn't show where that led".to_owned())),
                 _ => ask_here(reader, inode, scope).map_err(Closed::Kept),
             }
         };

@@ -7,6 +7,7 @@ use super::shelf::Shelf;
 const FILE: &str = "asked";
 const HEAD: &str = "sensor asked 1";
 const MINUTE_MS: u64 = 60_000;
+const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
 
 /// The pace.
 #[derive(Debug)]
@@ -44,8 +45,10 @@ impl State {
         // Times to come are of a clock that was set since.
         self.asked.retain(|time| *time <= now && now - time < MINUTE_MS);
         self.asked.sort_unstable();
-        if self.not_before > now && self.not_before - now <= 24 * 60 * MINUTE_MS {
-            return Some(Duration::from_millis(self.not_before - now));
+        match self.not_before.checked_sub(now) {
+            Some(left @ 1..=DAY_MS) => return Some(Duration::from_millis(left)),
+            // It is over, also for a clock that is set back later, or never was meant.
+            _ => self.not_before = 0,
         }
         let too_many = (self.asked.len() + 1).saturating_sub(per_minute);
         let until = too_many.checked_sub(1).and_then(|at| self.asked.get(at)).map(|time| time + MINUTE_MS);
