@@ -46,12 +46,17 @@ pub struct Store {
     folder: Folder,
     limits: config::Evidence,
     images: HashMap<Text, Image>,
+    /// How often something was kept.
+    kept: u64,
 }
 
 #[derive(Default)]
 struct Image {
     size: u64,
+    /// When it was last kept: seconds, for its age.
     when: u64,
+    /// At which time of keeping, for who goes first: many are kept in a second, and clocks are set back.
+    turn: u64,
     /// Names of the files that say who ran it, oldest first.
     runners: VecDeque<String>,
 }
@@ -63,7 +68,7 @@ impl Store {
     /// When it can't be used.
     pub fn open(path: &Path, limits: &config::Evidence, now: u64) -> Result<Self, FolderError> {
         let folder = Folder::make(path)?;
-        let mut store = Self { folder, limits: limits.clone(), images: HashMap::new() };
+        let mut store = Self { folder, limits: limits.clone(), images: HashMap::new(), kept: 0 };
         store.look();
         store.bound(now, 0);
         Ok(store)
@@ -77,7 +82,8 @@ impl Store {
             match entry.name {
                 Name::Image(sha256) => {
                     let image = self.images.entry(sha256).or_default();
-                    (image.size, image.when) = (entry.size, entry.when);
+                    self.kept += 1;
+                    (image.size, image.when, image.turn) = (entry.size, entry.when, self.kept);
                 }
                 Name::Runner(runner) => {
                     self.images.entry(runner.sha256).or_default().runners.push_back(entry.file);
@@ -105,7 +111,8 @@ impl Store {
             found = self.folder.put(file, most)?.ok_or_else(|| too_large(size))?;
         }
         let image = self.images.entry(found.sha256.clone()).or_default();
-        (image.size, image.when) = (found.size, now);
+        self.kept += 1;
+        (image.size, image.when, image.turn) = (found.size, now, self.kept);
         self.note(&found.sha256, runners)?;
         self.bound(now, 0);
         let path = self.folder.path_of(&found.sha256);
@@ -134,13 +141,13 @@ impl Store {
     pub fn bound(&mut self, now: u64, more: u64) {
         let old = now.saturating_sub(self.limits.max_age_s);
         let mut order: Vec<_> =
-            self.images.iter().map(|(sha256, image)| (image.when, sha256.clone())).collect();
-        order.sort();
+            self.images.iter().map(|(sha256, image)| (image.turn, image.when, sha256.clone())).collect();
+        order.sort_unstable();
         let mut sum = self.bytes().saturating_add(more);
-        for (when, sha256) in order {
+        for (_, when, sha256) in order {
             let full = sum > self.limits.max_bytes || self.images.len() > IMAGES_MOST;
             if when >= old && !full {
-                break;
+                continue;
             }
             let Some(image) = self.images.remove(&sha256) else { continue };
             sum = sum.saturating_sub(image.size);
@@ -203,10 +210,10 @@ mod tests {
         let mut store = Store::open(&path, &limits, 1000).unwrap();
         assert!(matches!(keep(&mut store, &place, "123456789", 1, 1000), Err(Missing::TooLarge { size: 9 })));
         let first = keep(&mut store, &place, "12345", 1, 1000).unwrap();
-        let second = keep(&mut store, &place, "abcde", 2, 1001).unwrap();
+        let second = keep(&mut store, &place, "abcde", 2, 1000).unwrap();
         assert_eq!((store.bytes(), names(&path)), (10, 4));
         assert_eq!(
-            keep(&mut store, &place, "12345", 3, 1002).unwrap(),
+            keep(&mut store, &place, "12345", 3, 1000).unwrap(),
             first,
             "it is kept once, and newer now"
         );
