@@ -5,6 +5,8 @@ use crate::field::Field;
 use crate::record::{Record, Text, Time, Value};
 use std::io::Write as _;
 
+pub mod cell;
+
 /// Lines such as `12:34:56.789 exec 4242 root /usr/bin/ls -l | container=c0ffee`. What stands
 /// before a bar without quotes is the process and its arguments: none of them can put one there.
 #[derive(Clone, Copy, Debug, Default)]

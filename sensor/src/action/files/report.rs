@@ -5,13 +5,11 @@ use crate::{
     field::Field,
     format::{
         table::{Head, Line, fit, size},
-        text::escape,
+        text::cell::{container, findings, named, shown as text, words},
     },
     record::{Record, Value},
 };
 
-/// Characters of a container's id: enough to tell it from others.
-const SHORT_ID: usize = 12;
 /// What a name, and the list of who has the other end, may take at most, characters.
 const NAME_MOST: usize = 1024;
 const PEERS_SHOWN: usize = 4;
@@ -37,11 +35,7 @@ pub(super) fn heads() -> [Head; 10] {
 pub(super) fn line(row: &Row) -> Line {
     let record = &row.record;
     let shown = |field| text(record, field);
-    let user = shown(Field::UserName);
-    let words = |field| {
-        let words: Vec<String> = record.texts(field).iter().map(|word| escape(word.as_bytes())).collect();
-        words.join(",").replace('_', " ")
-    };
+    let words = |field| words(record, field).join(",").replace('_', " ");
     let mode = match shown(Field::SensorDescriptorMode).as_str() {
         "read" => "r",
         "write" => "w",
@@ -52,7 +46,7 @@ pub(super) fn line(row: &Row) -> Line {
     let file = matches!(shown(Field::SensorDescriptorKind).as_str(), "file" | "memfd");
     let cells = vec![
         row.pid.to_string(),
-        if user.is_empty() { shown(Field::UserId) } else { user },
+        named(record, Field::UserName, Field::UserId),
         words(Field::SensorMatches),
         shown(Field::ProcessName),
         row.number.to_string(),
@@ -62,9 +56,7 @@ pub(super) fn line(row: &Row) -> Line {
         words(Field::SensorDescriptorMarks),
         fit(&what(record), NAME_MOST),
     ];
-    let notes = record.texts(Field::SensorFindings).iter();
-    let notes = notes.map(|note| note.to_str_lossy().into_owned()).collect();
-    Line { cells, severity: row.severity, notes }
+    Line { cells, severity: row.severity, notes: findings(record) }
 }
 
 /// How many there are, and how many are odd.
@@ -73,22 +65,9 @@ pub(super) fn sum(rows: &[Row], processes: usize) -> String {
     format!("\n{} open files of {processes} processes, {odd} of them odd\n", rows.len())
 }
 
-fn text(record: &Record, field: Field) -> String {
-    match record.get(field) {
-        Some(Value::Text(text)) => escape(text.as_bytes()),
-        Some(Value::Word(word)) => (*word).to_owned(),
-        Some(Value::U64(number) | Value::Id(number)) => number.to_string(),
-        _ => String::new(),
-    }
-}
-
 /// The container, what it is, who has the other end.
 fn what(record: &Record) -> String {
-    let mut what = String::new();
-    if let Some(id) = record.text(Field::ContainerId) {
-        let id: String = escape(id.as_bytes()).chars().take(SHORT_ID).collect();
-        what.push_str(&format!("({id}) "));
-    }
+    let mut what = container(record);
     what.push_str(&name(record));
     let Some(Value::Records(peers)) = record.get(Field::SensorPeers) else { return what };
     let shown: Vec<String> = peers

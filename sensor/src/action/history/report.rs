@@ -5,9 +5,12 @@ use crate::{
     field::Field,
     format::{
         table::{Head, Line, fit, size},
-        text::{command as shown_command, escape},
+        text::{
+            cell::{findings, plain, shown},
+            command as shown_command, escape,
+        },
     },
-    record::{Record, Time, Value},
+    record::{Time, Value},
 };
 
 /// What a command may take at most, characters.
@@ -42,10 +45,10 @@ pub(super) fn command(row: &Row) -> Line {
         escape(row.user.as_bytes()),
         shown(record, Field::UserEffectiveName),
         shown(record, Field::SensorTty),
-        word(record),
+        shown(record, Field::SensorHistorySource),
         fit(&(line + &refused.unwrap_or_default()), COMMAND_MOST),
     ];
-    Line { cells, severity: row.severity, notes: notes(record) }
+    Line { cells, severity: row.severity, notes: findings(record) }
 }
 
 /// A file.
@@ -53,12 +56,12 @@ pub(super) fn file(row: &Row) -> Line {
     let record = &row.record;
     let cells = vec![
         escape(row.user.as_bytes()),
-        word(record),
+        shown(record, Field::SensorHistorySource),
         record.number(Field::FileSize).map(size).unwrap_or_default(),
         row.at.map(moment).unwrap_or_default(),
         shown(record, Field::FilePath),
     ];
-    Line { cells, severity: row.severity, notes: notes(record) }
+    Line { cells, severity: row.severity, notes: findings(record) }
 }
 
 /// How many there are.
@@ -79,34 +82,6 @@ pub(super) fn sum(files: &[&Row], commands: &[&Row]) -> String {
 fn moment(Time(ns): Time) -> String {
     let time = jiff::Timestamp::from_second(ns.div_euclid(1_000_000_000)).unwrap_or_default();
     time.to_string()
-}
-
-/// A command line as it was typed: what would mislead is escaped, blanks and quotes are left.
-fn plain(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match crate::format::misleads(c) {
-            true => out.extend(c.escape_default()),
-            false => out.push(c),
-        }
-    }
-    out
-}
-
-fn word(record: &Record) -> String {
-    match record.get(Field::SensorHistorySource) {
-        Some(Value::Word(word)) => (*word).to_owned(),
-        _ => String::new(),
-    }
-}
-
-fn notes(record: &Record) -> Vec<String> {
-    record.texts(Field::SensorFindings).iter().map(|note| plain(note.as_bytes())).collect()
-}
-
-fn shown(record: &Record, field: Field) -> String {
-    record.text(field).map(|text| escape(text.as_bytes())).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::{
     format::{
         severity,
         table::{fit, size, span},
-        text::{command, escape},
+        text::{cell::shown, command, escape},
     },
     look::Look,
     net::found::State,
@@ -91,15 +91,6 @@ pub(super) fn page(
     page.tell("kept before", [kept(record)]);
     page.tell("environment", record.texts(Field::ProcessEnvVars).iter().map(|text| escape(text.as_bytes())));
     page.out
-}
-
-fn shown(record: &Record, field: Field) -> String {
-    match record.get(field) {
-        Some(Value::Text(text)) => escape(text.as_bytes()),
-        Some(Value::U64(number) | Value::Id(number)) => number.to_string(),
-        Some(Value::Word(word)) => (*word).to_owned(),
-        _ => String::new(),
-    }
 }
 
 fn who(record: &Record) -> String {

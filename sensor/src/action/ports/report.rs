@@ -5,14 +5,15 @@ use crate::{
     field::Field,
     format::{
         table::{Head, Line, fit, span},
-        text::{command, escape},
+        text::{
+            cell::{container, findings, named, shown as text},
+            command,
+        },
     },
     look::Look,
     record::{Record, Value},
 };
 
-/// Characters of a container's id: enough to tell it from others.
-const SHORT_ID: usize = 12;
 /// What a command, and a name of a socket, may take at most, characters.
 const COMMAND_MOST: usize = 1024;
 const NAME_MOST: usize = 48;
@@ -40,7 +41,6 @@ pub(super) fn heads() -> [Head; 12] {
 pub(super) fn line(row: &Row) -> Line {
     let record = &row.record;
     let shown = |field| text(record, field);
-    let user = shown(Field::UserName);
     let cells = vec![
         protocol(record),
         address(record),
@@ -49,15 +49,13 @@ pub(super) fn line(row: &Row) -> Line {
         shown(Field::SensorFirewall).replace('_', " "),
         if row.elsewhere { shown(Field::SensorSocketNetns) } else { String::new() },
         owners(record),
-        if user.is_empty() { shown(Field::UserId) } else { user },
+        named(record, Field::UserName, Field::UserId),
         held(record),
         shown(Field::SensorExeVerdict).replace('_', " "),
         shown(Field::PackageName),
         what(record),
     ];
-    let notes =
-        record.texts(Field::SensorFindings).iter().map(|note| note.to_str_lossy().into_owned()).collect();
-    Line { cells, severity: row.severity, notes }
+    Line { cells, severity: row.severity, notes: findings(record) }
 }
 
 /// How many there are, how many are odd, and what is to be known of the firewall; `closed`: so many aren't shown.
@@ -77,15 +75,6 @@ pub(super) fn sum(rows: &[Row], closed: Option<usize>) -> String {
 /// Whether the kernel knows sockets between a machine and its guests at all.
 pub(super) fn has_vsock(look: &Look) -> bool {
     look.reader.has_protocol(b"AF_VSOCK")
-}
-
-fn text(record: &Record, field: Field) -> String {
-    match record.get(field) {
-        Some(Value::Text(text)) => escape(text.as_bytes()),
-        Some(Value::Word(word)) => (*word).to_owned(),
-        Some(Value::U64(number) | Value::Id(number)) => number.to_string(),
-        _ => String::new(),
-    }
 }
 
 fn protocol(record: &Record) -> String {
@@ -156,11 +145,7 @@ fn held(record: &Record) -> String {
 
 /// The container and the command.
 fn what(record: &Record) -> String {
-    let mut what = String::new();
-    if let Some(id) = record.text(Field::ContainerId) {
-        let id: String = escape(id.as_bytes()).chars().take(SHORT_ID).collect();
-        what.push_str(&format!("({id}) "));
-    }
+    let mut what = container(record);
     match record.has(Field::ProcessExecutable) {
         true => what.push_str(&fit(&command(record), COMMAND_MOST)),
         false => what.push_str(&text(record, Field::ProcessName)),

@@ -5,14 +5,15 @@ use crate::{
     field::Field,
     format::{
         table::{Head, Line, fit, size, span},
-        text::{command, escape},
+        text::{
+            cell::{container, findings, named, shown, words},
+            command,
+        },
     },
     look::executable::Verdict,
     record::{Record, Value},
 };
 
-/// Characters of a container's id: enough to tell it from others.
-const SHORT_ID: usize = 12;
 /// What a command may take at most, characters.
 const COMMAND_MOST: usize = 1024;
 
@@ -37,30 +38,23 @@ pub(super) fn heads() -> [Head; 11] {
 /// A process.
 pub(super) fn line(row: &Row, tree: bool) -> Line {
     let record = &row.record;
-    let shown = |field| record.text(field).map(|text| escape(text.as_bytes())).unwrap_or_default();
-    let user = shown(Field::UserName);
-    let user = if user.is_empty() { id(record, Field::UserId) } else { user };
-    let login = shown(Field::SensorLoginName);
-    let login = if login.is_empty() { id(record, Field::SensorLoginUid) } else { login };
+    let user = named(record, Field::UserName, Field::UserId);
+    let login = named(record, Field::SensorLoginName, Field::SensorLoginUid);
     let cells = vec![
         row.pid.to_string(),
         user.clone(),
         // Who logged in is of interest where it is another than who acts.
         if login == user { String::new() } else { login },
-        sentence(record, Field::SensorMatches, ","),
-        shown(Field::SensorTty),
+        words(record, Field::SensorMatches).join(","),
+        shown(record, Field::SensorTty),
         age(record).map(span).unwrap_or_default(),
         record.number(Field::SensorUsageCpuNs).map(|ns| span(ns / 1_000_000_000)).unwrap_or_default(),
         record.number(Field::SensorUsageRssBytes).map(size).unwrap_or_default(),
         row.verdict.word().replace('_', " "),
-        shown(Field::PackageName),
+        shown(record, Field::PackageName),
         what(row, tree),
     ];
-    let notes = match record.get(Field::SensorFindings) {
-        Some(Value::Texts(notes)) => notes.iter().map(|note| note.to_str_lossy().into_owned()).collect(),
-        _ => Vec::new(),
-    };
-    Line { cells, severity: row.severity, notes }
+    Line { cells, severity: row.severity, notes: findings(record) }
 }
 
 /// How many there are, and how many are odd.
@@ -83,15 +77,11 @@ fn what(row: &Row, tree: bool) -> String {
     if tree && row.depth > 0 {
         what.extend(["  ".repeat(row.depth.min(64) - 1), "\\_ ".to_owned()]);
     }
-    if let Some(id) = row.record.text(Field::ContainerId) {
-        let id: String = escape(id.as_bytes()).chars().take(SHORT_ID).collect();
-        what.push_str(&format!("({id}) "));
-    }
-    let name = || row.record.text(Field::ProcessName).map(|name| escape(name.as_bytes())).unwrap_or_default();
+    what.push_str(&container(&row.record));
     // As other tools show what has no executable.
     match row.record.has(Field::ProcessExecutable) {
         true => what.push_str(&fit(&command(&row.record), COMMAND_MOST)),
-        false => what.push_str(&format!("[{}]", name())),
+        false => what.push_str(&format!("[{}]", shown(&row.record, Field::ProcessName))),
     }
     what
 }
@@ -103,20 +93,4 @@ fn age(record: &Record) -> Option<u64> {
         return None;
     };
     u64::try_from(now.0.saturating_sub(start.0)).ok().map(|ns| ns / 1_000_000_000)
-}
-
-fn id(record: &Record, field: Field) -> String {
-    match record.get(field) {
-        Some(Value::U64(id) | Value::Id(id)) => id.to_string(),
-        _ => String::new(),
-    }
-}
-
-fn sentence(record: &Record, field: Field, between: &str) -> String {
-    match record.get(field) {
-        Some(Value::Texts(words)) => {
-            words.iter().map(|word| escape(word.as_bytes())).collect::<Vec<_>>().join(between)
-        }
-        _ => String::new(),
-    }
 }

@@ -5,10 +5,10 @@ use crate::{
     field::Field,
     format::{
         table::{Head, Line, fit, size, span},
-        text::escape,
+        text::cell::{findings, named, shown, words},
     },
     logins::Logins,
-    record::{Record, Text, Value},
+    record::{Record, Value},
 };
 
 /// What a command may take at most, characters.
@@ -40,8 +40,8 @@ pub(super) fn line(row: &Row) -> Line {
     let record = &row.record;
     let number = |field| record.number(field);
     let seconds = |ns: u64| ns / 1_000_000_000;
-    let user = name(record, Field::UserName, Field::UserId);
-    let login = name(record, Field::SensorLoginName, Field::SensorLoginUid);
+    let user = named(record, Field::UserName, Field::UserId);
+    let login = named(record, Field::SensorLoginName, Field::SensorLoginUid);
     let age = || {
         let Some(Value::Time(now)) = record.get(Field::Timestamp) else { return None };
         u64::try_from(now.0.saturating_sub(row.since?.0)).ok()
@@ -64,15 +64,10 @@ pub(super) fn line(row: &Row) -> Line {
         number(Field::SensorUsageRssBytes).map(size).unwrap_or_default(),
         disk().map(size).unwrap_or_default(),
         number(Field::SensorUsageConnections).map(|count| count.to_string()).unwrap_or_default(),
-        texts(record, Field::SensorSessionSources).join(","),
-        fit(&texts(record, Field::SensorSessionCommand).join(" "), COMMAND_MOST),
+        words(record, Field::SensorSessionSources).join(","),
+        fit(&words(record, Field::SensorSessionCommand).join(" "), COMMAND_MOST),
     ];
-    let notes = record.texts(Field::SensorFindings).iter();
-    Line {
-        cells,
-        severity: row.severity,
-        notes: notes.map(|note| note.to_str_lossy().into_owned()).collect(),
-    }
+    Line { cells, severity: row.severity, notes: findings(record) }
 }
 
 /// How many there are, and who could tell of them.
@@ -102,20 +97,4 @@ fn kind(record: &Record, row: &Row) -> String {
 fn from(record: &Record) -> String {
     let address = shown(record, Field::SourceIp);
     if address.is_empty() { shown(record, Field::SourceAddress) } else { address }
-}
-
-fn name(record: &Record, name: Field, id: Field) -> String {
-    match (record.text(name), record.number(id)) {
-        (Some(name), _) => escape(name.as_bytes()),
-        (None, Some(id)) => id.to_string(),
-        (None, None) => String::new(),
-    }
-}
-
-fn shown(record: &Record, field: Field) -> String {
-    record.text(field).map(|text| escape(text.as_bytes())).unwrap_or_default()
-}
-
-fn texts(record: &Record, field: Field) -> Vec<String> {
-    record.texts(field).iter().map(Text::as_bytes).map(escape).collect()
 }
