@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn what_comes_from_the_host_is_safe_to_show() {
         let mut record = Record::new();
-        record.set(Field::ContainerId, "0123456789abcdef");
+        record.set(Field::ContainerId, Text::from("0123456789abcdef"));
         record.set(Field::UserId, Value::Id(7));
         record.set(Field::ProcessName, Text::copy_from(b"a\x1b"));
         record.set(Field::SensorFindings, vec![Text::from("it's \x1b[2J here")]);
