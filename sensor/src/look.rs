@@ -99,8 +99,9 @@ impl Look {
     /// A process, as the kernel lists it.
     fn take(&mut self, Row { key, actor, running }: Row) {
         let details = self.reader.details(key.pid, key.start, running.nameless()).unwrap_or_default();
+        // What can't be told apart from another of its number is looked at as whoever has that now.
+        let seen = details.seen.clone().or_else(|| self.reader.seen(key.pid));
         details.found(&mut self.table, key, actor, running);
-        let seen = self.reader.seen(key.pid);
         self.beside.insert(key.pid, Beside { seen, ..Beside::default() });
     }
 

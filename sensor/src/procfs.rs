@@ -19,6 +19,7 @@ pub mod space;
 mod tables;
 
 use std::{
+    ffi::OsStr,
     fs::{File, OpenOptions},
     io::Read,
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
@@ -32,9 +33,11 @@ use std::{
     time::Duration,
 };
 
+use folder::{Folder, Stat};
 use nix::fcntl::OFlag;
 use procfs::process::Process as Entry;
 use rustix::fs::{AtFlags, StatxFlags};
+use seen::Seen;
 use space::{Lead, Space, places};
 
 use crate::{
@@ -75,6 +78,8 @@ pub struct Details {
     pub cgroup: Option<Text>,
     /// The name of the main thread.
     pub name: Option<Text>,
+    /// What its `stat` says.
+    pub seen: Option<Seen>,
 }
 
 impl Details {
@@ -124,19 +129,20 @@ impl Reader {
     ///
     /// `deleted`: the kernel says that the executable has no name, so the link ends in its mark.
     pub fn details(&mut self, pid: u32, start: u64, deleted: bool) -> Option<Details> {
-        let process = Entry::new_with_root(self.root.join(pid.to_string())).ok()?;
-        let stat = process.stat().ok()?;
-        if stat.starttime != start / TICK_NS {
+        let folder = Folder::open(&self.root.join(pid.to_string()))?;
+        let stat = Stat::parse(&folder.text("stat")?)?;
+        if stat.start != start / TICK_NS {
             return None;
         }
         let mut details = Details {
-            executable: process.exe().ok().map(|path| unmarked(&path, deleted)),
-            working_directory: process.cwd().ok().map(|path| text(&path)),
-            cgroup: cgroup(&process),
-            name: Some(Text::from(stat.comm)),
+            executable: folder.link("exe").map(|path| unmarked(Path::new(OsStr::from_bytes(&path)), deleted)),
+            working_directory: folder.link("cwd").map(Text::from),
+            cgroup: folder.text("cgroup").and_then(|bytes| cgroup_of(&bytes)),
+            name: Some(stat.name.clone()),
+            seen: Some(Seen::of(pid, stat)),
             ..Details::default()
         };
-        match self.arguments(process) {
+        match self.patiently(move || arguments(&folder)).flatten() {
             Some((args, truncated)) => (details.args, details.args_truncated) = (args, truncated),
             None => details.args_unread = true,
         }
@@ -272,11 +278,6 @@ impl Reader {
         Space::of(root, &self.mountinfo(&pid.to_string())).lead(path, inode) == Lead::Elsewhere
     }
 
-    /// The arguments, unless the process keeps us waiting.
-    fn arguments(&mut self, process: Entry) -> Arguments {
-        self.patiently(move || arguments(&process))?
-    }
-
     /// Asks what a process, or who answers for its files, may never answer; gives up after a while.
     fn patiently<T: Send + 'static>(&mut self, question: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         self.patiently_for(PATIENCE, question)
@@ -321,10 +322,8 @@ impl Worker {
     }
 }
 
-fn arguments(process: &Entry) -> Arguments {
-    let mut bytes = Vec::new();
-    process.open_relative("cmdline").ok()?.take(MOST_ARGS + 1).read_to_end(&mut bytes).ok()?;
-    let truncated = bytes.len() as u64 > MOST_ARGS;
+fn arguments(process: &Folder) -> Arguments {
+    let (mut bytes, truncated) = process.read("cmdline", MOST_ARGS)?;
     if bytes.last() == Some(&0) {
         bytes.pop();
     }
@@ -332,12 +331,6 @@ fn arguments(process: &Entry) -> Arguments {
         return Some((Vec::new(), false));
     }
     Some((bytes.split(|byte| *byte == 0).map(Text::copy_from).collect(), truncated))
-}
-
-fn cgroup(process: &Entry) -> Option<Text> {
-    let mut bytes = Vec::new();
-    process.open_relative("cgroup").ok()?.take(64 * 1024).read_to_end(&mut bytes).ok()?;
-    cgroup_of(&bytes)
 }
 
 /// The path in the unified hierarchy, or in the first of version 1 where that says more.

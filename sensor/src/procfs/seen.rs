@@ -54,6 +54,23 @@ pub enum Executable {
     Unread,
 }
 
+impl Seen {
+    pub(super) fn of(pid: u32, stat: Stat) -> Self {
+        Self {
+            pid,
+            start: stat.start.saturating_mul(TICK_NS),
+            kernel: stat.flags & KERNEL_THREAD != 0,
+            zombie: matches!(stat.state, b'Z' | b'X'),
+            name: stat.name,
+            cpu_ns: stat.ticks.saturating_mul(TICK_NS),
+            rss_pages: stat.rss,
+            parent: stat.parent,
+            session: stat.session,
+            terminal: stat.terminal,
+        }
+    }
+}
+
 impl Reader {
     /// The pids that a listing shows.
     ///
@@ -71,19 +88,7 @@ impl Reader {
     #[must_use]
     pub fn seen(&self, pid: u32) -> Option<Seen> {
         let folder = Folder::open(&self.root.join(pid.to_string()))?;
-        let stat = Stat::parse(&folder.text("stat")?)?;
-        Some(Seen {
-            pid,
-            start: stat.start.saturating_mul(TICK_NS),
-            kernel: stat.flags & KERNEL_THREAD != 0,
-            zombie: matches!(stat.state, b'Z' | b'X'),
-            name: stat.name,
-            cpu_ns: stat.ticks.saturating_mul(TICK_NS),
-            rss_pages: stat.rss,
-            parent: stat.parent,
-            session: stat.session,
-            terminal: stat.terminal,
-        })
+        Some(Seen::of(pid, Stat::parse(&folder.text("stat")?)?))
     }
 
     /// Number of the mount namespace that we live in.
