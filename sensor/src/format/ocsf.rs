@@ -25,7 +25,9 @@ impl Format for Ocsf {
         static LAYOUTS: LazyLock<Vec<Layout>> =
             LazyLock::new(|| Subject::ALL.iter().map(|subject| Layout::new(*subject)).collect());
         let class = class::of(word(record, Field::EventAction));
-        let Some(layout) = LAYOUTS.iter().find(|layout| layout.subject == class.subject) else { return };
+        let known = LAYOUTS.iter().find(|layout| layout.subject == class.subject);
+        // The last takes whatever there is no other for.
+        let Some(layout) = known.or(LAYOUTS.last()) else { return };
         out.push(b'{');
         members(layout, class, record, out);
         unmapped(layout, record, out);

@@ -275,17 +275,7 @@ fn immediate(register: Option<u32>, data: Option<&[u8]>) -> Result<Option<Expres
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn nested(all: &[(u16, &[u8])]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for (kind, value) in all {
-            bytes.extend(u16::try_from(4 + value.len()).unwrap().to_ne_bytes());
-            bytes.extend(kind.to_ne_bytes());
-            bytes.extend(*value);
-            bytes.resize(bytes.len().next_multiple_of(4), 0);
-        }
-        bytes
-    }
+    use crate::netlink::message::attributes_of as nested;
 
     fn body() -> Vec<u8> {
         let word = |word: u32| word.to_be_bytes();

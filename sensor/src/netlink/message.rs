@@ -140,20 +140,22 @@ pub fn be32_at(bytes: &[u8], at: usize) -> Option<u32> {
     u32_at(bytes, at).map(u32::from_be)
 }
 
+/// Attributes as the kernel lays them out, for tests of those who read them.
+#[cfg(test)]
+pub(crate) fn attributes_of(all: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (kind, value) in all {
+        bytes.extend(u16::try_from(4 + value.len()).unwrap().to_ne_bytes());
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(*value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn attributes_of(all: &[(u16, &[u8])]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for (kind, value) in all {
-            bytes.extend(u16::try_from(4 + value.len()).unwrap().to_ne_bytes());
-            bytes.extend(kind.to_ne_bytes());
-            bytes.extend(*value);
-            bytes.resize(bytes.len().next_multiple_of(4), 0);
-        }
-        bytes
-    }
 
     #[test]
     fn what_was_built_is_split_again_and_a_cut_is_noticed() {

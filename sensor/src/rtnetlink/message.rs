@@ -163,21 +163,11 @@ fn address(body: &[u8]) -> Option<What> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::netlink::message::attributes_of as attributes;
 
     fn told(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
         let mut bytes = question(kind, 7, body);
         bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
-        bytes
-    }
-
-    fn attributes(all: &[(u16, &[u8])]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for (kind, value) in all {
-            bytes.extend(u16::try_from(4 + value.len()).unwrap().to_ne_bytes());
-            bytes.extend(kind.to_ne_bytes());
-            bytes.extend(*value);
-            bytes.resize(bytes.len().next_multiple_of(4), 0);
-        }
         bytes
     }
 

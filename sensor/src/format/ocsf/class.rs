@@ -138,6 +138,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_subject_has_a_layout() {
+        assert!(CLASSES.iter().all(|class| Subject::ALL.contains(&class.subject)));
+        assert_eq!(Subject::ALL.last(), Some(&NONE.subject));
+    }
+
+    #[test]
     fn what_is_in_no_row_is_a_base_event() {
         assert_eq!((of(b"exec").uid, of(b"nothing").uid), (1007, 0));
     }
