@@ -29,6 +29,7 @@ pub mod procfs;
 pub mod record;
 pub mod redact;
 pub mod reputation;
+pub mod requests;
 pub mod rtnetlink;
 pub mod runs;
 pub mod sockdiag;

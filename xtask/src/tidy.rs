@@ -23,6 +23,7 @@ const FLOORS: &[&[&str]] = &[
     &["cli"],
     &["action"],
     &["pipeline", "look", "reputation"],
+    &["requests"],
     &[
         "kernel",
         "output",
