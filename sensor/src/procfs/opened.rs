@@ -166,7 +166,7 @@ fn all(folder: &Path, wanted: &[(u32, bool)], mounts: &Mounts) -> HashMap<u32, O
 
 /// Flags and mount of a descriptor (`proc_pid_fdinfo(5)`).
 fn info(process: &Folder, number: u32) -> Option<(u32, u64)> {
-    let (bytes, _) = process.read(&format!("fdinfo/{number}"), MOST)?;
+    let (bytes, _) = process.at_one_go(&format!("fdinfo/{number}"), MOST)?;
     let value = |name: &[u8]| {
         let mut lines = bytes.split(|byte| *byte == b'\n');
         std::str::from_utf8(lines.find_map(|line| line.strip_prefix(name))?).ok().map(str::trim)
@@ -278,17 +278,6 @@ mod tests {
             Ok(is) => assert!(is && !is_same((pid, number(&one)), (pid, number(&two))).unwrap()),
             Err(errno) => assert!(matches!(errno, Errno::ENOSYS | Errno::EPERM), "{errno}"),
         }
-    }
-
-    #[test]
-    fn whoever_keeps_us_waiting_is_given_up() {
-        let mut reader = Reader::new("/proc".into());
-        let (hold, held) = std::sync::mpsc::channel::<()>();
-        let soon = Duration::from_millis(10);
-        let late = reader.patiently_for(soon, move || held.recv());
-        assert!(late.is_none());
-        drop(hold);
-        assert_eq!(reader.patiently_for(Duration::from_secs(60), || 5), Some(5), "the next is asked");
     }
 
     #[test]
