@@ -7,6 +7,8 @@ use nix::{
     sys::stat::{Mode, fstatat},
 };
 
+use rustix::fs::{AtFlags as At, Statx, StatxFlags, statx};
+
 use crate::record::Text;
 
 /// Most bytes of a small file that are read.
@@ -74,6 +76,11 @@ impl Folder {
     /// How many links a folder in it has.
     pub(super) fn links(&self, name: &str) -> Option<u64> {
         fstatat(&self.0, name, AtFlags::empty()).ok().map(|stat| stat.st_nlink)
+    }
+
+    /// What is known of what a link in it leads to, as far as that is known without asking another host.
+    pub(super) fn facts(&self, name: &str) -> Option<Statx> {
+        statx(&self.0, name, At::STATX_DONT_SYNC, StatxFlags::BASIC_STATS).ok()
     }
 
     /// A folder in it.

@@ -35,6 +35,12 @@ impl Worker {
 }
 
 impl Reader {
+    /// Another of the same /proc, with threads of its own.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::new(self.root.clone())
+    }
+
     /// Asks what a process, or who answers for its files, may never answer; gives up after a while.
     pub(super) fn patiently<T: Send + 'static>(
         &mut self,
