@@ -12,7 +12,7 @@ use crate::{
     kernel::{Gap, Kernel, KernelError, Options},
     process::{Process, Table},
     procfs::{
-        Whom, Reader,
+        Reader, Whom,
         seen::{Executable, Seen},
     },
     record::Text,

@@ -150,10 +150,16 @@ impl Reader {
     pub fn details_of(&mut self, all: Vec<Whom>, mut take: impl FnMut(&Self, &Whom, Option<Details>)) {
         let root = self.root.clone();
         let question = move |whom: &Whom| whole(&root, whom);
-        self.each_patiently(all, LOAD, |_| PATIENCE, question, |reader, whom, details| {
-            let details = details.flatten().or_else(|| without_arguments(&reader.root, whom));
-            take(reader, whom, details);
-        });
+        self.each_patiently(
+            all,
+            LOAD,
+            |_| PATIENCE,
+            question,
+            |reader, whom, details| {
+                let details = details.flatten().or_else(|| without_arguments(&reader.root, whom));
+                take(reader, whom, details);
+            },
+        );
     }
 
     /// The path by which a process's executable can be reached, whatever name it has.

@@ -9,10 +9,7 @@ use crate::{
     host::Host,
     look::{Look, described::Describer, open::Open, sockets::Sockets},
     process::Process,
-    procfs::{
-        descriptors::Closed,
-        opened::Mounts,
-    },
+    procfs::{descriptors::Closed, opened::Mounts},
     record::{Record, Stretch},
     sockdiag::Scope,
 };
@@ -219,4 +216,3 @@ fn mounts(look: &Look) -> Mounts {
     mounts.learn(&look.reader, std::process::id(), look.reader.own_mount_namespace().unwrap_or(0));
     mounts
 }
-

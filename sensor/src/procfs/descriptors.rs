@@ -100,9 +100,15 @@ impl Reader {
     ) {
         let root = self.root.clone();
         let question = move |pid: &u32| descriptors(&root, *pid);
-        self.each_patiently(all, LOAD, |_| PATIENCE, question, |_, pid, found| {
-            take(*pid, found.unwrap_or(Err(Closed::Forbidden)));
-        });
+        self.each_patiently(
+            all,
+            LOAD,
+            |_| PATIENCE,
+            question,
+            |_, pid, found| {
+                take(*pid, found.unwrap_or(Err(Closed::Forbidden)));
+            },
+        );
     }
 }
 

@@ -4,14 +4,7 @@
 //! Who asks a program (FUSE) or another host may never get an answer, and can't be killed while it waits. So those aren't
 //! asked; what else could keep us waiting is given up after a while.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    os::fd::AsRawFd,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, fs::File, os::fd::AsRawFd, path::Path, sync::Arc, time::Duration};
 
 use nix::{
     errno::Errno,
@@ -144,7 +137,8 @@ impl Reader {
             let folder = root.join(pid.to_string());
             Ok(Held { descriptors: how(&folder, descriptors, &mounts), unsure: false })
         };
-        let patience = |(_, count): &(u32, usize)| AT_LEAST + EACH * u32::try_from(*count).unwrap_or(u32::MAX);
+        let patience =
+            |(_, count): &(u32, usize)| AT_LEAST + EACH * u32::try_from(*count).unwrap_or(u32::MAX);
         self.each_patiently(all, LOAD, patience, question, |reader, (pid, _), held| {
             let unsure = || {
                 let without = |descriptor| (descriptor, Opened::default());
