@@ -226,9 +226,27 @@ fn what_is_merged_stands_in_its_time() {
         fs::write("/var/log/auth.log.2.gz", "x").unwrap();
         let packed = told(&[]);
         assert_eq!(packed.status, Some(4));
-        assert!(packed.said.contains("1 packed logs"), "{}", packed.said);
+        assert!(packed.said.contains("auth.log.2.gz: it can't be unpacked to its end"), "{}", packed.said);
+        fs::write("/var/log/auth.log.2.gz", PACKED).unwrap();
+        let packed = told(&[]);
+        assert_eq!(packed.status, Some(0), "{}", packed.said);
+        assert!(lines(&by(&packed, "sudo")).contains(&"/bin/packed"));
+        fs::write("/var/log/secure-20251101.xz", "x").unwrap();
+        let packed = told(&[]);
+        assert_eq!(packed.status, Some(4));
+        assert!(
+            packed.said.contains("1 packed logs in /var/log, such as secure-20251101.xz"),
+            "{}",
+            packed.said
+        );
     });
 }
+
+/// A line of sudo's, by `gzip -9n`: alice ran /bin/packed at 18:00:30.
+const PACKED: &[u8] = b"\
+    \x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x33\x32\x30\x32\xd5\x35\x34\xd4\x35\x32\x0b\x31\xb4\xb0\x32\x30\xb0\x32\x36\xd0\x06\x92\x06\x06\x0a\x19\xf9\xc5\x25\x0a\
+    \xc5\xa5\x29\xf9\x56\x0a\x40\x90\x98\x93\x99\x9c\xaa\x60\xa5\x10\x12\x12\x69\x5b\x50\x52\xac\x6f\xa0\x60\xad\x10\x10\xee\x62\xab\x9f\x91\x9f\x9b\xaa\x0f\x91\xb5\
+    \x56\x08\x0d\x76\x0d\xb2\x2d\xca\xcf\x2f\x01\xb2\x9d\xfd\x7d\x7d\x1d\xfd\x80\x2a\x92\x32\xf3\xf4\x0b\x12\x93\xb3\x53\x53\xb8\x00\x38\xc9\x59\x82\x6e\x00\x00\x00";
 
 /// Where Debian and others put it; it makes journals of text.
 const MAKER: &str = "/lib/systemd/systemd-journal-remote";
