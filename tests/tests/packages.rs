@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tests::answer::Answer;
-use tests::place::{make_folder, mount_overlay, mount_tmpfs, private_mounts};
+use tests::place::{make_folder, mount_bind, mount_overlay, mount_tmpfs, private_mounts};
 use tests::program::{actor, copy, done, sha256};
-use tests::sensor::command;
+use tests::sensor::{binary, command};
 use tests::skip::{missing, skip};
 use tests::{DEADLINE, Event, Folder, Running, Sensor, find::Source, lock, words};
 
@@ -191,5 +191,29 @@ fn rpm_upgrades_what_runs() {
             drop(done(Path::new("/usr/bin/rpm"), words));
         };
         upgrade(("rpm", "/usr/bin/rpm", RPM), packages, agents, install);
+    });
+}
+
+#[test]
+fn what_runs_elsewhere_is_of_no_package_of_this_host() {
+    if skip() || !Path::new("/var/lib/dpkg/info/coreutils.list").exists() && missing("there is no dpkg") {
+        return;
+    }
+    // In other mounts than the sensor's, under a name that a package of the host has.
+    let outside = format!("/proc/{}/ns/mnt", std::process::id());
+    private_mounts(|| {
+        mount_bind(&actor(), Path::new("/bin/true"));
+        let running = Running::idle("/bin/true");
+        let ask = |words: &[&str]| {
+            let mut nsenter = Command::new("nsenter");
+            Answer::of(nsenter.arg(format!("--mount={outside}")).arg(binary()).args(words))
+        };
+        let answer = ask(&["ps"]).status(0);
+        let is = |row: &&Event| row.num("process.pid") == u64::from(running.pid());
+        let row = answer.rows.iter().find(is).unwrap();
+        assert!(!row.has("package.name") && !row.has("package.type"), "{row:#}");
+        // Neither that it is the package's, nor that it should be.
+        let answer = ask(&["lookup", "--offline", &running.pid().to_string()]).status(4);
+        assert_eq!(answer.rows[0].str("sensor.reputation.verdict"), "unknown", "{:#}", answer.rows[0]);
     });
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tests::answer::{Answer, run};
+use tests::place::{mount_tmpfs, private_mounts};
 use tests::program::{actor, copy, join, nest};
 use tests::sensor::{binary, command};
 use tests::skip::{missing, skip};
@@ -90,6 +91,49 @@ fn what_was_waited_for_is_in_the_sums() {
     let _login = sshd.login(&["root@127.0.0.1", busy]);
     let rows = sessions(&sshd, "asleep", |rows| rows.iter().any(|row| runs(row, &["sleep", "323"])));
     assert!(rows[0].num("sensor.usage.cpu_ns") >= 900_000_000, "{:#}", rows[0]);
+}
+
+#[test]
+fn what_sshd_writes_into_utmp_is_told() {
+    if skip() {
+        return;
+    }
+    // sshd writes there if it is there; and into others' logs, which stay as they are.
+    private_mounts(|| {
+        ["/run", "/var/log"].into_iter().for_each(|place| mount_tmpfs(Path::new(place), "4m"));
+        fs::write("/run/utmp", "").unwrap();
+        let Some(sshd) = Sshd::start() else { return };
+        let terminal = sshd.login(&["-tt", "root@127.0.0.1", "sleep 328"]);
+        let silent = sshd.login(&["root@127.0.0.1", "sleep 329"]);
+        let rows = sessions(&sshd, "both", |rows| {
+            let there = |seconds| rows.iter().any(|row| runs(row, &["sleep", seconds]));
+            rows.len() == 2 && there("328") && there("329")
+        });
+        let of = |seconds: &str| rows.iter().find(|row| runs(row, &["sleep", seconds])).unwrap();
+        let (known, unknown) = (of("328"), of("329"));
+        assert_eq!(known.texts("sensor.session.sources"), ["utmp", "proc"], "{known:#}");
+        assert_eq!(unknown.texts("sensor.session.sources"), ["proc"], "{unknown:#}");
+        assert!(!known.has("sensor.findings"), "it is where it should be: {known:#}");
+        assert!(
+            known.str("sensor.tty").starts_with("pts/") && known.has("sensor.session.since"),
+            "{known:#}"
+        );
+        assert_eq!((known.str("user.name"), known.str("source.ip")), ("root", "127.0.0.1"));
+        // Who takes the record away is told by /proc all the same, and that it is gone.
+        fs::write("/run/utmp", utmp_without_lines()).unwrap();
+        let rows = sessions(&sshd, "both again", |rows| rows.len() == 2);
+        let row = rows.iter().find(|row| runs(row, &["sleep", "328"])).unwrap();
+        assert_eq!(row.texts("sensor.session.sources"), ["proc"], "{row:#}");
+        assert!(row.texts("sensor.findings").iter().any(|what| what.contains("utmp")), "{row:#}");
+        drop((terminal, silent));
+    });
+}
+
+/// One record, of the host's start (`BOOT_TIME` in `utmp(5)`): utmp is in use, and nobody is in it.
+fn utmp_without_lines() -> Vec<u8> {
+    let mut record = vec![0; 384];
+    record[0] = 2;
+    record
 }
 
 #[test]
