@@ -1,4 +1,5 @@
 //! A /proc that doesn't show all: mounted so (`hidepid`, `subset`), or its listing falsified on the way.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that can't go on fails the test")]
 
 use nix::libc::SYS_getdents64;
 use nix::mount::{MsFlags, mount};

@@ -1,4 +1,5 @@
 //! `sensor lookup` over TLS: only who proves to be whom `lookup.url` names is given the key, and nobody can keep it waiting.
+#![expect(clippy::unwrap_used, reason = "a helper that can't go on fails the test")]
 
 use std::fs::{self, Permissions};
 use std::io::Write;
