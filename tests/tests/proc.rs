@@ -108,10 +108,10 @@ fn ps_without(name: &str) -> Vec<Event> {
     let options = [Options::PTRACE_O_TRACESYSGOOD, Options::PTRACE_O_TRACECLONE, Options::PTRACE_O_EXITKILL];
     ptrace::seize(sensor, options.into_iter().collect()).unwrap();
     ptrace::interrupt(sensor).unwrap();
-    // Who traces waits for nothing else: another ends a sensor that hangs.
+    // Who traces waits for nothing else: another ends a sensor that hangs. Each call stops it twice, so many processes take long.
     let (done, ended) = channel::<()>();
     let guard = std::thread::spawn(move || {
-        if ended.recv_timeout(patience(4 * DEADLINE)).is_err() {
+        if ended.recv_timeout(patience(12 * DEADLINE)).is_err() {
             let _ = kill(sensor, Signal::SIGKILL);
         }
     });
