@@ -92,6 +92,10 @@ impl Look {
                 look.hide(hidden);
             }
         }
+        if look.reader.hides_others() {
+            let hidden = "processes of other users, which /proc keeps from who isn't root (hidepid)";
+            look.parts.push(hidden.to_owned());
+        }
         look.tell_unread();
         Ok(look)
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, ops::RangeInclusive, sync::Arc};
 
-use super::{Failure, Format, Status, awaiting, lister, partly, user_id};
+use super::{Failure, Format, Status, awaiting, gone, host, lister, partly, user_id};
 use crate::{
     event::Action,
     field::Field,
@@ -78,14 +78,14 @@ pub struct Files {
 /// # Errors
 /// When no such user or process is known, /proc can't be read, or not all could be seen; the parts are named.
 pub fn act(args: &Files) -> Result<(), Failure> {
-    let host = Host::real().map_err(|error| Failure::new(Status::Failed, error))?;
+    let host = host()?;
     let user = args.user.as_deref().map(|user| user_id(user, &host)).transpose()?;
     let look = awaiting(async { Look::at(&host, lister(&host)) })?.map_err(|error| {
         Failure::new(Status::Failed, format!("listing processes in {}: {error}", host.proc().display()))
     })?;
     let wanted = wanted(&look, user, args.pid);
     if let (Some(pid), true) = (args.pid, wanted.is_empty()) {
-        return Err(Failure::new(Status::Failed, format!("there is no process {pid}")));
+        return Err(gone(&look.reader, pid));
     }
     let open = Open::at(&look);
     let sockets = Sockets::at(&look, &open, Scope::All);
