@@ -294,7 +294,7 @@ impl Pipeline<'_> {
     ///
     /// `named`: its image is taken to have had its name until now.
     pub(super) fn adopt(&mut self, stamp: Stamp, actor: Actor, running: &event::Running, named: bool) {
-        let details = self.reader.details(Whom::of(stamp.key, &running)).unwrap_or_default();
+        let details = self.reader.details(Whom::of(stamp.key, running)).unwrap_or_default();
         let parent = self.table.get(stamp.key).and_then(|process| process.parent.clone());
         let process = details.found(&mut self.table, stamp.key, actor, *running);
         process.parent = parent.or(process.parent.take());
