@@ -22,7 +22,7 @@ const FLOORS: &[&[&str]] = &[
     &["main"],
     &["cli"],
     &["action"],
-    &["pipeline", "look", "reputation"],
+    &["pipeline", "look", "reputation", "firewall"],
     &[
         "kernel",
         "output",
@@ -41,7 +41,7 @@ const FLOORS: &[&[&str]] = &[
     &["enrich", "account"],
     &["verdict"],
     &["process", "sockets", "network"],
-    &["event", "format", "untrusted"],
+    &["event", "format", "untrusted", "shelf"],
     &["record"],
     &["field", "config", "count", "net", "netlink", "redact"],
 ];
@@ -60,7 +60,7 @@ const OWNED: &[Owned] = &[
     owned("sensor_common::ask", &["kernel"], Tests::Too),
     owned("sensor_common::wire::…", &["event"], Tests::Exempt),
     owned("ureq", &["reputation"], Tests::Too),
-    owned("serde_json", &["format"], Tests::Exempt),
+    owned("serde_json", &["format", "firewall"], Tests::Exempt),
     owned("procfs", &["procfs"], Tests::Too),
     owned("crossterm", &["action"], Tests::Too),
     owned("ratatui", &["action"], Tests::Too),
