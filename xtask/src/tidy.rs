@@ -32,6 +32,7 @@ const FLOORS: &[&[&str]] = &[
         "package",
         "rtnetlink",
         "sockdiag",
+        "conntrack",
         "netfilter",
         "runs",
         "evidence",

@@ -54,7 +54,9 @@ pub enum NftError {
     Refused(String),
     #[error("nft's answer is not understood")]
     Malformed,
-    #[error("there is a table inet {TABLE} that the sensor didn't make, and it is left alone: rename it (nft list table inet {TABLE})")]
+    #[error(
+        "there is a table inet {TABLE} that the sensor didn't make, and it is left alone: rename it (nft list table inet {TABLE})"
+    )]
     NotOurs,
     #[error("the rule was put there and reads otherwise: {0}")]
     Amiss(String),
@@ -72,7 +74,8 @@ impl Nft {
     pub fn find() -> Result<Self, NftError> {
         let path = PLACES.into_iter().map(Path::new).find(|path| path.exists()).ok_or(NftError::Absent)?;
         let real = fs::canonicalize(path).map_err(NftError::Run)?;
-        let safe = |path: &Path| fs::metadata(path).is_ok_and(|facts| facts.uid() == 0 && facts.mode() & 0o022 == 0);
+        let safe =
+            |path: &Path| fs::metadata(path).is_ok_and(|facts| facts.uid() == 0 && facts.mode() & 0o022 == 0);
         if !real.ancestors().all(safe) {
             return Err(NftError::NotTrusted(real));
         }
@@ -223,7 +226,10 @@ mod tests {
             id: Id::of(0xabcd),
             scope,
             allow: ["10.0.0.0/8", "192.0.2.7", "fd00::/8"].map(|range| range.parse().unwrap()).to_vec(),
-            kept: vec![Connection { local: "10.0.0.1:22".parse().unwrap(), remote: "192.0.2.9:5".parse().unwrap() }],
+            kept: vec![Connection {
+                local: "10.0.0.1:22".parse().unwrap(),
+                remote: "192.0.2.9:5".parse().unwrap(),
+            }],
             reason: None,
             made: 0,
             netns: 1,

@@ -45,7 +45,9 @@ impl FromStr for Id {
 
     fn from_str(word: &str) -> Result<Self, String> {
         let digits = word.len() == 8 && word.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        digits.then(|| Self(word.to_owned())).ok_or_else(|| "a rule's id is eight hexadecimal digits".to_owned())
+        digits
+            .then(|| Self(word.to_owned()))
+            .ok_or_else(|| "a rule's id is eight hexadecimal digits".to_owned())
     }
 }
 
@@ -204,12 +206,14 @@ impl FromStr for Cidr {
 
     fn from_str(word: &str) -> Result<Self, String> {
         let (address, bits) = word.split_once('/').map_or((word, None), |(a, bits)| (a, Some(bits)));
-        let first: IpAddr =
-            address.parse().map_err(|_| "not an address of IPv4 or IPv6, nor a range as 192.0.2.0/24".to_owned())?;
+        let first: IpAddr = address
+            .parse()
+            .map_err(|_| "not an address of IPv4 or IPv6, nor a range as 192.0.2.0/24".to_owned())?;
         let Some(bits) = bits else { return Ok(Self::host(first)) };
         let plain = bits.bytes().all(|byte| byte.is_ascii_digit());
         let bits = bits.parse().ok().filter(|bits: &u8| plain && *bits <= width(first));
-        let bits = bits.ok_or_else(|| format!("after the slash stands a number from 0 to {}", width(first)))?;
+        let bits =
+            bits.ok_or_else(|| format!("after the slash stands a number from 0 to {}", width(first)))?;
         if first.to_canonical() != first && bits < 128 {
             return Err("write a range of IPv4 as such, without ::ffff:".to_owned());
         }
@@ -359,7 +363,9 @@ impl Rule {
     pub fn allows(&self, connection: &Connection) -> bool {
         let remote = connection.remote.ip().to_canonical();
         let same = |kept: &Connection| canonical(kept) == canonical(connection);
-        remote.is_loopback() || self.allow.iter().any(|range| range.contains(remote)) || self.kept.iter().any(same)
+        remote.is_loopback()
+            || self.allow.iter().any(|range| range.contains(remote))
+            || self.kept.iter().any(same)
     }
 
     /// The earlier of its two ends.
@@ -411,7 +417,16 @@ mod tests {
         assert_eq!(range("::ffff:192.0.2.7").unwrap().to_string(), "192.0.2.7");
         assert!(range("10.0.0.5/8").unwrap_err().contains("10.0.0.0/8"));
         assert!(range("fd00::1/8").unwrap_err().contains("fd00::/8"));
-        for wrong in ["", "host", "10.0.0/8", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/+8", "::ffff:1.2.3.0/120"] {
+        for wrong in [
+            "",
+            "host",
+            "10.0.0/8",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+            "::ffff:1.2.3.0/120",
+        ] {
             assert!(range(wrong).is_err(), "{wrong}");
         }
     }
@@ -437,14 +452,24 @@ mod tests {
         let text = serde_json::to_string(&rule).unwrap();
         assert_eq!(serde_json::from_str::<Rule>(&text).unwrap(), rule);
         assert_eq!(rule.end().unwrap().epoch, 4);
-        for (from, to) in [("00000007", "../../x"), ("10.0.0.0/8", "10.0.0.0/99"), (":80,", ":0,"), ("\"made\"", "\"mode\"")] {
+        for (from, to) in [
+            ("00000007", "../../x"),
+            ("10.0.0.0/8", "10.0.0.0/99"),
+            (":80,", ":0,"),
+            ("\"made\"", "\"mode\""),
+        ] {
             let broken = text.replace(from, to);
             assert_ne!(broken, text);
             assert!(serde_json::from_str::<Rule>(&broken).is_err(), "{broken}");
         }
-        let with = |local: &str, remote: &str| Connection { local: local.parse().unwrap(), remote: remote.parse().unwrap() };
+        let with = |local: &str, remote: &str| Connection {
+            local: local.parse().unwrap(),
+            remote: remote.parse().unwrap(),
+        };
         assert!(rule.allows(&with("1.2.3.4:80", "10.1.1.1:9")) && rule.allows(&with("[::1]:22", "[::2]:5")));
-        assert!(!rule.allows(&with("1.2.3.4:80", "11.1.1.1:9")) && !rule.allows(&with("[::1]:22", "[::2]:6")));
+        assert!(
+            !rule.allows(&with("1.2.3.4:80", "11.1.1.1:9")) && !rule.allows(&with("[::1]:22", "[::2]:6"))
+        );
         assert!(rule.allows(&with("127.0.0.1:80", "127.0.0.1:9")));
     }
 }

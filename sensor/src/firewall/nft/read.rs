@@ -90,7 +90,9 @@ impl Table {
             }
         }
         let name = format!("rule_{id}");
-        let own = |chain: &&String| chain.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
+        let own = |chain: &&String| {
+            chain.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+        };
         for chain in self.chains.keys().filter(own) {
             all.push(json!({"flush": {"chain": write::place(chain)}}));
             all.push(json!({"delete": {"chain": write::place(chain)}}));
@@ -110,7 +112,12 @@ impl Table {
         for chain in write::chains(rule) {
             let listed = self.chains.get(&chain.name).map(Vec::as_slice).unwrap_or_default();
             if listed.len() != chain.rules.len() {
-                return Err(format!("chain {} has {} rules in place of {}", chain.name, listed.len(), chain.rules.len()));
+                return Err(format!(
+                    "chain {} has {} rules in place of {}",
+                    chain.name,
+                    listed.len(),
+                    chain.rules.len()
+                ));
             }
             // Versions of nft write one and the same in several ways: the words and numbers of each rule must be there.
             let same = |(meant, found): (&Value, &Listed)| {
@@ -135,7 +142,9 @@ fn verdict(body: &Value) -> Option<String> {
 /// The words and numbers that are compared with, and what is compared.
 fn leaves(value: &Value, into: &mut BTreeSet<String>) {
     match value {
-        Value::Object(members) => members.iter().filter(|(name, _)| *name != "op").for_each(|(_, value)| leaves(value, into)),
+        Value::Object(members) => {
+            members.iter().filter(|(name, _)| *name != "op").for_each(|(_, value)| leaves(value, into))
+        }
         Value::Array(elements) => elements.iter().for_each(|element| leaves(element, into)),
         Value::String(text) => drop(into.insert(text.clone())),
         Value::Number(number) => drop(into.insert(number.to_string())),

@@ -18,8 +18,13 @@ pub(super) const HOOKS: [&str; 4] = ["prerouting", "input", "forward", "output"]
 /// The chain that says whose the table is.
 pub(super) const ABOUT: &str = "about";
 /// By what an IPv6 host finds its neighbours and keeps being found (RFC 4861, RFC 4890).
-const NEIGHBOURS: [&str; 5] =
-    ["nd-neighbor-solicit", "nd-neighbor-advert", "nd-router-advert", "nd-router-solicit", "mld-listener-query"];
+const NEIGHBOURS: [&str; 5] = [
+    "nd-neighbor-solicit",
+    "nd-neighbor-advert",
+    "nd-router-advert",
+    "nd-router-solicit",
+    "mld-listener-query",
+];
 
 /// A chain of a rule.
 pub(super) struct Chain {
@@ -155,8 +160,7 @@ fn leaving(rule: &Rule) -> Vec<Vec<Value>> {
 }
 
 fn passing(rule: &Rule) -> Vec<Vec<Value>> {
-    let mut bodies: Vec<_> =
-        addresses(&rule.allow, "saddr").chain(addresses(&rule.allow, "daddr")).collect();
+    let mut bodies: Vec<_> = addresses(&rule.allow, "saddr").chain(addresses(&rule.allow, "daddr")).collect();
     bodies.extend(too_big());
     bodies
 }
@@ -205,7 +209,10 @@ fn range(side: &str, range: &Cidr) -> Value {
     };
     // Of a range of all only the family is left, which nft would leave out.
     match range.bits {
-        0 => is(json!({"meta": {"key": "nfproto"}}), json!(if range.first.is_ipv4() { "ipv4" } else { "ipv6" })),
+        0 => is(
+            json!({"meta": {"key": "nfproto"}}),
+            json!(if range.first.is_ipv4() { "ipv4" } else { "ipv6" }),
+        ),
         _ => is(payload(protocol, side), value),
     }
 }
