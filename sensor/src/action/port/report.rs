@@ -9,7 +9,7 @@ use crate::{
     },
     format::{
         table::{Head, Line, span},
-        text::cell::{findings, shown, words},
+        text::cell::{findings, plain, shown, words},
     },
     host::Host,
     record::{Record, Text, Time, Value},
@@ -93,7 +93,7 @@ impl Row {
         let persist = matches!(self.record.get(Field::SensorRulePersist), Some(Value::Bool(true)));
         let cells = vec![
             shown(Field::SensorRuleId),
-            shown(Field::SensorContainTarget),
+            plain(self.record.text(Field::SensorContainTarget).map(Text::as_bytes).unwrap_or_default()),
             shown(Field::SensorRuleState).replace('_', " "),
             self.left.map(span).unwrap_or_default(),
             words(&self.record, Field::SensorRuleAllow).join(" "),
@@ -124,9 +124,7 @@ pub(super) fn text(table: String, rules: usize, told: &[String]) -> String {
     let mut text = if rules == 0 { "no rules\n".to_owned() } else { table };
     if !told.is_empty() {
         text.push_str("\nended by itself:\n");
-        told.iter().for_each(|told| {
-            text.extend(["  ", crate::format::text::cell::plain(told.as_bytes()).as_str(), "\n"])
-        });
+        told.iter().for_each(|told| text.extend(["  ", plain(told.as_bytes()).as_str(), "\n"]));
     }
     text
 }
