@@ -8,6 +8,7 @@ use std::{io, path::Path, time::Duration};
 use crate::{host::Host, procfs::Reader};
 
 pub mod boot;
+pub mod cgroup;
 pub mod flows;
 pub mod guard;
 mod ledger;
@@ -64,14 +65,6 @@ pub struct Firewall {
     pub netns: u32,
 }
 
-/// A rule can't be put in force, or taken out.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub enum FirewallError {
-    /// By nftables.
-    Nft(#[from] NftError),
-}
-
 impl Firewall {
     /// Looks which ways there are here.
     #[must_use]
@@ -79,31 +72,25 @@ impl Firewall {
         Self { nft: Nft::find(), netns: reader.namespace_of_thread().unwrap_or(0) }
     }
 
-    fn nft(&self) -> Result<&Nft, &NftError> {
-        self.nft.as_ref()
+    fn nft(&self) -> Result<&Nft, String> {
+        self.nft.as_ref().map_err(ToString::to_string)
     }
 
-    /// The way that is taken here.
+    /// The way that is taken for a rule, and why it isn't nftables: the kernel is asked, and nothing is changed.
     ///
     /// # Errors
-    /// Why there is none.
-    pub fn way(&self) -> Result<Way, String> {
-        match &self.nft {
-            Ok(_) => Ok(Way::Nftables),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    /// Asks whether a rule would be taken, and changes nothing.
-    ///
-    /// # Errors
-    /// When it wouldn't.
-    pub fn check(&self, rule: &Rule) -> Result<(), String> {
-        match rule.way {
-            Way::Nftables => {
-                self.nft().map_err(ToString::to_string)?.check(rule).map_err(|error| error.to_string())
+    /// When somebody else has the table.
+    pub fn way(&self, rule: &Rule) -> Result<(Way, Option<String>), String> {
+        let refused = match &self.nft {
+            Ok(nft) => {
+                nft.check(rule).err().map(|error| (matches!(error, NftError::NotOurs), error.to_string()))
             }
-            Way::Cgroup => Err("no such way".to_owned()),
+            Err(error) => Some((false, error.to_string())),
+        };
+        match refused {
+            None => Ok((Way::Nftables, None)),
+            Some((true, why)) => Err(why),
+            Some((false, why)) => Ok((Way::Cgroup, Some(why))),
         }
     }
 
@@ -114,10 +101,8 @@ impl Firewall {
     pub fn apply(&self, rule: &Rule, host: &Host) -> Result<(), String> {
         let lasts = lasts(rule, host);
         match rule.way {
-            Way::Nftables => {
-                self.nft().map_err(ToString::to_string)?.apply(rule, lasts).map_err(|error| error.to_string())
-            }
-            Way::Cgroup => Err("no such way".to_owned()),
+            Way::Nftables => self.nft()?.apply(rule, lasts).map_err(|error| error.to_string()),
+            Way::Cgroup => cgroup::apply(rule, lasts, host).map_err(|error| error.to_string()),
         }
     }
 
@@ -128,12 +113,8 @@ impl Firewall {
     pub fn prolong(&self, rule: &Rule, host: &Host) -> Result<(), String> {
         let lasts = lasts(rule, host);
         match rule.way {
-            Way::Nftables => self
-                .nft()
-                .map_err(ToString::to_string)?
-                .prolong(&rule.id, lasts)
-                .map_err(|error| error.to_string()),
-            Way::Cgroup => Err("no such way".to_owned()),
+            Way::Nftables => self.nft()?.prolong(&rule.id, lasts).map_err(|error| error.to_string()),
+            Way::Cgroup => cgroup::prolong(&rule.id, lasts, host).map_err(|error| error.to_string()),
         }
     }
 
@@ -143,27 +124,30 @@ impl Firewall {
     /// When it may still be there.
     pub fn undo(&self, id: &Id, way: Way) -> Result<(), String> {
         match way {
-            Way::Nftables => {
-                self.nft().map_err(ToString::to_string)?.undo(id).map_err(|error| error.to_string())
-            }
-            Way::Cgroup => Err("no such way".to_owned()),
+            Way::Nftables => self.nft()?.undo(id).map_err(|error| error.to_string()),
+            Way::Cgroup => cgroup::undo(id).map_err(|error| error.to_string()),
         }
     }
 
     /// The rules that the kernel has here, and whether it applies each; what can't be read is told.
     #[must_use]
-    pub fn present(&self) -> (Vec<(Id, Way, bool)>, Vec<String>) {
+    pub fn present(&self, host: &Host) -> (Vec<(Id, Way, bool)>, Vec<String>) {
         let mut parts = Vec::new();
-        let table = self.nft().map(Nft::table);
-        let rules = match table {
-            Ok(Ok(table)) => table.map(|table| table.rules()).unwrap_or_default(),
-            Ok(Err(error)) => {
-                parts.push(error.to_string());
-                Default::default()
+        let mut all = Vec::new();
+        match self.nft.as_ref().map(Nft::table) {
+            Ok(Ok(table)) => {
+                let rules = table.map(|table| table.rules()).unwrap_or_default();
+                all.extend(rules.into_iter().map(|(id, live)| (id, Way::Nftables, live)));
             }
-            Err(_) => Default::default(),
-        };
-        (rules.into_iter().map(|(id, live)| (id, Way::Nftables, live)).collect(), parts)
+            Ok(Err(error)) => parts.push(error.to_string()),
+            // Rules that were made with it are told by their records.
+            Err(_) => {}
+        }
+        match cgroup::rules(self.netns, host) {
+            Ok(rules) => all.extend(rules.into_iter().map(|(id, live)| (id, Way::Cgroup, live))),
+            Err(error) => parts.push(format!("rules at the cgroups: {error}")),
+        }
+        (all, parts)
     }
 
     /// What becomes of a rule that is on record; `present`: what the kernel has.

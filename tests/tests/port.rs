@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use tests::answer::run;
 use tests::netns::{
-    ALLOWED, INSIDE, OUTSIDE, OUTSIDER, World, answers, at, connect, echo_here, is_cut, reaches, silent,
-    udp_reaches, udp_silent, world,
+    ALLOWED, BOXED, INSIDE, OUTSIDE, OUTSIDER, World, answers, at, connect, echo_here, is_cut, reaches,
+    silent, udp_reaches, udp_silent, world,
 };
 use tests::program::{Running, net, steps};
 use tests::sensor::{binary, command};
@@ -484,6 +484,62 @@ fn a_rule_comes_back_after_a_boot() {
         done("restore");
         done(&format!("undo {unsure}"));
         assert!(!unit.exists() && !has_table());
+    });
+}
+
+#[test]
+fn without_nft_a_program_at_the_cgroups_does_the_same() {
+    if lacks() || tests::place::cgroups().is_none() && missing("there are no cgroups of version 2") {
+        return;
+    }
+    world(|world| {
+        tests::place::mount_bind(Path::new("/dev/null"), Path::new(NFT));
+        tests::place::mount_bpf(Path::new("/sys/fs/bpf"));
+        let pins = Path::new("/sys/fs/bpf/sensor-port");
+        let _echo = echo_here(7000);
+        let elsewhere = world.boxed.echo(7000);
+        let mut cut = world.outsider.there(|| connect(at(OUTSIDE[0], 7000), DEADLINE).unwrap());
+        let mut stays = world.allowed.there(|| connect(at(INSIDE[0], 7000), DEADLINE).unwrap());
+        assert!(answers(&mut cut) && answers(&mut stays));
+        let made = port("close 7000 --allow 198.51.100.0/24 2001:db8:2::/64 --yes").status(4);
+        assert_eq!(made.rows[0].str("sensor.rule.way"), "cgroup");
+        assert!(
+            made.said.contains("not by nftables") && made.said.contains("pass through this host"),
+            "{}",
+            made.said
+        );
+        assert!(world.outsider.there(|| is_cut(&mut cut)));
+        assert!(world.allowed.there(|| answers(&mut stays)));
+        for (out, inside) in OUTSIDE.into_iter().zip(INSIDE) {
+            assert!(world.outsider.there(|| silent(at(out, 7000)) && udp_silent(at(out, 7000))), "{out}");
+            assert!(
+                world.allowed.there(|| reaches(at(inside, 7000)) && udp_reaches(at(inside, 7000))),
+                "{inside}"
+            );
+        }
+        assert!(reaches(at("127.0.0.1", 7000)));
+        // The same port of another network namespace is nobody's business.
+        assert!(world.outsider.there(|| reaches(at(BOXED[0], 7000))));
+        drop(elsewhere);
+        assert_eq!(listed(&id(&made)).str("sensor.rule.state"), "in_force");
+        done(&format!("undo {}", id(&made)));
+        assert!(world.outsider.there(|| reaches(at(OUTSIDE[0], 7000)) && udp_reaches(at(OUTSIDE[1], 7000))));
+        assert!(!pins.exists());
+
+        let _outside = world.outsider.echo(7100);
+        let _allowed = world.allowed.echo(7100);
+        let made = port("isolate --allow 198.51.100.2,2001:db8:2::2 --confirm-within 4").status(4);
+        for (mine, yours) in OUTSIDE.into_iter().zip(OUTSIDER) {
+            assert!(world.outsider.there(|| silent(at(mine, 7000))), "{mine}");
+            assert!(silent(at(yours, 7100)) && udp_silent(at(yours, 7100)), "{yours}");
+        }
+        tests::netns::ip("neigh flush all");
+        for yours in ALLOWED {
+            assert!(reaches(at(yours, 7100)), "{yours}");
+        }
+        assert_eq!(listed(&id(&made)).str("sensor.rule.state"), "unconfirmed");
+        until("it is undone by itself", || !pins.exists());
+        assert!(reaches(at(OUTSIDER[1], 7100)));
     });
 }
 

@@ -197,7 +197,7 @@ fn failed(what: &str, why: impl std::fmt::Display) -> Failure {
 /// `sensor port list`.
 fn all(desk: &Desk, args: &List) -> Result<(), Failure> {
     let known = desk.known()?;
-    let (present, mut parts) = desk.firewall.present();
+    let (present, mut parts) = desk.firewall.present(&desk.host);
     parts.extend(known.broken);
     let mut rows: Vec<_> = known
         .rules

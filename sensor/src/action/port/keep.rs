@@ -2,7 +2,9 @@
 
 use super::{Desk, Failure, Method, Status, Way, failed, make, report};
 use crate::firewall::{
-    boot, guard, is_over,
+    boot,
+    cgroup::LESS,
+    guard, is_over,
     rule::{Id, Rule},
 };
 
@@ -10,7 +12,7 @@ use crate::firewall::{
 pub(super) fn undo(desk: &mut Desk, id: &Id) -> Result<(), Failure> {
     let _lock = desk.ledger.lock().map_err(|error| failed("locking the records of rules", error))?;
     let known = desk.ledger.get(id);
-    let (present, _) = desk.firewall.present();
+    let (present, _) = desk.firewall.present(&desk.host);
     let there = present.iter().find(|(there, ..)| there == id).map(|(_, way, _)| *way);
     let rule = match (&known, there) {
         (Ok(None), None) => {
@@ -87,7 +89,7 @@ pub(super) fn confirm(desk: &mut Desk, id: &Id) -> Result<(), Failure> {
 /// Ends what is over and was left behind: its guard was killed, or the host was off meanwhile; and strikes what was
 /// written down and never done.
 pub(super) fn clear_up(desk: &mut Desk) -> Result<(), Failure> {
-    let (present, _) = desk.firewall.present();
+    let (present, _) = desk.firewall.present(&desk.host);
     for rule in desk.known()?.rules {
         let there = present.iter().any(|(id, ..)| *id == rule.id);
         // Who makes a rule holds the lock until it is in force.
@@ -129,7 +131,7 @@ pub(super) fn guard(desk: &mut Desk, id: &Id) -> Result<(), Failure> {
 pub(super) fn restore(desk: &mut Desk) -> Result<(), Failure> {
     let _lock = desk.ledger.lock().map_err(|error| failed("locking the records of rules", error))?;
     clear_up(desk)?;
-    let (present, parts) = desk.firewall.present();
+    let (present, parts) = desk.firewall.present(&desk.host);
     desk.parts.extend(parts);
     let known = desk.known()?;
     desk.parts.extend(known.broken);
@@ -138,7 +140,12 @@ pub(super) fn restore(desk: &mut Desk) -> Result<(), Failure> {
             continue;
         }
         match bring_back(desk, &mut rule) {
-            Ok(()) => desk.tell(report::method(rule.scope), &rule, true, "the rule was put in force again"),
+            Ok(()) => {
+                desk.tell(report::method(rule.scope), &rule, true, "the rule was put in force again");
+                if rule.way == Way::Cgroup {
+                    desk.parts.push(format!("keeping out {LESS}"));
+                }
+            }
             Err(why) => {
                 desk.parts.push(format!("{} (rule {}): {why}", report::target(rule.scope), rule.id));
                 desk.tell(
@@ -158,7 +165,7 @@ fn bring_back(desk: &Desk, rule: &mut Rule) -> Result<(), String> {
     // Nobody's connection outlives a boot.
     rule.kept.clear();
     (rule.netns, rule.boot) = (desk.firewall.netns, host.boot_id.clone());
-    rule.way = desk.firewall.way()?;
+    rule.way = desk.firewall.way(rule)?.0;
     make::guarded(desk, rule).map_err(|failure| failure.to_string())?;
     desk.firewall.undo(&rule.id, rule.way)?;
     desk.firewall.apply(rule, host)?;

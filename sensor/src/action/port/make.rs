@@ -13,10 +13,11 @@ use crate::{
     firewall::{
         State,
         boot::{self, Restore},
+        cgroup::LESS,
         flows::{self, Ended},
         guard, lasts, moment, new_id,
         operator::Operator,
-        rule::{ALLOW_MOST, Cidr, Rule, Scope},
+        rule::{ALLOW_MOST, Cidr, Rule, Scope, Way},
     },
     format::text::escape,
 };
@@ -27,7 +28,10 @@ const REASON_MOST: usize = 500;
 /// Makes it.
 pub(super) fn make(desk: &mut Desk, scope: Scope, allow: &[Cidr], terms: &Terms) -> Result<(), Failure> {
     let lock = desk.ledger.lock().map_err(|error| failed("locking the records of rules", error))?;
-    let (mut rule, operator) = rule(desk, scope, allow, terms)?;
+    let Wanted { mut rule, operator, instead } = rule(desk, scope, allow, terms)?;
+    if let Some(why) = &instead {
+        eprintln!("sensor: not by nftables, but by a program at the root of the cgroups: {why}");
+    }
     if terms.dry_run {
         return plan(desk, &rule, terms);
     }
@@ -41,6 +45,7 @@ pub(super) fn make(desk: &mut Desk, scope: Scope, allow: &[Cidr], terms: &Terms)
     let sentence = sentence(&rule, &ended, &operator);
     desk.tell(report::method(scope), &rule, ended.parts.is_empty() && desk.parts.is_empty(), &sentence);
     desk.parts.extend(ended.parts);
+    desk.parts.extend(instead.map(|_| format!("keeping out {LESS}")));
     drop(lock);
     show(desk, &rule, state(&rule), terms)?;
     eprintln!("sensor: {sentence}");
@@ -50,9 +55,16 @@ pub(super) fn make(desk: &mut Desk, scope: Scope, allow: &[Cidr], terms: &Terms)
     desk.rest()
 }
 
-/// What was asked for, unless it would shut the operator out.
-fn rule(desk: &Desk, scope: Scope, allow: &[Cidr], terms: &Terms) -> Result<(Rule, Operator), Failure> {
-    let way = desk.firewall.way().map_err(|why| Failure::new(Status::NotPermitted, why))?;
+/// What was asked for.
+struct Wanted {
+    rule: Rule,
+    operator: Operator,
+    /// Why it can't be by nftables.
+    instead: Option<String>,
+}
+
+/// The rule that was asked for, unless it would shut the operator out.
+fn rule(desk: &Desk, scope: Scope, allow: &[Cidr], terms: &Terms) -> Result<Wanted, Failure> {
     if allow.len() > ALLOW_MOST {
         return Err(Failure::new(Status::Usage, format!("a rule has room for {ALLOW_MOST} ranges")));
     }
@@ -71,7 +83,7 @@ fn rule(desk: &Desk, scope: Scope, allow: &[Cidr], terms: &Terms) -> Result<(Rul
         Scope::Isolate => true,
     };
     let kept = operator.connections.iter().filter(|kept| concerned(kept.local.port())).copied().collect();
-    let rule = Rule {
+    let mut rule = Rule {
         id: new_id().map_err(|error| failed("making an id", error))?,
         scope,
         allow,
@@ -80,7 +92,7 @@ fn rule(desk: &Desk, scope: Scope, allow: &[Cidr], terms: &Terms) -> Result<(Rul
         made: desk.host.now().0,
         netns: desk.firewall.netns,
         boot: desk.host.boot_id.clone(),
-        way,
+        way: Way::Nftables,
         applied: false,
         confirm_by: None,
         until: None,
@@ -100,13 +112,16 @@ fn rule(desk: &Desk, scope: Scope, allow: &[Cidr], terms: &Terms) -> Result<(Rul
             );
             Err(Failure::new(Status::Usage, what))
         }
-        None => Ok((rule, operator)),
+        None => {
+            let (way, why) = desk.firewall.way(&rule).map_err(|why| Failure::new(Status::Failed, why))?;
+            rule.way = way;
+            Ok(Wanted { rule, operator, instead: why })
+        }
     }
 }
 
 /// Shows what would be done.
 fn plan(desk: &Desk, rule: &Rule, terms: &Terms) -> Result<(), Failure> {
-    desk.firewall.check(rule).map_err(|why| Failure::new(Status::NotPermitted, why))?;
     let sockets =
         flows::sockets(&desk.reader).map_err(|error| failed("listing this host's connections", error))?;
     show(desk, rule, "planned", terms)?;
@@ -117,7 +132,7 @@ fn plan(desk: &Desk, rule: &Rule, terms: &Terms) -> Result<(), Failure> {
 
 /// There is such a rule: it is shown, and not made again.
 fn already(desk: &Desk, same: &Rule, terms: &Terms) -> Result<(), Failure> {
-    let (present, _) = desk.firewall.present();
+    let (present, _) = desk.firewall.present(&desk.host);
     show(desk, same, desk.firewall.state(same, &present, &desk.host).word(), terms)?;
     let id = &same.id;
     let differs = terms.persist != same.persist || terms.lasts.is_some() != same.until.is_some();
@@ -143,7 +158,9 @@ fn put_in_force(desk: &mut Desk, rule: &mut Rule, terms: &Terms) -> Result<(), F
     put(desk, rule)?;
     let done = guarded(desk, rule).and_then(|()| {
         put(desk, rule)?;
-        desk.firewall.apply(rule, &desk.host).map_err(|why| Failure::new(Status::Failed, why))?;
+        // There is no other way behind the second.
+        let status = if rule.way == Way::Cgroup { Status::NotPermitted } else { Status::Failed };
+        desk.firewall.apply(rule, &desk.host).map_err(|why| Failure::new(status, why))?;
         rule.applied = true;
         put(desk, rule)
     });
