@@ -27,6 +27,7 @@ pub mod digest;
 pub mod folder;
 mod held;
 mod store;
+pub mod wanted;
 
 use folder::FolderError;
 pub use held::State;

@@ -31,6 +31,7 @@ pub mod procfs;
 pub mod record;
 pub mod redact;
 pub mod reputation;
+pub mod requests;
 pub mod rtnetlink;
 pub mod runs;
 pub mod shelf;

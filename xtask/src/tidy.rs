@@ -23,6 +23,7 @@ const FLOORS: &[&[&str]] = &[
     &["cli"],
     &["action"],
     &["pipeline", "look", "reputation", "firewall"],
+    &["requests"],
     &[
         "kernel",
         "output",
@@ -59,6 +60,7 @@ const OWNED: &[Owned] = &[
     owned("aya_log", &["kernel"], Tests::Too),
     owned("aya_obj", &["kernel"], Tests::Too),
     owned("sensor_common::ask", &["kernel"], Tests::Too),
+    owned("sensor_common::filter", &["kernel"], Tests::Too),
     owned("sensor_common::wire::…", &["event"], Tests::Exempt),
     owned("ureq", &["reputation"], Tests::Too),
     owned("serde_json", &["format", "firewall"], Tests::Exempt),

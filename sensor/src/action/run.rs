@@ -76,6 +76,9 @@ async fn stream(config: &Config, format: &dyn format::Format, args: &Run) -> Res
     }
     if let Some(folder) = config.evidence.folder.get() {
         pipeline.keep_evidence(folder, &config.evidence);
+        if let Some(folder) = config.state.folder.get() {
+            pipeline.answer_requests(folder);
+        }
     }
     let stop = async move {
         tokio::select! {
