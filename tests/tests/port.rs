@@ -1,6 +1,6 @@
 //! `sensor port`: ports are closed and opened again in network namespaces that the test makes, with real clients on all
 //! sides. Nothing here touches the machine's own network.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that can't go on fails the test")]
+#![expect(clippy::unwrap_used, reason = "a helper that can't go on fails the test")]
 
 use std::fs;
 use std::path::Path;

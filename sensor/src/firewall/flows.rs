@@ -173,10 +173,12 @@ fn forbids(rule: &Rule, flow: &Flow, own: &Own) -> bool {
                 && !between(flow.original.source, flow.original.destination)
         }
         Scope::Isolate => {
-            !between(flow.original.source, flow.original.destination)
-                && !between(flow.original.destination, flow.original.source)
-                && !between(flow.reply.source, flow.reply.destination)
-                && !(own.has(flow.original.source.ip()) && own.has(flow.original.destination.ip()))
+            let (from, to) = (flow.original.source, flow.original.destination);
+            let allowed = between(from, to) || between(to, from);
+            // Of one that is translated, by whom it really leads to.
+            let behind = between(flow.reply.source, flow.reply.destination);
+            let within = own.has(from.ip()) && own.has(to.ip());
+            !(allowed || behind || within)
         }
     }
 }

@@ -143,7 +143,7 @@ fn verdict(body: &Value) -> Option<String> {
 fn leaves(value: &Value, into: &mut BTreeSet<String>) {
     match value {
         Value::Object(members) => {
-            members.iter().filter(|(name, _)| *name != "op").for_each(|(_, value)| leaves(value, into))
+            members.iter().filter(|(name, _)| *name != "op").for_each(|(_, value)| leaves(value, into));
         }
         Value::Array(elements) => elements.iter().for_each(|element| leaves(element, into)),
         Value::String(text) => drop(into.insert(text.clone())),

@@ -3,6 +3,11 @@
 //! Each rule has chains of its own, to which the base chains jump, and a set, `live`, that decides whether it is in
 //! force: its elements have the rule's time, so that the kernel itself ends a rule, whoever else is gone.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "what makes JSON borrows all it is given, and rules read better when made of values"
+)]
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
