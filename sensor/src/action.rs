@@ -207,6 +207,24 @@ fn loaded(
     Kernel::start(&options).map_err(|error| error.gap())
 }
 
+/// The host that this runs on.
+fn host() -> Result<Host, Failure> {
+    Host::real().map_err(|error| Failure::new(Status::NotPermitted, error))
+}
+
+/// Why there is nothing to be told of a process: it isn't there, or is kept from us.
+fn gone(reader: &Reader, pid: u32) -> Failure {
+    match reader.keeps(pid) {
+        true => Failure::new(
+            Status::NotPermitted,
+            format!(
+                "process {pid} is another user's, and /proc keeps it from us (hidepid): run it with sudo"
+            ),
+        ),
+        false => Failure::new(Status::Failed, format!("there is no process {pid}")),
+    }
+}
+
 /// Whether programs can be loaded from here, and what they tell joined with /proc; else why not.
 fn may_load(host: &Host) -> Result<(), Gap> {
     let gap = |reason: &str, missing: &str, remedy: &str| Gap {

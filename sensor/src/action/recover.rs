@@ -9,7 +9,7 @@ use std::{
 
 use nix::fcntl::OFlag;
 
-use super::{Failure, Format, Status, awaiting, configuration, list, lister};
+use super::{Failure, Format, Status, awaiting, configuration, host, list, lister};
 use crate::{
     config::Config,
     evidence::{
@@ -62,7 +62,7 @@ struct Found {
 /// When it isn't found or can't be copied.
 pub fn act(args: &Recover) -> Result<(), Failure> {
     let config = configuration(args.config.as_deref(), None)?;
-    let host = Host::real().map_err(|error| Failure::new(Status::Failed, error))?;
+    let host = host()?;
     let found = find(&host, &config, &args.what)?;
     let written = write(&found, &args.to, args.force)?;
     let to = Text::copy_from(args.to.as_os_str().as_encoded_bytes());

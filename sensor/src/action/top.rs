@@ -72,7 +72,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 /// With the status of the contract: failed, or told only in part.
 pub fn act(args: &Top) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::new(Status::Failed, error);
-    let host = Host::real().map_err(failed)?;
+    let host = super::host()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let inside = runtime.enter();
     let mut top = State {

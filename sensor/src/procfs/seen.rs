@@ -101,7 +101,7 @@ impl Reader {
     #[must_use]
     pub fn seen(&self, pid: u32) -> Option<Seen> {
         let folder = Folder::open(&self.root.join(pid.to_string()))?;
-        Some(Seen::of(pid, Stat::parse(&folder.text("stat")?)?))
+        Some(Seen::of(pid, Stat::parse(&folder.whole("stat")?)?))
     }
 
     /// Number of the mount namespace that we live in.
@@ -137,12 +137,12 @@ impl Reader {
             ..Actor::default()
         };
         let Some(folder) = Folder::open(&self.root.join(seen.pid.to_string())) else { return actor };
-        match folder.text("status") {
+        match folder.whole("status") {
             Some(status) => set_status(&mut actor, &status),
             None => actor.ids = [folder.owner().unwrap_or(0); 8],
         }
         let number = |name: &str| {
-            let text = folder.text(name)?;
+            let text = folder.whole(name)?;
             std::str::from_utf8(&text).ok()?.trim().parse().ok()
         };
         actor.login_uid = number("loginuid").unwrap_or(u32::MAX);

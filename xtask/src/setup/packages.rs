@@ -54,6 +54,10 @@ pub(super) const TEST_PACKAGES: &[Package] = &[
     row("mksh", "/usr/bin/mksh", "another"),
     row("ksh93u+m", "/usr/bin/ksh93", "another"),
     row("systemd-journal-remote", "/lib/systemd/systemd-journal-remote", "makes a journal for it"),
+    row("dbus", "/usr/share/dbus-1/system.conf", "what systemd-logind needs to write its sessions"),
+    row("sudo", "/usr/bin/sudo", "writes the log that it reads"),
+    row("openssl", "/usr/bin/openssl", "a TLS server that `sensor lookup` must not believe"),
+    row("rpm", "/usr/bin/rpmbuild", "makes and upgrades a package that runs"),
 ];
 
 /// What virtual machines take, and the tools that the tests find in them.

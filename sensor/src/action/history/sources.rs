@@ -70,8 +70,11 @@ pub(super) fn all(
     parts.extend(found.iter().filter_map(|history| {
         Some(format!("{}: {}", history.path.to_str_lossy().escape_debug(), history.part.as_ref()?))
     }));
-    if logs.packed != 0 {
-        parts.push(format!("{} packed logs in /var/log (.gz and the like), which aren't read", logs.packed));
+    if let Some(first) = logs.packed.first() {
+        let (count, first) = (logs.packed.len(), first.escape_debug());
+        parts.push(format!(
+            "{count} packed logs in /var/log, such as {first}: of packed ones only .gz are read"
+        ));
     }
 
     let names: HashMap<u32, &Text> = users.iter().map(|one| (one.uid, &one.name)).collect();
