@@ -72,6 +72,12 @@ impl Firewall {
         Self { nft: Nft::find(), netns: reader.namespace_of_thread().unwrap_or(0) }
     }
 
+    /// Why nft can't be run.
+    #[must_use]
+    pub fn no_nft(&self) -> Option<String> {
+        self.nft().err()
+    }
+
     fn nft(&self) -> Result<&Nft, String> {
         self.nft.as_ref().map_err(ToString::to_string)
     }

@@ -147,6 +147,7 @@ fn a_closed_port_lets_in_whom_it_allows_and_nobody_else() {
             ("contain", "wild", &*rule)
         );
         assert_eq!(event.str("event.outcome"), "success");
+        event.whole();
 
         assert!(world.outsider.there(|| is_cut(&mut cut)), "its other end is told");
         assert!(world.allowed.there(|| answers(&mut stays)));
@@ -166,6 +167,11 @@ fn a_closed_port_lets_in_whom_it_allows_and_nobody_else() {
 
         // The same again is the same rule; another for the other protocol isn't.
         assert_eq!(id(&done("close 7000 --allow 2001:db8:2::/64,198.51.100.0/24 --yes")), rule);
+        // One that somebody took out is put there again, by the same name.
+        nft("delete table inet sensor");
+        assert_eq!(listed(&rule).str("sensor.rule.state"), "not_in_force");
+        assert_eq!(id(&done("close 7000 --allow 2001:db8:2::/64,198.51.100.0/24 --yes")), rule);
+        assert!(world.outsider.there(|| silent(at(OUTSIDE[0], 7000))));
         let other = id(&done("close 7001/udp --yes"));
         assert_ne!(other, rule);
         done(&format!("undo {rule}"));
@@ -314,8 +320,10 @@ fn an_unconfirmed_rule_is_undone_when_the_operator_is_gone() {
         group.end();
         until("the rule is undone by itself", || !has_table());
         until("its record is struck", || done("list").rows.is_empty());
-        let ends = fs::read_to_string("/run/sensor/contain.ndjson").unwrap();
-        assert_eq!(ends.lines().filter(|line| line.contains("port_expire")).count(), 2, "{ends}");
+        until("both ends are told", || {
+            let ends = fs::read_to_string("/run/sensor/contain.ndjson").unwrap();
+            ends.lines().filter(|line| line.contains("port_expire")).count() == 2
+        });
     });
 }
 

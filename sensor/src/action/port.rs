@@ -1,6 +1,6 @@
 //! `sensor port`: closes a port, or all of the host, and opens it again.
 
-use std::time::Duration;
+use std::{io::Write, time::Duration};
 
 use nix::unistd::geteuid;
 
@@ -190,6 +190,11 @@ impl Desk {
     }
 }
 
+/// A word for the person who acts, who may be gone: a terminal that vanished is no reason to stop half-way.
+fn say(what: &str) {
+    let _: std::io::Result<()> = write!(std::io::stderr(), "sensor: {what}");
+}
+
 fn failed(what: &str, why: impl std::fmt::Display) -> Failure {
     Failure::new(Status::Failed, format!("{what}: {why}"))
 }
@@ -199,6 +204,11 @@ fn all(desk: &Desk, args: &List) -> Result<(), Failure> {
     let known = desk.known()?;
     let (present, mut parts) = desk.firewall.present(&desk.host);
     parts.extend(known.broken);
+    if let Some(why) = desk.firewall.no_nft()
+        && known.rules.iter().any(|rule| rule.way == Way::Nftables)
+    {
+        parts.push(format!("whether rules that were made by nftables are in force: {why}"));
+    }
     let mut rows: Vec<_> = known
         .rules
         .iter()

@@ -1,6 +1,6 @@
 //! What becomes of a rule that is there: confirmed, taken back, ended in time, brought back after a boot.
 
-use super::{Desk, Failure, Method, Status, Way, failed, make, report};
+use super::{Desk, Failure, Method, Status, Way, failed, make, report, say};
 use crate::firewall::{
     boot,
     cgroup::LESS,
@@ -33,14 +33,14 @@ pub(super) fn undo(desk: &mut Desk, id: &Id) -> Result<(), Failure> {
     take_out(desk, id, way)?;
     match rule {
         Some(rule) => desk.tell(Method::PortUndo, &rule, true, "the rule was taken back"),
-        None => eprintln!("sensor: rule {id}, of which there was no record that can be read, was taken back"),
+        None => say(&format!("rule {id}, of which there was no record that can be read, was taken back\n")),
     }
-    eprintln!("sensor: rule {id} is undone");
+    say(&format!("rule {id} is undone\n"));
     Ok(())
 }
 
 /// Out of the kernel, then off the record.
-fn take_out(desk: &Desk, id: &Id, way: Way) -> Result<(), Failure> {
+pub(super) fn take_out(desk: &Desk, id: &Id, way: Way) -> Result<(), Failure> {
     desk.firewall
         .undo(id, way)
         .map_err(|why| failed(&format!("taking back the rule {id}, which may be in force"), why))?;
@@ -69,7 +69,7 @@ pub(super) fn confirm(desk: &mut Desk, id: &Id) -> Result<(), Failure> {
         ));
     };
     if rule.confirm_by.is_none() {
-        eprintln!("sensor: rule {id} is confirmed already");
+        say(&format!("rule {id} is confirmed already\n"));
         return Ok(());
     }
     if elsewhere(desk, &rule) || is_over(&rule, &desk.host) {
@@ -82,7 +82,7 @@ pub(super) fn confirm(desk: &mut Desk, id: &Id) -> Result<(), Failure> {
         .map_err(|error| failed("writing the record of the rule, which ends by itself", error))?;
     make::persist(desk, &rule);
     desk.tell(Method::PortConfirm, &rule, true, "the rule stays");
-    eprintln!("sensor: rule {id} stays");
+    say(&format!("rule {id} stays\n"));
     desk.rest()
 }
 
@@ -97,7 +97,11 @@ pub(super) fn clear_up(desk: &mut Desk) -> Result<(), Failure> {
         if elsewhere(desk, &rule) || !(abandoned || is_over(&rule, &desk.host)) {
             continue;
         }
-        take_out(desk, &rule.id, rule.way)?;
+        // One that can't be cleared up is no reason to leave a port open.
+        if let Err(failure) = take_out(desk, &rule.id, rule.way) {
+            desk.parts.push(format!("clearing up: {failure}"));
+            continue;
+        }
         let sentence = match abandoned {
             true => "it was written down and never put in force",
             false => "its time was over, and its guard gone",

@@ -8,7 +8,7 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{Desk, Failure, Status, Terms, failed, keep, list, report, table};
+use super::{Desk, Failure, Status, Terms, failed, keep, list, report, say, table};
 use crate::{
     firewall::{
         State,
@@ -30,14 +30,21 @@ pub(super) fn make(desk: &mut Desk, scope: Scope, allow: &[Cidr], terms: &Terms)
     let lock = desk.ledger.lock().map_err(|error| failed("locking the records of rules", error))?;
     let Wanted { mut rule, operator, instead } = rule(desk, scope, allow, terms)?;
     if let Some(why) = &instead {
-        eprintln!("sensor: not by nftables, but by a program at the root of the cgroups: {why}");
+        say(&format!("not by nftables, but by a program at the root of the cgroups: {why}\n"));
     }
     if terms.dry_run {
         return plan(desk, &rule, terms);
     }
     keep::clear_up(desk)?;
-    if let Some(same) = desk.known()?.rules.iter().find(|known| known.is_like(&rule)) {
-        return already(desk, same, terms);
+    if let Some(same) = desk.known()?.rules.into_iter().find(|known| known.is_like(&rule)) {
+        let (present, _) = desk.firewall.present(&desk.host);
+        if present.iter().any(|(id, _, live)| *id == same.id && *live) {
+            return already(desk, &same, terms);
+        }
+        // Somebody took it out of the kernel, or the host was started anew.
+        say(&format!("rule {} was on record and not in force: it is put in force\n", same.id));
+        keep::take_out(desk, &same.id, same.way)?;
+        rule.id = same.id;
     }
     put_in_force(desk, &mut rule, terms)?;
     let ended = flows::end(&rule, &desk.reader);
@@ -48,7 +55,7 @@ pub(super) fn make(desk: &mut Desk, scope: Scope, allow: &[Cidr], terms: &Terms)
     desk.parts.extend(instead.map(|_| format!("keeping out {LESS}")));
     drop(lock);
     show(desk, &rule, state(&rule), terms)?;
-    eprintln!("sensor: {sentence}");
+    say(&format!("{sentence}\n"));
     if !terms.yes {
         ask(desk, &rule, terms)?;
     }
@@ -126,7 +133,7 @@ fn plan(desk: &Desk, rule: &Rule, terms: &Terms) -> Result<(), Failure> {
         flows::sockets(&desk.reader).map_err(|error| failed("listing this host's connections", error))?;
     show(desk, rule, "planned", terms)?;
     let forbidden = flows::forbidden(rule, &sockets).len();
-    eprintln!("sensor: nothing was done; it would end {forbidden} connections of this host");
+    say(&format!("nothing was done; it would end {forbidden} connections of this host\n"));
     Ok(())
 }
 
@@ -142,7 +149,7 @@ fn already(desk: &Desk, same: &Rule, terms: &Terms) -> Result<(), Failure> {
         );
         return Err(Failure::new(Status::Failed, what));
     }
-    eprintln!("sensor: there is such a rule already, {id}");
+    say(&format!("there is such a rule already, {id}\n"));
     Ok(())
 }
 
@@ -232,13 +239,13 @@ fn ask(desk: &mut Desk, rule: &Rule, terms: &Terms) -> Result<(), Failure> {
     let left = lasts(rule, &desk.host).unwrap_or(terms.confirm_within);
     let id = &rule.id;
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        eprintln!(
-            "sensor: undone by itself in {} s, unless you say `sensor port confirm {id}`",
+        say(&format!(
+            "undone by itself in {} s, unless you say `sensor port confirm {id}`\n",
             left.as_secs()
-        );
+        ));
         return Ok(());
     }
-    eprint!("sensor: keep it? It is undone by itself in {} s [y/N] ", left.as_secs());
+    say(&format!("keep it? It is undone by itself in {} s [y/N] ", left.as_secs()));
     let stdin = std::io::stdin();
     let mut waits = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
     let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
@@ -248,9 +255,14 @@ fn ask(desk: &mut Desk, rule: &Rule, terms: &Terms) -> Result<(), Failure> {
     }
     match answer.trim() {
         "y" | "Y" | "yes" => keep::confirm(desk, id),
+        // Its guard may have been first.
+        "" if matches!(desk.ledger.get(id), Ok(None)) => {
+            say(&format!("rule {id} was undone by itself\n"));
+            Ok(())
+        }
         "" | "n" | "N" | "no" => keep::undo(desk, id),
         other => {
-            eprintln!("sensor: {} is neither y nor n, and so no", escape(other.as_bytes()));
+            say(&format!("{} is neither y nor n, and so no\n", escape(other.as_bytes())));
             keep::undo(desk, id)
         }
     }
