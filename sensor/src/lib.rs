@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod action;
+pub mod background;
 pub mod cli;
 pub mod config;
 pub mod conntrack;

@@ -24,6 +24,7 @@ use nix::{
 use tokio::sync::Notify;
 
 use crate::{
+    background::begin,
     evidence::{Captured, Missing, wanted::Wanted},
     record::Text,
 };
@@ -89,7 +90,7 @@ impl Requests {
         let (take, waiting) = sync_channel(WAITING_MOST);
         let wake = Arc::new(Notify::new());
         let waker = Arc::clone(&wake);
-        thread::spawn(move || serve(&listener, &take, &waker));
+        begin("requests", move || serve(&listener, &take, &waker))?;
         Ok(Self { path, waiting, wake })
     }
 

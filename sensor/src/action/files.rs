@@ -11,7 +11,7 @@ use crate::{
     process::Process,
     procfs::{descriptors::Closed, opened::Mounts},
     record::{Record, Stretch},
-    sockdiag::Scope,
+    sockdiag::{Family, Scope},
 };
 
 mod ends;
@@ -90,6 +90,11 @@ pub fn act(args: &Files) -> Result<(), Failure> {
     let open = Open::at(&look);
     let sockets = Sockets::at(&look, &open, Scope::All);
     let mut parts = [look.parts.as_slice(), sockets.parts.as_slice()].concat();
+    if sockets.has_no_table(Family::Unix) {
+        parts.push(
+            "the other ends of unix sockets, which the kernel doesn't tell: it has no unix_diag".to_owned(),
+        );
+    }
     let mut listing = Listing::new(args.format);
     let around = Around { look: &look, host: &host, open: &open, sockets: &sockets, user };
     parts.extend(tell(&around, wanted, &mut listing));

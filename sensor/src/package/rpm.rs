@@ -7,10 +7,10 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::mpsc,
-    thread,
     time::Duration,
 };
 
+use crate::background;
 use crate::record::Text;
 
 /// Where a database can lie: as newer distributions have it, as older ones have it, and where Debian's rpm puts it when
@@ -79,12 +79,14 @@ impl Rpm {
         let Ok(mut child) = command.spawn() else { return Vec::new() };
         let (answer, answers) = mpsc::channel();
         if let Some(out) = child.stdout.take() {
-            thread::spawn(move || {
+            let read = move || {
                 let mut bytes = Vec::new();
                 let read = out.take(MOST_ANSWER).read_to_end(&mut bytes);
                 // Nobody waits any more when it comes too late.
                 drop(answer.send(read.map(|_| bytes)));
-            });
+            };
+            // Without a thread there is no answer.
+            let _: std::io::Result<()> = background::begin("rpm", read);
         }
         let bytes = answers.recv_timeout(PATIENCE).ok().and_then(Result::ok).unwrap_or_default();
         // It has closed its output, or is given up.

@@ -6,11 +6,11 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         mpsc::{self, Sender},
     },
-    thread,
     time::Duration,
 };
 
 use super::Reader;
+use crate::background;
 
 /// How long one process may keep us waiting.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
@@ -27,10 +27,10 @@ const LOADS_MOST: usize = 8;
 pub(super) struct Worker(Sender<Box<dyn FnOnce() + Send>>);
 
 impl Worker {
-    fn start() -> Self {
+    fn start() -> Option<Self> {
         let (ask, questions) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
-        thread::spawn(move || questions.into_iter().for_each(|question| question()));
-        Self(ask)
+        background::begin("asks", move || questions.into_iter().for_each(|question| question())).ok()?;
+        Some(Self(ask))
     }
 }
 
@@ -58,7 +58,10 @@ impl Reader {
         if self.stuck >= STUCK_MOST {
             return None;
         }
-        let worker = self.worker.get_or_insert_with(Worker::start);
+        if self.worker.is_none() {
+            self.worker = Worker::start();
+        }
+        let worker = self.worker.as_ref()?;
         let (answer, answers) = mpsc::channel();
         // Nobody waits any more for an answer that comes too late.
         worker.0.send(Box::new(move || drop(answer.send(question())))).ok()?;
@@ -133,12 +136,15 @@ impl<T: Send + 'static> Lane<T> {
         let state = State { answers: VecDeque::new(), ended: false, given_up: false };
         let lane = Arc::new(Self { load, state: Mutex::new(state), changed: Condvar::new() });
         let (all, own) = (Arc::clone(all), Arc::clone(&lane));
-        thread::spawn(move || {
+        let asks = move || {
             let mut mine = all.iter().skip(from).step_by(LANES);
             while mine.next().is_some_and(|one| own.bring(question(one))) {}
             own.lock().ended = true;
             own.changed.notify_one();
-        });
+        };
+        if background::begin("asks", asks).is_err() {
+            lane.lock().ended = true;
+        }
         lane
     }
 
