@@ -37,6 +37,7 @@ pub mod hash;
 pub mod history;
 pub mod inspect;
 pub mod lookup;
+pub mod port;
 pub mod ports;
 pub mod ps;
 pub mod recover;

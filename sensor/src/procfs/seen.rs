@@ -69,6 +69,19 @@ impl Seen {
             terminal: stat.terminal,
         }
     }
+
+    /// Its parent.
+    #[must_use]
+    pub fn parent(&self) -> u32 {
+        self.parent
+    }
+
+    /// Whether its controlling terminal is a device of one of these majors.
+    #[must_use]
+    pub fn is_on_terminal_of(&self, majors: &[u32]) -> bool {
+        // As the kernel encodes a device (`new_encode_dev`).
+        self.terminal != 0 && majors.contains(&(self.terminal >> 8 & 0xfff))
+    }
 }
 
 impl Reader {
