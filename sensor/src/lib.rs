@@ -6,6 +6,7 @@ pub mod account;
 pub mod action;
 pub mod cli;
 pub mod config;
+pub mod contain;
 pub mod count;
 pub mod enrich;
 pub mod event;
