@@ -13,6 +13,8 @@ use nix::unistd::geteuid;
 use crate::{
     config::{Config, ConfigError, Names},
     enrich,
+    event::contain::Contained,
+    field::Field,
     format::{
         self, misleads,
         table::{Head, Line},
@@ -24,7 +26,7 @@ use crate::{
         hashed::{Images, ProcessError, Wanted},
     },
     procfs::Reader,
-    record::Record,
+    record::{Record, Text},
 };
 
 pub mod doctor;
@@ -282,6 +284,45 @@ fn with_remedy(error: &ProcessError) -> String {
         _ => "",
     };
     format!("{error}{remedy}")
+}
+
+/// A command that acts on the host, each time told as an event: a line on standard error, as there is no journal.
+#[derive(Debug)]
+pub struct Acting {
+    /// Who acts: this process.
+    actor: Record,
+    run: String,
+    sequence: u64,
+}
+
+impl Acting {
+    /// Learns who acts.
+    #[must_use]
+    pub fn new(host: &Host) -> Self {
+        let (pid, parent) = (std::process::id(), std::os::unix::process::parent_id());
+        let look = look::Look::few(host, &[parent, pid]);
+        let own: Vec<_> = look.table.at(pid).into_iter().collect();
+        let mut describer = look::described::Describer::new(&look, host, &own);
+        let actor = own.first().map_or_else(|| host.common(), |own| describer.describe(own).record);
+        Self { actor, run: host.run_id(), sequence: 0 }
+    }
+
+    /// Tells what was done.
+    pub fn tell(&mut self, contained: &Contained, host: &Host) -> Record {
+        self.sequence += 1;
+        let mut record = self.actor.clone();
+        record.extend_from(&contained.record());
+        record.set(Field::Timestamp, host.now());
+        record.set(Field::EventSequence, self.sequence);
+        record.set(Field::EventId, Text::numbered(&self.run, self.sequence));
+        let mut line = Vec::new();
+        if let Some(format) = format::named(Format::Json.name()) {
+            format.write(&record, &mut line);
+        }
+        // Nobody may be reading any more, and what was done is done.
+        let _ = std::io::stderr().write_all(&line);
+        record
+    }
 }
 
 /// The id of a user, given by name or number.

@@ -16,6 +16,7 @@ use crate::{
     record::{Record, Text},
 };
 
+pub mod contain;
 pub mod coverage;
 pub mod exe_deleted;
 pub mod exe_memfd;
@@ -296,6 +297,7 @@ pub const ACTIONS: &[&Action] = &[
     &socket::CLOSE,
     &loss::ACTION,
     &coverage::ACTION,
+    &contain::ACTION,
     &usage::ACTION,
 ];
 

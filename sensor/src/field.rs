@@ -139,6 +139,8 @@ fields! {
         "Identifier of the event, the same in every format and on a retry.";
     EventOutcome => "event.outcome", Keyword, ecs, "status",
         "Whether it succeeded, as far as the one who acted is concerned: `success`, `failure` or `unknown`.";
+    EventReason => "event.reason", Keyword, ecs, "status_detail",
+        "Why something was done, as the person said who did it.";
     EventSeverity => "event.severity", Long, ecs, none,
         "How odd it is: 21 low, 47 medium, 73 high, 99 critical.";
 
@@ -552,6 +554,24 @@ fields! {
         "Path of the file that the process executes.";
     RunnerArgs => "sensor.runners.args", Keywords, own, none,
         "The process's arguments.";
+    SensorContainMethod => "sensor.contain.method", Keyword, own, none,
+        "What was done: `kill`, `freeze`, `thaw`, `port_close`, `port_isolate`, `port_confirm`, `port_undo`, or `port_expire`.";
+    SensorContainTarget => "sensor.contain.target", Keyword, own, none,
+        "To what it was done, as it was asked for, such as `user alice` or `port 8080/tcp`.";
+    SensorContainCount => "sensor.contain.count", Long, own, none,
+        "To how many processes; `sensor.targets` names the first 256.";
+    SensorRuleId => "sensor.rule.id", Keyword, own, none,
+        "Identifier of a rule of the firewall that the sensor made.";
+    SensorTargets => "sensor.targets", Objects, own, none,
+        "The processes to which something was done.";
+    TargetPid => "sensor.targets.pid", Long, own, none,
+        "Process id in the host's pid namespace.";
+    TargetEntityId => "sensor.targets.entity_id", Keyword, own, none,
+        "Identifier of the process that is not reused with its pid.";
+    TargetExecutable => "sensor.targets.executable", Keyword, own, none,
+        "Path of the file that the process executes.";
+    TargetResult => "sensor.targets.result", Keyword, own, none,
+        "What became of it, such as `ended`, `frozen`, `alive` or `refused`.";
     SensorLost => "sensor.lost", Objects, own, none,
         "What was not seen or not delivered since the last such event.";
     LostStage => "sensor.lost.stage", Keyword, own, none,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use nix::time::{ClockId, clock_gettime};
+use sha2::{Digest, Sha256};
 
 use crate::{
     field::Field,
@@ -83,6 +84,16 @@ impl Host {
         record.set(Field::HostBootId, self.boot_id.clone());
         record.set(Field::SensorVersion, env!("CARGO_PKG_VERSION"));
         record
+    }
+
+    /// Tells this run from others, also of other hosts.
+    #[must_use]
+    pub fn run_id(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.boot_id.as_bytes());
+        hash.update(self.boot_now().to_le_bytes());
+        hash.update(std::process::id().to_le_bytes());
+        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Nanoseconds since boot, sleep included (`CLOCK_BOOTTIME`).

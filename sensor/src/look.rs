@@ -103,6 +103,16 @@ impl Look {
         Ok(look)
     }
 
+    /// Looks at these processes alone, by what /proc tells, which gives no entity ids.
+    #[must_use]
+    pub fn few(host: &Host, pids: &[u32]) -> Self {
+        let reader = Reader::new(host.proc());
+        let table = Table::new(host.boot_id.clone(), host.boot());
+        let mut look = Self { table, beside: HashMap::new(), parts: Vec::new(), reader };
+        look.take_listed(pids);
+        look
+    }
+
     /// A process, as the kernel lists it.
     fn take(&mut self, Row { key, actor, running }: Row) {
         let details = self.reader.details(key.pid, key.start, running.nameless()).unwrap_or_default();

@@ -7,7 +7,6 @@ use std::{
 };
 
 use sensor_common::wire::KINDS;
-use sha2::{Digest, Sha256};
 
 use usage::Usage;
 
@@ -137,7 +136,7 @@ impl<'a> Pipeline<'a> {
             counters: Counters::default(),
             skipped: HashMap::new(),
             common: host.common(),
-            run: run_id(host),
+            run: host.run_id(),
             sequence: 0,
             line: Vec::new(),
             rows: Vec::new(),
@@ -394,13 +393,4 @@ impl<'a> Pipeline<'a> {
         }
         sums
     }
-}
-
-/// Tells this run from others, also of other hosts.
-fn run_id(host: &Host) -> String {
-    let mut hash = Sha256::new();
-    hash.update(host.boot_id.as_bytes());
-    hash.update(host.boot_now().to_le_bytes());
-    hash.update(std::process::id().to_le_bytes());
-    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -8,10 +8,31 @@ use std::process::Command;
 use crate::command;
 use crate::error::{Error, Result};
 
-/// Loaded where the kernel hasn't got them built in: the disk and what is on it, file systems, pairs of interfaces, and a
-/// protocol.
-pub(super) const WANTED: &[&str] =
-    &["virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "overlay", "fuse", "veth", "sctp"];
+/// Loaded where the kernel hasn't got them built in, as a host would by itself: the disk and what is on it, file systems,
+/// pairs of interfaces, a protocol, the tables of sockets, and the firewall.
+pub(super) const WANTED: &[&str] = &[
+    "virtio_pci",
+    "virtio_blk",
+    "crc32c_generic",
+    "ext4",
+    "overlay",
+    "fuse",
+    "veth",
+    "sctp",
+    "tcp_diag",
+    "udp_diag",
+    "raw_diag",
+    "unix_diag",
+    "packet_diag",
+    "netlink_diag",
+    "vsock_diag",
+    "sctp_diag",
+    "mptcp_diag",
+    "nf_tables",
+    "nft_ct",
+    "nft_reject_inet",
+    "nft_chain_nat",
+];
 
 /// Copies them from where packages were unpacked, modules uncompressed and numbered in the order
 /// in which they need each other.

@@ -107,7 +107,7 @@ pub(super) const FAILED: (u64, &str) = (4, "Fail");
 pub(super) const NONE: Class = Class::new("", BASE, (0, "Unknown"), Subject::Other);
 
 /// Each action; `event.action` of those without a class names their activity.
-pub(super) const CLASSES: [Class; 17] = [
+pub(super) const CLASSES: [Class; 18] = [
     Class::new("process_snapshot", EVIDENCE, QUERY, Subject::Process),
     Class::new("session_snapshot", EVIDENCE, QUERY, Subject::Session),
     Class::new("port_snapshot", EVIDENCE, QUERY, Subject::Socket),
@@ -125,6 +125,7 @@ pub(super) const CLASSES: [Class; 17] = [
     Class::new("socket_close", NETWORK, (2, "Close"), Subject::Network),
     Class::new("loss", BASE, (OTHER, "Loss"), Subject::Other),
     Class::new("coverage", BASE, (OTHER, "Coverage"), Subject::Other),
+    Class::new("contain", BASE, (OTHER, "Contain"), Subject::Other),
     Class::new("usage", BASE, (OTHER, "Usage"), Subject::Other),
 ];
 
