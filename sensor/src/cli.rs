@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::action::{
-    Catalogue, Failure, doctor, events, fields, files, hash, history, inspect, lookup, ports, ps, recover,
-    run, top, who,
+    Catalogue, Failure, doctor, events, fields, files, hash, history, inspect, kill, lookup, ports, ps,
+    recover, run, top, who,
 };
 
 /// A Linux host sensor: who runs what, and what running binary loses its name.
@@ -47,6 +47,8 @@ pub enum Command {
     Doctor(doctor::Doctor),
     /// A binary back, from the process that runs it or from what the sensor kept, also when it was deleted.
     Recover(recover::Recover),
+    /// Ends processes that fight back: held still, kept as evidence, killed, and looked for again.
+    Kill(kill::Kill),
     /// The catalogue of events.
     Events(Catalogue),
     /// The catalogue of fields.
@@ -72,6 +74,7 @@ impl Cli {
             Command::Lookup(args) => lookup::act(&args),
             Command::Doctor(args) => doctor::act(&args),
             Command::Recover(args) => recover::act(&args),
+            Command::Kill(args) => kill::act(&args),
             Command::Events(args) => events::act(&args),
             Command::Fields(args) => fields::act(&args),
         }

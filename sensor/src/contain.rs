@@ -4,7 +4,7 @@
 //! frozen cgroup (`group`), else stopped; so nobody is left that could fork, and a sweep that finds nobody new is the last.
 //! Then all are killed (`end`), and for a while it is looked who comes again (`verify`) and by whom (`respawn`).
 
-use std::{collections::BTreeMap, fmt, io, num::ParseIntError, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, num::ParseIntError, str::FromStr, time::Duration};
 
 use rustix::process::Signal;
 
@@ -228,14 +228,5 @@ impl<'h> Containment<'h> {
     pub fn living(&self) -> Vec<Key> {
         let reader: &Reader = &self.sweeper.reader;
         self.targets.members.keys().copied().filter(|key| handle::lives(reader, *key)).collect()
-    }
-
-    /// Lets all go on who were held, and aren't to be ended after all.
-    ///
-    /// # Errors
-    /// When it can't be done.
-    pub fn release(&mut self) -> io::Result<()> {
-        let held = frozen::Frozen::of(self);
-        held.release(&self.sweeper.reader)
     }
 }

@@ -18,13 +18,15 @@ pub struct Care {
     parents: Vec<u32>,
     /// The pid namespaces in which this command and its parents live.
     spaces: Vec<u32>,
+    /// All that is asked for is a system account's, whose processes keep the host going.
+    system: bool,
     force: bool,
 }
 
 impl Care {
-    /// Of this command; `force`: its own parents aren't spared.
+    /// Of this command; `force`: its own parents aren't spared, nor a system account.
     #[must_use]
-    pub fn new(reader: &Reader, force: bool) -> Self {
+    pub fn new(reader: &Reader, system: bool, force: bool) -> Self {
         let own = std::process::id();
         let mut parents = Vec::new();
         let mut next = reader.seen(own).map(|seen| seen.parent);
@@ -33,7 +35,7 @@ impl Care {
             next = reader.seen(pid).map(|seen| seen.parent);
         }
         let spaces = parents.iter().chain([&own]).filter_map(|pid| reader.pid_namespace(*pid)).collect();
-        Self { own, parents, spaces, force }
+        Self { own, parents, spaces, system, force }
     }
 
     /// Why a process is left alone, if it is.
@@ -51,6 +53,9 @@ impl Care {
             () if self.spaces.contains(&pid_space(row)) && reader.pid_inside(pid) == Some(1) => {
                 Some("you are in the pid namespace that ends with it; --force doesn't spare it")
             }
+            () if self.system => Some(
+                "its user is a system account, without which the host may stop; --force doesn't spare it",
+            ),
             () => None,
         }
     }
@@ -90,14 +95,15 @@ mod tests {
     fn itself_its_parents_and_the_first_are_left_alone() {
         let reader = Reader::new("/proc".into());
         let own = reader.seen(std::process::id()).unwrap();
-        let (gentle, forced) = (Care::new(&reader, false), Care::new(&reader, true));
+        let (gentle, forced) = (Care::new(&reader, false, false), Care::new(&reader, true, true));
         assert!(gentle.refuses(&row(own.pid), &own, &reader).is_some());
         assert!(forced.refuses(&row(own.pid), &own, &reader).is_some());
         assert!(forced.refuses(&row(1), &own, &reader).is_some());
         let parent = reader.seen(own.parent).unwrap();
         assert!(gentle.refuses(&row(parent.pid), &parent, &reader).is_some());
         assert_eq!(forced.refuses(&row(parent.pid), &parent, &reader).is_some(), parent.pid == 1);
-        let kernel = Seen { kernel: true, ..own };
+        let mut kernel = own;
+        kernel.kernel = true;
         assert!(forced.refuses(&row(u32::MAX), &kernel, &reader).is_some());
     }
 }

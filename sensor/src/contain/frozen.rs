@@ -43,6 +43,17 @@ impl Frozen {
         }
     }
 
+    /// Those of a cgroup of which no note is left: they go on in it.
+    #[must_use]
+    pub fn unknown(id: Id) -> Self {
+        Self { id, held: Vec::new() }
+    }
+
+    /// Each.
+    pub fn keys(&self) -> impl Iterator<Item = Key> {
+        self.held.iter().map(|(key, _)| *key)
+    }
+
     /// How many.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -97,7 +108,7 @@ impl Frozen {
         fs::remove_file(folder.join(format!("{PREFIX}{}", self.id)))
     }
 
-    /// Lets them go on, those who still live; as many as were.
+    /// Lets them go on, those who still live.
     ///
     /// # Errors
     /// When one can't be; the others go on.
@@ -117,12 +128,16 @@ impl Frozen {
             failed = failed
                 .and(gone_on.map_err(|error| io::Error::other(format!("process {}: {error}", key.pid))));
         }
-        if let Ok(group) = group {
-            // Who was moved in by others.
-            failed = failed.and(group.thaw());
-            let _: bool = group.remove();
+        match group {
+            Ok(group) => {
+                // Who was moved in by others.
+                failed = failed.and(group.thaw());
+                let _: bool = group.remove();
+                failed
+            }
+            Err(error) if self.held.is_empty() => Err(error),
+            Err(_) => failed,
         }
-        failed
     }
 }
 

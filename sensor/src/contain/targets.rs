@@ -240,7 +240,7 @@ mod tests {
     /// By what each of these is meant, in one sweep.
     fn why(rule: Rule, began: u64, rows: &[Row]) -> Vec<(u32, Vec<&'static str>)> {
         let mut reader = Reader::new("/proc".into());
-        let mut targets = Targets::new(rule, Care::new(&reader, false), began, 0);
+        let mut targets = Targets::new(rule, Care::new(&reader, false, false), began, 0);
         let mut all = Vec::new();
         for row in rows {
             let why = targets.why(row, &mut reader);
