@@ -4,7 +4,7 @@
 //! frozen cgroup (`group`), else stopped; so nobody is left that could fork, and a sweep that finds nobody new is the last.
 //! Then all are killed (`end`), and for a while it is looked who comes again (`verify`) and by whom (`respawn`).
 
-use std::{collections::BTreeMap, fmt, num::ParseIntError, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, io, num::ParseIntError, str::FromStr, time::Duration};
 
 use rustix::process::Signal;
 
@@ -52,6 +52,21 @@ impl FromStr for Id {
     }
 }
 
+/// Why a process couldn't be held or ended.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// In a sentence.
+    pub why: String,
+    /// It isn't permitted.
+    pub forbidden: bool,
+}
+
+impl Failed {
+    fn new(what: &str, error: &io::Error) -> Self {
+        Self { why: format!("{what}: {error}"), forbidden: error.kind() == io::ErrorKind::PermissionDenied }
+    }
+}
+
 /// By what processes are held and ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -87,8 +102,8 @@ pub struct Containment<'h> {
     /// What was taken, of which the best is tried first.
     pub way: Way,
     group: Option<Group>,
-    /// Why a process couldn't be held or ended, by what the kernel said.
-    pub failed: BTreeMap<Key, String>,
+    /// Who couldn't be held or ended.
+    pub failed: BTreeMap<Key, Failed>,
     /// Who was killed, and when first, nanoseconds since boot.
     killed: BTreeMap<Key, u64>,
     /// What went otherwise than it should, a sentence each.
@@ -185,7 +200,7 @@ impl<'h> Containment<'h> {
         let handle = match handle::Handle::open(reader, key) {
             Ok(Some(handle)) => handle,
             Ok(None) => return,
-            Err(error) => return drop(self.failed.insert(key, format!("it can't be held: {error}"))),
+            Err(error) => return drop(self.failed.insert(key, Failed::new("it can't be held", &error))),
         };
         if let Some(group) = &mut self.group {
             let home = reader.cgroups(key.pid).and_then(|cgroups| cgroups.unified);
@@ -205,7 +220,7 @@ impl<'h> Containment<'h> {
             }
         }
         if let Err(error) = handle.send(Signal::STOP) {
-            self.failed.insert(key, format!("it can't be stopped: {error}"));
+            self.failed.insert(key, Failed::new("it can't be stopped", &error));
         }
     }
 

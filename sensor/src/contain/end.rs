@@ -9,7 +9,7 @@ use nix::{
 use rustix::thread::{CapabilitySet, capabilities, set_thread_res_uid};
 
 use super::{
-    Containment, PAUSE, QUIET, Way, group, handle,
+    Containment, Failed, PAUSE, QUIET, Way, group, handle,
     targets::{By, Rule},
 };
 use crate::{event::Key, look::Row};
@@ -87,7 +87,7 @@ impl Containment<'_> {
     pub(super) fn kill_one(&mut self, key: Key) {
         match handle::send(&self.sweeper.reader, key, rustix::process::Signal::KILL) {
             Ok(()) => {}
-            Err(error) => drop(self.failed.insert(key, format!("it can't be killed: {error}"))),
+            Err(error) => drop(self.failed.insert(key, Failed::new("it can't be killed", &error))),
         }
     }
 
@@ -99,7 +99,7 @@ impl Containment<'_> {
                 key.pid
             )),
             Ok(false) => {}
-            Err(error) => drop(self.failed.insert(key, format!("the freezer holds it: {error}"))),
+            Err(error) => drop(self.failed.insert(key, Failed::new("the freezer holds it", &error))),
         }
     }
 

@@ -95,8 +95,8 @@ impl Containment<'_> {
     /// Why one still lives who was killed.
     #[must_use]
     pub fn why_alive(&self, key: Key) -> String {
-        if let Some(why) = self.failed.get(&key) {
-            return why.clone();
+        if let Some(failed) = self.failed.get(&key) {
+            return failed.why.clone();
         }
         let reader = &self.sweeper.reader;
         let seen = reader.seen(key.pid).filter(|seen| is_same(seen.start, key.start));

@@ -186,12 +186,13 @@ pub(super) fn after(
         let mut row = one(host, *key, member, seen, became);
         if living.contains(key) {
             row.became(Result::Alive);
-            row.forbidden =
-                contain.failed.get(key).is_some_and(|why| why.contains("Operation not permitted"));
+            row.forbidden = contain.failed.get(key).is_some_and(|failed| failed.forbidden);
             row.note(contain.why_alive(*key));
         }
         set_means(&mut row.record, contain.way, became, contain);
-        set_kept(&mut row.record, kept, member);
+        // What it executed when it was held, which may be another than when it was found.
+        let running = seen.runs(*key).map_or(member.row.running, |(running, _)| running);
+        set_kept(&mut row.record, kept, &running);
         rows.push(row);
     }
     for (key, (member, reason)) in &contain.targets.refused {
@@ -232,8 +233,8 @@ fn set_means(record: &mut Record, way: Way, became: Result, contain: &Containmen
     }
 }
 
-fn set_kept(record: &mut Record, kept: &Kept, member: &Member) {
-    match kept.of(&member.row.running) {
+fn set_kept(record: &mut Record, kept: &Kept, running: &Running) {
+    match kept.of(running) {
         Some(Ok(captured)) => {
             record.set(Field::ProcessHashSha256, captured.sha256.clone());
             record.set(Field::SensorEvidenceSha256, captured.sha256.clone());
