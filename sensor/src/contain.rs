@@ -188,7 +188,12 @@ impl<'h> Containment<'h> {
             Some(group) => {
                 let Ok(inside) = group.pids() else { return Vec::new() };
                 let inside: std::collections::HashSet<u32> = inside.into_iter().collect();
-                keys.filter(|key| !inside.contains(&key.pid)).collect()
+                // One whose main thread has ended isn't listed by its number.
+                let elsewhere = |key: &Key| {
+                    let mut threads = reader.threads(key.pid).into_iter();
+                    !threads.any(|thread| reader.cgroups(thread).is_some_and(|cgroups| group.is(&cgroups)))
+                };
+                keys.filter(|key| !inside.contains(&key.pid) && elsewhere(key)).collect()
             }
             None => keys.filter(runs).collect(),
         }

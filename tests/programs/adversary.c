@@ -187,6 +187,7 @@ static void mute(const char *folder, const char *uid) {
   memcpy(&answer.unique, question + 8, 8);
   if (write(fd, &answer, sizeof answer) != sizeof answer) _exit(95);
   if (!fork()) {
+    close(fd);
     become(uid);
     struct stat facts;
     char path[4096];

@@ -119,10 +119,22 @@ fn keep(
 }
 
 fn open(reader: &Reader, key: Key, running: &Running) -> Result<std::fs::File, String> {
-    let surely =
-        reader.answering(key.pid).surely(&reader.executable(key.pid)).map_err(|error| error.to_string())?;
+    // A main thread that has ended has none; the others do.
+    let mut opened = open_of(reader, key.pid, running);
+    for thread in reader.threads(key.pid) {
+        if opened.is_ok() {
+            break;
+        }
+        opened = open_of(reader, thread, running);
+    }
+    opened
+}
+
+fn open_of(reader: &Reader, thread: u32, running: &Running) -> Result<std::fs::File, String> {
+    let path = reader.executable(thread);
+    let surely = reader.answering(thread).surely(&path).map_err(|error| error.to_string())?;
     if running.foreign() || !surely {
         return Err("a program or another host answers for its file system, and may never do so".to_owned());
     }
-    reader.open_executable(key.pid, running.device).map_err(|error| error.to_string())
+    reader.open_executable(thread, running.device).map_err(|error| error.to_string())
 }

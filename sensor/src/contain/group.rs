@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::Id;
-use crate::procfs::Reader;
+use crate::procfs::{Reader, cgroups::Cgroups};
 
 /// How names of ours begin; an id follows.
 const PREFIX: &str = "sensor-";
@@ -66,6 +66,12 @@ impl Group {
         let mut text = String::new();
         File::open(self.path.join("cgroup.procs"))?.take(MOST_LIST).read_to_string(&mut text)?;
         Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+    }
+
+    /// Whether a process in these is in it.
+    pub(super) fn is(&self, cgroups: &Cgroups) -> bool {
+        let name = cgroups.unified.as_ref().and_then(|path| path.file_name());
+        name.is_some() && name == self.path.file_name()
     }
 
     /// Whether all in it are still.

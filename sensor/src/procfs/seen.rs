@@ -97,19 +97,24 @@ impl Reader {
         Some(Seen::of(pid, Stat::parse(&folder.text("stat")?)?))
     }
 
+    /// The threads of a process, of which so many are listed at most. Each has a folder of its own in /proc.
+    #[must_use]
+    pub fn threads(&self, pid: u32) -> Vec<u32> {
+        let tasks = std::fs::read_dir(self.root.join(pid.to_string()).join("task"));
+        let names = tasks.into_iter().flatten().take(MOST_THREADS).filter_map(Result::ok);
+        names.filter_map(|thread| thread.file_name().to_str()?.parse().ok()).collect()
+    }
+
     /// The users of the threads of a process beside its first, which each can change alone, in the order of
-    /// `Actor::ids`. So many are looked at at most.
+    /// `Actor::ids`.
     #[must_use]
     pub fn users_of_threads(&self, pid: u32) -> Vec<[u32; 8]> {
         if !self.has_threads(pid) {
             return Vec::new();
         }
-        let tasks = self.root.join(pid.to_string()).join("task");
-        let threads =
-            std::fs::read_dir(&tasks).into_iter().flatten().take(MOST_THREADS).filter_map(Result::ok);
-        let ids = threads.filter_map(|thread| {
+        let ids = self.threads(pid).into_iter().filter_map(|thread| {
             let mut actor = Actor::default();
-            set_status(&mut actor, &Folder::open(&thread.path())?.text("status")?);
+            set_status(&mut actor, &Folder::open(&self.root.join(thread.to_string()))?.text("status")?);
             Some(actor.ids)
         });
         ids.collect()
