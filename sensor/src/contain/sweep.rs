@@ -39,16 +39,22 @@ impl Sweeper {
     pub fn rows(&mut self) -> Vec<Row> {
         if let Ok(kernel) = &mut self.kernel {
             match look::sweep(kernel) {
+                // Some kernels call no program for the first process.
+                Ok(rows) if rows.first().is_some_and(|row| row.key.pid != 1) => {
+                    let mut all = self.of(&[1]);
+                    all.extend(rows);
+                    return all;
+                }
                 Ok(rows) => return rows,
                 Err(error) => self.kernel = Err(error.gap()),
             }
         }
-        self.listed()
+        let pids = self.reader.listed().unwrap_or_default();
+        self.of(&pids)
     }
 
-    /// As /proc lists them. What each runs is only known of those of whom it may be asked.
-    fn listed(&mut self) -> Vec<Row> {
-        let pids = self.reader.listed().unwrap_or_default();
+    /// As /proc tells of them. What each runs is only known of those of whom it may be asked.
+    fn of(&mut self, pids: &[u32]) -> Vec<Row> {
         let mut all: Vec<Seen> = pids.iter().filter_map(|pid| self.reader.seen(*pid)).collect();
         all.retain(|seen| !seen.zombie || self.reader.has_threads(seen.pid));
         all.sort_by_key(|seen| (seen.start, seen.pid));
