@@ -24,6 +24,7 @@ pub mod verify;
 use group::Group;
 use sweep::Sweeper;
 use targets::Targets;
+use verify::Comers;
 
 /// So many sweeps in a row that find nobody new are enough: each shows every chain of forks that still lives.
 const QUIET: u32 = 3;
@@ -106,6 +107,10 @@ pub struct Containment<'h> {
     pub failed: BTreeMap<Key, Failed>,
     /// Who was killed, and when first, nanoseconds since boot.
     killed: BTreeMap<Key, u64>,
+    /// Whether nobody was left who wasn't held: who is found after that came again.
+    settled: bool,
+    /// Who came again.
+    pub comers: Comers,
     /// What went otherwise than it should, a sentence each.
     pub told: Vec<String>,
 }
@@ -124,6 +129,8 @@ impl<'h> Containment<'h> {
             group: None,
             failed: BTreeMap::new(),
             killed: BTreeMap::new(),
+            settled: false,
+            comers: Comers::default(),
             told: Vec::new(),
         }
     }
@@ -135,8 +142,8 @@ impl<'h> Containment<'h> {
         (rows, new)
     }
 
-    /// Holds all who are meant still, and sweeps until nobody new is found. Whether that came to an end.
-    pub fn hold(&mut self) -> bool {
+    /// Holds all who are meant still, and sweeps until nobody new is found.
+    pub fn hold(&mut self) {
         if self.way == Way::Cgroup {
             match Group::make(&self.sweeper.reader, self.id) {
                 Ok(group) => self.group = Some(group),
@@ -149,12 +156,11 @@ impl<'h> Containment<'h> {
         }
         let known: Vec<Key> = self.targets.members.keys().copied().collect();
         known.into_iter().for_each(|key| self.hold_one(key));
-        let settled = self.settle();
-        if !settled {
+        self.settled = self.settle();
+        if !self.settled {
             self.told.push("they were born faster than they could be held still".to_owned());
         }
         self.wait_until_still();
-        settled
     }
 
     fn settle(&mut self) -> bool {

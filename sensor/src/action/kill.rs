@@ -12,7 +12,12 @@ use super::{Acting, Failure, Format, Status, awaiting, configuration, list, list
 use crate::{
     config::Config,
     contain::{
-        Containment, Id, Way, care::Care, evidence::Kept, frozen::Frozen, respawn::starters, sweep::Sweeper,
+        Containment, Id, Way,
+        care::Care,
+        evidence::Kept,
+        frozen::{self, Frozen},
+        respawn::starters,
+        sweep::Sweeper,
         targets::Targets,
     },
     event::{
@@ -192,7 +197,6 @@ fn execute(
     let seen = row::look(host, &mut contain);
     let mut kept = Kept::default();
     keep(&mut kept, limits, host, &seen, contain.targets.members.keys().copied().collect());
-    let mut comers = None;
     let became = match args.freeze {
         true => {
             note(&mut contain, config);
@@ -200,17 +204,18 @@ fn execute(
         }
         false => {
             contain.end();
-            comers = Some(contain.verify(args.verify, |contain, new| {
+            contain.verify(args.verify, |contain, new| {
                 let more = row::few(host, contain, new);
                 keep(&mut kept, limits, host, &more, new.to_vec());
-            }));
+            });
+            if let Some(folder) = config.state.folder.get() {
+                frozen::clear(folder, &contain.sweeper.reader);
+            }
             Became::Ended
         }
     };
     let mut rows = row::after(host, &mut contain, &seen, &kept, became);
-    if let Some(comers) = comers {
-        row::add_comers(host, &mut rows, &comers, |comer| starters(host, comer));
-    }
+    row::add_comers(host, &mut rows, &contain.comers, |comer| starters(host, comer));
     let mut parts: Vec<String> =
         kept.told.into_iter().map(|told| format!("kept nothing more: {told}")).collect();
     parts.append(&mut contain.told);

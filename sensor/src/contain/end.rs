@@ -16,24 +16,22 @@ use crate::{event::Key, look::Row};
 
 /// How long it is looked for somebody who still lives.
 const END_NS: u64 = 5_000_000_000;
+/// How long those who were killed last may take to end, nanoseconds.
+const SETTLE_NS: u64 = 300_000_000;
 /// After so long one who was killed and lives is taken for held up, nanoseconds.
 const SLOW_NS: u64 = 200_000_000;
 
 impl Containment<'_> {
-    /// Kills all who are meant, until a sweep shows nobody of them. Whether that came to an end.
-    pub fn end(&mut self) -> bool {
+    /// Kills all who are meant, until a sweep shows nobody of them.
+    pub fn end(&mut self) {
         if self.way == Way::User && !self.end_user() {
             self.way = Way::Signals;
         }
         self.end_group();
-        let settled = self.end_each();
         // Who forks faster than each can be killed is outrun by none.
-        let settled = settled || self.end_user() && self.end_each();
-        if let Some(group) = &self.group {
-            // One that the kernel still holds is removed by a later command.
-            let _: bool = group.remove();
+        if !self.end_each() && self.end_user() {
+            self.end_each();
         }
-        settled
     }
 
     /// All who were moved into the cgroup, if nobody else was.
@@ -66,7 +64,10 @@ impl Containment<'_> {
             if now > start.saturating_add(END_NS) {
                 return false;
             }
-            self.sweep(quiet + 1 == QUIET);
+            let (rows, new) = self.sweep(quiet + 1 == QUIET);
+            if self.settled {
+                self.note_comers(&rows, &new);
+            }
             let mut stuck = true;
             for key in self.living() {
                 self.kill_one(key);
@@ -82,6 +83,18 @@ impl Containment<'_> {
             thread::sleep(PAUSE);
         }
         true
+    }
+
+    /// Gives the kernel a moment to end those who were killed, and removes the cgroup: one that it still holds is removed by
+    /// a later command.
+    pub(super) fn settle_down(&mut self) {
+        let end = self.host.boot_now().saturating_add(SETTLE_NS);
+        while !self.living().is_empty() && self.host.boot_now() < end {
+            thread::sleep(PAUSE);
+        }
+        if let Some(group) = &self.group {
+            let _: bool = group.remove();
+        }
     }
 
     pub(super) fn kill_one(&mut self, key: Key) {

@@ -21,6 +21,8 @@ use crate::{event::Key, procfs::Reader};
 const PREFIX: &str = "frozen-";
 /// Most bytes of a note that are read.
 const MOST_BYTES: u64 = 64 * 1024 * 1024;
+/// Most notes that are looked at.
+const NOTES_MOST: usize = 1024;
 /// The first line.
 const HEAD: &[u8] = b"sensor frozen 1";
 
@@ -137,6 +139,20 @@ impl Frozen {
             }
             Err(error) if self.held.is_empty() => Err(error),
             Err(_) => failed,
+        }
+    }
+}
+
+/// Removes the notes of those of whom nobody lives any more.
+pub fn clear(folder: &Path, reader: &Reader) {
+    let entries = fs::read_dir(folder).into_iter().flatten().take(NOTES_MOST).filter_map(Result::ok);
+    for entry in entries {
+        let name = entry.file_name();
+        let id = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|id| id.parse().ok());
+        let frozen = id.and_then(|id| Frozen::read(folder, id).ok());
+        if let Some(frozen) = frozen.filter(|frozen| !frozen.keys().any(|key| handle::lives(reader, key))) {
+            // What stays is removed the next time.
+            drop(frozen.forget(folder));
         }
     }
 }

@@ -36,59 +36,60 @@ pub struct Comer {
 /// Who came again.
 #[derive(Debug, Default)]
 pub struct Comers {
-    /// Each, as far as they are described.
+    /// Each, so many of them as are described.
     pub all: BTreeMap<Key, Comer>,
-    /// How many there were in all.
-    pub count: u64,
+}
+
+impl Comers {
+    fn take(&mut self, reader: &mut Reader, row: &Row, spared: bool) {
+        if self.all.len() < COMERS_MOST && !self.all.contains_key(&row.key) {
+            self.all.insert(row.key, describe(reader, row, spared));
+        }
+    }
 }
 
 impl Containment<'_> {
     /// Looks so long for who comes again, and ends them too. Each is told as it comes.
-    pub fn verify(&mut self, time: Duration, mut come: impl FnMut(&mut Self, &[Key])) -> Comers {
+    pub fn verify(&mut self, time: Duration, mut come: impl FnMut(&mut Self, &[Key])) {
         let end = self.host.boot_now().saturating_add(time.as_nanos().try_into().unwrap_or(u64::MAX));
-        let mut comers = Comers::default();
         loop {
             let last = self.host.boot_now() >= end;
             let (rows, new) = self.sweep(last);
-            for key in &new {
-                comers.count += 1;
-                if comers.all.len() < COMERS_MOST
-                    && let Some(row) = rows.iter().find(|row| row.key == *key)
-                {
-                    comers.all.insert(*key, describe(&mut self.sweeper.reader, row, false));
-                }
-            }
+            self.note_comers(&rows, &new);
             come(self, &new);
             self.living().into_iter().for_each(|key| self.kill_one(key));
-            self.find_alike(&rows, &mut comers);
+            self.note_alike(&rows);
             if last {
-                return comers;
+                return self.settle_down();
             }
             thread::sleep(if new.is_empty() { CALM } else { PAUSE });
         }
     }
 
+    /// Notes who came again.
+    pub(super) fn note_comers(&mut self, rows: &[Row], new: &[Key]) {
+        let came = rows.iter().filter(|row| new.contains(&row.key));
+        for row in came {
+            self.comers.take(&mut self.sweeper.reader, row, false);
+        }
+    }
+
     /// Of one process or a tree the rule doesn't know who is started in its place: by the same parent, the same file, as the
     /// same user.
-    fn find_alike(&mut self, rows: &[Row], comers: &mut Comers) {
+    fn note_alike(&mut self, rows: &[Row]) {
         if matches!(self.targets.rule(), Rule::User { .. } | Rule::Hash(_)) {
             return;
         }
-        let targets = &self.targets;
+        let (targets, comers) = (&self.targets, &mut self.comers);
         let alike = |row: &&Row| {
             let key = &row.key;
             key.start >= targets.began
                 && !targets.members.contains_key(key)
                 && !targets.refused.contains_key(key)
-                && !comers.all.contains_key(key)
                 && targets.members.values().any(|member| is_alike(&member.row, row))
         };
-        let found: Vec<Row> = rows.iter().filter(alike).copied().collect();
-        for row in found {
-            comers.count += 1;
-            if comers.all.len() < COMERS_MOST {
-                comers.all.insert(row.key, describe(&mut self.sweeper.reader, &row, true));
-            }
+        for row in rows.iter().filter(alike) {
+            comers.take(&mut self.sweeper.reader, row, true);
         }
     }
 

@@ -53,7 +53,10 @@ impl Asked {
             }
         };
         let system = matches!(rule, Rule::User { uid, .. } if uid < first_person(host));
-        let shown = escape(target.as_bytes());
+        let shown = match &who.user {
+            Some(user) => format!("user {}", escape(user.as_bytes())),
+            None => target.clone(),
+        };
         Ok(Self { rule, system, target, shown })
     }
 }

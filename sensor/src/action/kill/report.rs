@@ -68,7 +68,7 @@ pub(super) fn plan(rows: &[Row], asked: &Asked, freeze: bool) -> String {
     let (meant, refused) = (count(rows, Became::Planned), count(rows, Became::Refused));
     let what = if freeze { "frozen" } else { "frozen, their executables kept, and killed" };
     format!(
-        "{}\n{}: {meant} processes would be {what}, {refused} are left alone; who is born meanwhile is found too\n",
+        "{}\n{}: {meant} processes would be {what}, {refused} left alone; who is born meanwhile is found too\n",
         lines(rows),
         asked.shown
     )
