@@ -36,6 +36,7 @@ pub mod files;
 pub mod hash;
 pub mod history;
 pub mod inspect;
+pub mod kill;
 pub mod lookup;
 pub mod port;
 pub mod ports;

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::action::{
-    Catalogue, Failure, doctor, events, fields, files, hash, history, inspect, lookup, port, ports, ps,
+    Catalogue, Failure, doctor, events, fields, files, hash, history, inspect, kill, lookup, port, ports, ps,
     recover, run, top, who,
 };
 
@@ -49,6 +49,8 @@ pub enum Command {
     Doctor(doctor::Doctor),
     /// A binary back, from the process that runs it or from what the sensor kept, also when it was deleted.
     Recover(recover::Recover),
+    /// Ends processes that fight back: held still, kept as evidence, killed, and looked for again.
+    Kill(kill::Kill),
     /// The catalogue of events.
     Events(Catalogue),
     /// The catalogue of fields.
@@ -75,6 +77,7 @@ impl Cli {
             Command::Lookup(args) => lookup::act(&args),
             Command::Doctor(args) => doctor::act(&args),
             Command::Recover(args) => recover::act(&args),
+            Command::Kill(args) => kill::act(&args),
             Command::Events(args) => events::act(&args),
             Command::Fields(args) => fields::act(&args),
         }

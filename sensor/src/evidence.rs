@@ -31,8 +31,7 @@ pub mod wanted;
 use folder::FolderError;
 pub use held::State;
 use held::{Held, Taken};
-use store::Store;
-pub use store::{Captured, Missing};
+pub use store::{Captured, Missing, Store};
 
 /// Most files that are held open.
 const HELD_MOST: u64 = 4096;

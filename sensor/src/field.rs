@@ -560,6 +560,14 @@ fields! {
         "To what it was done, as it was asked for, such as `user alice` or `port 8080/tcp`.";
     SensorContainCount => "sensor.contain.count", Long, own, none,
         "To how many processes; `sensor.targets` names the first 256.";
+    SensorContainResult => "sensor.contain.result", Keyword, own, none,
+        "What became of this process: `planned`, `ended`, `respawned`, `spared`, `frozen`, `thawed`, `alive`, or `refused`.";
+    SensorContainMeans => "sensor.contain.means", Keyword, own, none,
+        "By what it was held and ended: `cgroup`, `signals`, or `user` for one signal to all of a user.";
+    SensorContainId => "sensor.contain.id", Keyword, own, none,
+        "Identifier of what was done, by which frozen processes can be let go on.";
+    SensorContainStarters => "sensor.contain.starters", Keywords, own, none,
+        "What starts a process again: its parent, a systemd unit, lines of cron's and at's tables, of inittab, of ssh keys.";
     SensorRuleId => "sensor.rule.id", Keyword, own, none,
         "Identifier of a rule of the firewall that the sensor made.";
     SensorRuleState => "sensor.rule.state", Keyword, own, none,

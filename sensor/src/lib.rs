@@ -8,6 +8,7 @@ pub mod background;
 pub mod cli;
 pub mod config;
 pub mod conntrack;
+pub mod contain;
 pub mod count;
 pub mod enrich;
 pub mod event;

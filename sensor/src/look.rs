@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    event::{self, Event, Fact, Key, Running, process_snapshot},
+    event::{self, Actor, Event, Fact, Key, Running, process_snapshot},
     host::Host,
     kernel::{Gap, Kernel, KernelError, Options},
     process::{Process, Table},
@@ -67,20 +67,27 @@ impl Look {
     ///
     /// # Errors
     /// When /proc can't be listed.
-    pub fn at(host: &Host, kernel: Result<Kernel, Gap>) -> io::Result<Self> {
+    pub fn at(host: &Host, mut kernel: Result<Kernel, Gap>) -> io::Result<Self> {
+        Self::by(host, kernel.as_mut().map_err(|gap| &*gap))
+    }
+
+    /// The same, by programs that are needed further.
+    ///
+    /// # Errors
+    /// When /proc can't be listed.
+    pub fn by(host: &Host, kernel: Result<&mut Kernel, &Gap>) -> io::Result<Self> {
         let reader = Reader::new(host.proc());
         let listed = reader.listed()?;
         let table = Table::new(host.boot_id.clone(), host.boot());
         let mut look = Self { table, beside: HashMap::new(), parts: Vec::new(), reader };
-        let kernel = kernel.map_err(|gap| gap.to_string());
-        let swept = kernel.and_then(|mut kernel| {
-            let rows = sweep(&mut kernel).map_err(|error| error.gap().to_string())?;
+        let swept = kernel.map_err(Gap::to_string).and_then(|kernel| {
+            let rows = sweep(kernel).map_err(|error| error.gap().to_string())?;
             Ok((kernel, rows))
         });
         match swept {
-            Ok((mut kernel, rows)) => {
+            Ok((kernel, rows)) => {
                 look.take(rows);
-                let hidden = hidden::find(&look.reader, &listed, || sweep(&mut kernel).ok());
+                let hidden = hidden::find(&look.reader, &listed, || sweep(kernel).ok());
                 look.hide(hidden);
             }
             Err(why) => {
@@ -204,14 +211,21 @@ pub fn keys(kernel: &mut Kernel) -> Result<Vec<Key>, KernelError> {
 }
 
 /// A process, as the kernel lists it.
-struct Row {
-    key: Key,
-    actor: event::Actor,
-    running: Running,
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Which.
+    pub key: Key,
+    /// Who it is.
+    pub actor: Actor,
+    /// What it runs.
+    pub running: Running,
 }
 
-/// Those that live, parents first.
-fn sweep(kernel: &mut Kernel) -> Result<Vec<Row>, KernelError> {
+/// Those that live, parents first. One whose main thread has ended has a row for each of the others.
+///
+/// # Errors
+/// When the kernel can't be asked.
+pub fn sweep(kernel: &mut Kernel) -> Result<Vec<Row>, KernelError> {
     let mut bytes = Vec::new();
     kernel.sweep(&mut bytes)?;
     let mut rows: Vec<Row> = event::decode_rows(&bytes)

@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod answering;
+pub mod cgroups;
 pub mod connections;
 mod cross;
 pub mod descriptors;

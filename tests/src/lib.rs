@@ -6,6 +6,7 @@
     reason = "a helper that can't go on fails the test, there is nobody else to tell"
 )]
 
+pub mod adversary;
 pub mod answer;
 pub mod base64;
 pub mod budget;

@@ -27,12 +27,13 @@ const ECHO: Source<'static> = ("echo", STATIC, &["-lpthread"]);
 const MOVER: Source<'static> = ("mover", STATIC, &[]);
 const ATTACKER: Source<'static> = ("attacker", STATIC, &[]);
 const STORM: Source<'static> = ("storm", STATIC, &[]);
+const ADVERSARY: Source<'static> = ("adversary", STATIC, &["-lpthread"]);
 const MUTE: Source<'static> = ("mute", STATIC, &["-lpthread"]);
 const TINY: Source<'static> = ("tiny", &["-O1", "-static", "-nostdlib", "-s"], &[]);
 const TINY32: Source<'static> = ("tiny32", FLAGS_32, &[]);
 
 /// All but the 32-bit one, which not every compiler can make.
-const ALL: [Source<'static>; 9] = [ACTOR, THREADS, NET, ECHO, MOVER, ATTACKER, STORM, MUTE, TINY];
+const ALL: [Source<'static>; 10] = [ACTOR, ADVERSARY, THREADS, NET, ECHO, MOVER, ATTACKER, STORM, MUTE, TINY];
 
 /// `actor`: does what its words say, step by step.
 #[must_use]
@@ -80,6 +81,12 @@ pub fn storm() -> PathBuf {
 #[must_use]
 pub fn mute() -> PathBuf {
     program(&MUTE)
+}
+
+/// `adversary`: processes that fight against their end.
+#[must_use]
+pub fn adversary() -> PathBuf {
+    program(&ADVERSARY)
 }
 
 /// `tiny`: exits at once.

@@ -22,6 +22,7 @@ const FLOORS: &[&[&str]] = &[
     &["main"],
     &["cli"],
     &["action"],
+    &["contain"],
     &["pipeline", "look", "reputation", "firewall"],
     &["requests"],
     &[

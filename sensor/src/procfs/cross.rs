@@ -70,9 +70,7 @@ impl Reader {
     /// The processes that the cgroups of version 2 list.
     #[must_use]
     pub fn in_cgroups(&self) -> Vec<u32> {
-        let info = self.mountinfo("self");
-        let root = mount_points(&info).find(|(_, kind, _)| *kind == b"cgroup2").map(|(point, _, _)| point);
-        let mut waiting: Vec<PathBuf> = root.into_iter().collect();
+        let mut waiting: Vec<PathBuf> = self.cgroup_root().into_iter().collect();
         let mut pids = Vec::new();
         let mut left = MOST_CGROUPS;
         while let Some(folder) = waiting.pop() {

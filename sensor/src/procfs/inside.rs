@@ -43,6 +43,15 @@ impl Reader {
         Ok((variables.map(Text::copy_from).collect(), more))
     }
 
+    /// Where in the kernel a process waits, by the function's name; none where that isn't told.
+    #[must_use]
+    pub fn waits_in(&self, pid: u32) -> Option<String> {
+        let name = Folder::open(&self.root.join(pid.to_string()))?.text("wchan")?;
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        let name = String::from_utf8(name.into_iter().take_while(plain).collect()).ok()?;
+        (!name.is_empty() && name != "0").then_some(name)
+    }
+
     /// What a process is kept from, while it lives.
     #[must_use]
     pub fn kept(&self, pid: u32) -> Option<Kept> {

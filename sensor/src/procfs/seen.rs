@@ -18,6 +18,8 @@ use crate::{
 const KERNEL_THREAD: u32 = 0x0020_0000;
 /// Most processes that are listed.
 const MOST_PROCESSES: usize = 262_144;
+/// Most threads of one process that are looked at.
+const MOST_THREADS: usize = 4096;
 /// The files of a process's namespaces, in the order of `Actor::namespaces`.
 const NAMESPACES: [&str; 7] = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
 
@@ -34,11 +36,14 @@ pub struct Seen {
     pub kernel: bool,
     /// It has ended, and its parent hasn't asked how.
     pub zombie: bool,
+    /// What it does, as a letter: `D` waits for what can't be interrupted (`proc_pid_stat(5)`).
+    pub state: u8,
+    /// Its parent.
+    pub parent: u32,
     /// Time on processors since its birth.
     pub cpu_ns: u64,
     /// Resident pages.
     pub rss_pages: u64,
-    parent: u32,
     session: u32,
     terminal: u32,
 }
@@ -61,6 +66,7 @@ impl Seen {
             start: stat.start.saturating_mul(TICK_NS),
             kernel: stat.flags & KERNEL_THREAD != 0,
             zombie: matches!(stat.state, b'Z' | b'X'),
+            state: stat.state,
             name: stat.name,
             cpu_ns: stat.ticks.saturating_mul(TICK_NS),
             rss_pages: stat.rss,
@@ -104,6 +110,29 @@ impl Reader {
         Some(Seen::of(pid, Stat::parse(&folder.whole("stat")?)?))
     }
 
+    /// The threads of a process, of which so many are listed at most. Each has a folder of its own in /proc.
+    #[must_use]
+    pub fn threads(&self, pid: u32) -> Vec<u32> {
+        let tasks = std::fs::read_dir(self.root.join(pid.to_string()).join("task"));
+        let names = tasks.into_iter().flatten().take(MOST_THREADS).filter_map(Result::ok);
+        names.filter_map(|thread| thread.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    /// The users of the threads of a process beside its first, which each can change alone, in the order of
+    /// `Actor::ids`.
+    #[must_use]
+    pub fn users_of_threads(&self, pid: u32) -> Vec<[u32; 8]> {
+        if !self.has_threads(pid) {
+            return Vec::new();
+        }
+        let ids = self.threads(pid).into_iter().filter_map(|thread| {
+            let mut actor = Actor::default();
+            set_status(&mut actor, &Folder::open(&self.root.join(thread.to_string()))?.text("status")?);
+            Some(actor.ids)
+        });
+        ids.collect()
+    }
+
     /// Number of the mount namespace that we live in.
     #[must_use]
     pub fn own_mount_namespace(&self) -> Option<u32> {
@@ -117,8 +146,25 @@ impl Reader {
     }
 
     fn own_namespace(&self, kind: &str) -> Option<u32> {
-        let link = std::fs::read_link(self.root.join("self/ns").join(kind)).ok()?;
+        self.namespace("self", kind)
+    }
+
+    /// Number of the pid namespace that a process lives in, where it may be asked.
+    #[must_use]
+    pub fn pid_namespace(&self, pid: u32) -> Option<u32> {
+        self.namespace(&pid.to_string(), "pid")
+    }
+
+    fn namespace(&self, process: &str, kind: &str) -> Option<u32> {
+        let link = std::fs::read_link(self.root.join(process).join("ns").join(kind)).ok()?;
         space_of(link.as_os_str().as_encoded_bytes())
+    }
+
+    /// Whether a process has more threads than its first, which may have ended before the others.
+    #[must_use]
+    pub fn has_threads(&self, pid: u32) -> bool {
+        let folder = Folder::open(&self.root.join(pid.to_string()));
+        folder.and_then(|folder| folder.links("task")).is_some_and(|links| links > 3)
     }
 
     /// Who a process is, by what may be read of it.

@@ -1,0 +1,288 @@
+//! Who is meant: a rule, asked anew at each sweep, so that who is born meanwhile is found too.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    path::PathBuf,
+};
+
+use super::care::Care;
+use crate::{
+    event::{Key, Running},
+    look::{
+        Row,
+        hashed::{Wanted, of_process},
+    },
+    procfs::Reader,
+    record::Text,
+};
+
+/// By which of its ids a process is a user's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Whichever.
+    Any,
+    /// Of the login, which `su` and `sudo` don't change.
+    Login,
+    /// Who started it.
+    Real,
+    /// As whom it acts.
+    Effective,
+}
+
+/// Who is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// All of a user's.
+    User {
+        /// Which user.
+        uid: u32,
+        /// By which id.
+        by: By,
+    },
+    /// One process.
+    Process(Key),
+    /// One, and all below it.
+    Tree(Key),
+    /// Whatever executes a file of this SHA-256.
+    Hash(Text),
+}
+
+/// A process that is meant.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// As it was found.
+    pub row: Row,
+    /// By what it is meant: `login`, `real`, `effective`, `thread`, `pid`, `tree`, `session`, `hash`, `child`.
+    pub why: Vec<&'static str>,
+    /// Its name.
+    pub name: Text,
+    /// The cgroup of version 2 that it was taken out of.
+    pub home: Option<PathBuf>,
+}
+
+/// All who are meant.
+pub struct Targets {
+    rule: Rule,
+    care: Care,
+    /// When the plan was made, nanoseconds since boot.
+    pub(super) began: u64,
+    /// Also those that have ended since.
+    pub members: BTreeMap<Key, Member>,
+    /// Who is meant and left alone, and why.
+    pub refused: BTreeMap<Key, (Member, &'static str)>,
+    /// Which files have the hash.
+    hashes: HashMap<(u32, u64, u64, u32), bool>,
+    /// Whose executables couldn't be hashed, and why.
+    pub unread: BTreeMap<u32, String>,
+    /// Largest file that is hashed.
+    hash_most: u64,
+}
+
+impl Targets {
+    /// None yet. `now`: nanoseconds since boot.
+    #[must_use]
+    pub fn new(rule: Rule, care: Care, now: u64, hash_most: u64) -> Self {
+        Self {
+            rule,
+            care,
+            began: now,
+            members: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            hashes: HashMap::new(),
+            unread: BTreeMap::new(),
+            hash_most,
+        }
+    }
+
+    /// The rule.
+    #[must_use]
+    pub fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
+    /// Takes in who of these is meant, and gives those that are new. `thorough`: also threads are asked for their user.
+    pub fn select(&mut self, rows: &[Row], reader: &mut Reader, thorough: bool) -> Vec<Key> {
+        let mut new = Vec::new();
+        // One whose main thread has ended has a row for each of the others.
+        let mut asked = HashSet::new();
+        for row in rows {
+            if self.members.contains_key(&row.key) || self.refused.contains_key(&row.key) {
+                continue;
+            }
+            let mut why = self.why(row, reader);
+            if why.is_empty() && thorough && asked.insert(row.key) && self.of_thread(row, reader) {
+                why.push("thread");
+            }
+            if !why.is_empty() && self.take(row, why, reader) {
+                new.push(row.key);
+            }
+        }
+        new
+    }
+
+    fn take(&mut self, row: &Row, why: Vec<&'static str>, reader: &Reader) -> bool {
+        // Who is gone by now had children that will be seen, or none.
+        let Some(seen) = reader.seen(row.key.pid) else { return false };
+        let member = Member { row: *row, why, name: seen.name.clone(), home: None };
+        match self.care.refuses(row, &seen, reader) {
+            Some(reason) => drop(self.refused.insert(row.key, (member, reason))),
+            None => drop(self.members.insert(row.key, member)),
+        }
+        self.members.contains_key(&row.key)
+    }
+
+    /// By what a process is meant; by nothing if it isn't.
+    fn why(&mut self, row: &Row, reader: &mut Reader) -> Vec<&'static str> {
+        let mut why = match self.rule.clone() {
+            Rule::User { uid, by } => of_user(row, uid, by),
+            Rule::Process(key) if key == row.key => vec!["pid"],
+            Rule::Process(_) => Vec::new(),
+            Rule::Tree(key) => self.in_tree(row, key),
+            Rule::Hash(sha256) if self.has_hash(row, &sha256, reader) => vec!["hash"],
+            Rule::Hash(_) => Vec::new(),
+        };
+        // Of whatever was born since, to one that is meant.
+        if why.is_empty() && row.key.start >= self.began && self.members.contains_key(&parent(row)) {
+            why.push("child");
+        }
+        why
+    }
+
+    fn in_tree(&self, row: &Row, root: Key) -> Vec<&'static str> {
+        let within = |key: Key| self.members.contains_key(&key) || self.refused.contains_key(&key);
+        match () {
+            () if row.key == root || within(parent(row)) => vec!["tree"],
+            // Whose parent has ended is found by its session, if that was begun in the tree.
+            () if self
+                .members
+                .keys()
+                .any(|key| key.pid == row.actor.session && key.start <= row.key.start) =>
+            {
+                vec!["session"]
+            }
+            () => Vec::new(),
+        }
+    }
+
+    fn has_hash(&mut self, row: &Row, sha256: &Text, reader: &mut Reader) -> bool {
+        let Running { inode, ctime, device, generation, .. } = row.running;
+        if inode == 0 {
+            return false;
+        }
+        let file = (device, inode, ctime, generation);
+        if let Some(known) = self.hashes.get(&file) {
+            return *known;
+        }
+        let most = self.hash_most;
+        let wanted = Wanted { file_most: most, most, md5: false, mappings: false, ask_all: false };
+        match of_process(reader, row.key.pid, wanted) {
+            Ok(images) => {
+                let has = images.files.iter().any(|file| file.digest.sha256 == *sha256);
+                self.hashes.insert(file, has);
+                has
+            }
+            // Another process that executes it may be asked in its place.
+            Err(error) => {
+                if reader.seen(row.key.pid).is_some_and(|seen| !seen.zombie) {
+                    self.unread.insert(row.key.pid, error.to_string());
+                }
+                false
+            }
+        }
+    }
+
+    /// Whether one of its threads acts as the user.
+    fn of_thread(&self, row: &Row, reader: &Reader) -> bool {
+        let Rule::User { uid, by } = self.rule else { return false };
+        let of = |ids: [u32; 8]| {
+            let mut thread = *row;
+            thread.actor.ids = ids;
+            !of_user(&thread, uid, by).is_empty()
+        };
+        reader.users_of_threads(row.key.pid).into_iter().any(of)
+    }
+}
+
+/// By which ids it is a user's.
+fn of_user(row: &Row, uid: u32, by: By) -> Vec<&'static str> {
+    let [real, _, _, _, effective, ..] = row.actor.ids;
+    let ids = [
+        (By::Login, "login", row.actor.login_uid),
+        (By::Real, "real", real),
+        (By::Effective, "effective", effective),
+    ];
+    let wanted = ids.into_iter().filter(|(id, _, _)| by == By::Any || by == *id);
+    wanted.filter(|(_, _, id)| *id == uid).map(|(_, word, _)| word).collect()
+}
+
+/// The parent of a process.
+pub(super) fn parent(row: &Row) -> Key {
+    Key { pid: row.actor.parent, start: row.actor.parent_start }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Actor;
+
+    fn row(pid: u32, parent: u32, session: u32, uid: u32) -> Row {
+        let actor = Actor {
+            parent,
+            parent_start: u64::from(parent),
+            session,
+            ids: [uid; 8],
+            login_uid: u32::MAX,
+            ..Actor::default()
+        };
+        Row { key: Key { pid, start: u64::from(pid) }, actor, running: Running::default() }
+    }
+
+    /// By what each of these is meant, in one sweep.
+    fn why(rule: Rule, began: u64, rows: &[Row]) -> Vec<(u32, Vec<&'static str>)> {
+        let mut reader = Reader::new("/proc".into());
+        let mut targets = Targets::new(rule, Care::new(&reader, false, false), began, 0);
+        let mut all = Vec::new();
+        for row in rows {
+            let why = targets.why(row, &mut reader);
+            if !why.is_empty() {
+                all.push((row.key.pid, why.clone()));
+                let member = Member { row: *row, why, name: Text::default(), home: None };
+                targets.members.insert(row.key, member);
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_user_is_known_by_each_id() {
+        let mut by_login = row(9, 1, 1, 0);
+        by_login.actor.login_uid = 7;
+        let mut by_real = row(10, 1, 1, 0);
+        by_real.actor.ids[0] = 7;
+        let rows = [by_login, by_real, row(11, 1, 1, 7), row(12, 1, 1, 8)];
+        let any = why(Rule::User { uid: 7, by: By::Any }, u64::MAX, &rows);
+        assert_eq!(any, [(9, vec!["login"]), (10, vec!["real"]), (11, vec!["real", "effective"])]);
+        let effective = why(Rule::User { uid: 7, by: By::Effective }, u64::MAX, &rows);
+        assert_eq!(effective, [(11, vec!["effective"])]);
+    }
+
+    #[test]
+    fn who_is_born_meanwhile_is_meant_too() {
+        // Of user 8, as a program is that gave itself another user.
+        let rows = [row(5, 1, 1, 7), row(6, 5, 1, 8), row(20, 5, 1, 8), row(21, 20, 1, 8)];
+        let all = why(Rule::User { uid: 7, by: By::Any }, 10, &rows);
+        let pids: Vec<u32> = all.iter().map(|(pid, _)| *pid).collect();
+        assert_eq!(pids, [5, 20, 21]);
+        assert_eq!(all[1].1, ["child"]);
+        let one = why(Rule::Process(rows[0].key), u64::MAX, &rows);
+        assert_eq!(one, [(5, vec!["pid"])]);
+    }
+
+    #[test]
+    fn a_tree_holds_the_sessions_that_began_in_it() {
+        let rows = [row(5, 1, 1, 7), row(6, 5, 6, 7), row(7, 1, 6, 7), row(8, 1, 1, 7), row(9, 7, 9, 7)];
+        let all = why(Rule::Tree(rows[0].key), u64::MAX, &rows);
+        let wanted = [(5, "tree"), (6, "tree"), (7, "session"), (9, "tree")];
+        assert_eq!(all, wanted.map(|(pid, word)| (pid, vec![word])));
+    }
+}
