@@ -266,7 +266,7 @@ mod tests {
         });
         // Only the threads have it beside us; they end when they see that nobody waits.
         while Arc::strong_count(&asked) > 1 {
-            thread::yield_now();
+            std::thread::yield_now();
         }
         assert_eq!((taken, reader.stuck), (1, 0));
         let most = LANES * (2 * load * LOADS_MOST + 1);
