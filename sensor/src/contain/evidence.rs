@@ -56,7 +56,7 @@ impl Kept {
         now: u64,
     ) {
         let Some(folder) = limits.folder.get() else { return };
-        let mut wanted: HashMap<File, Vec<(Key, Running, Text)>> = HashMap::new();
+        let mut wanted: HashMap<File, Vec<Runner>> = HashMap::new();
         for runner in runners {
             if let Some(file) = file_of(&runner.1).filter(|file| !self.files.contains_key(file)) {
                 wanted.entry(file).or_default().push(runner);
@@ -89,10 +89,13 @@ impl Kept {
     }
 }
 
+/// Who runs a file, what that is as the kernel sees it, and the entity id.
+type Runner = (Key, Running, Text);
+
 fn keep(
     mut store: Store,
     proc: &Path,
-    files: Vec<(File, Vec<(Key, Running, Text)>)>,
+    files: Vec<(File, Vec<Runner>)>,
     now: u64,
     tell: impl Fn(Result<Captured, String>) -> bool,
 ) {

@@ -81,7 +81,7 @@ pub fn starters(host: &Host, comer: &Comer) -> Vec<String> {
             found.push(format!("its parent, process {parent} ({})", escape(name.as_bytes())));
         }
         Some(_) if unit.is_none() => {
-            found.push("its parent has ended, so the first process has it".to_owned())
+            found.push("its parent has ended, so the first process has it".to_owned());
         }
         Some(_) | None => {}
     }
