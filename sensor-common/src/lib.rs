@@ -5,5 +5,6 @@
 #![no_std]
 
 pub mod ask;
+pub mod filter;
 pub mod loss;
 pub mod wire;

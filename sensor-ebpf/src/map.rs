@@ -7,6 +7,7 @@ use aya_ebpf::{
 };
 use sensor_common::{
     ask::DOUBTED_MOST,
+    filter::Filter,
     loss::SLOTS,
     wire::{
         Actor, Header, KINDS, MAX_RECORD, TEXT,
@@ -161,3 +162,7 @@ pub static BEGUN: Array<u64> = Array::with_max_entries(1, 0);
 /// it asks about at once.
 #[map]
 pub static DOUBTED: HashMap<u64, u32> = HashMap::with_max_entries(DOUBTED_MOST, 0);
+
+/// The rule of the firewall that `filter_in` and `filter_out` keep; each has a map of its own.
+#[map]
+pub static FILTER: Array<Filter> = Array::with_max_entries(1, 0);

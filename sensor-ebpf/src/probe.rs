@@ -3,6 +3,7 @@
 mod connect;
 mod exec;
 mod exit;
+mod filter;
 mod fork;
 mod image;
 mod mptcp;

@@ -78,6 +78,13 @@ impl Socket {
         At::any(self.0 as u64)
     }
 
+    /// Its address as a bare number, for reads by helper: the verifier takes no steps from a packet's socket.
+    #[inline(always)]
+    pub fn washed(self) -> At<Probed> {
+        let kept = self.0;
+        At::any(Probed::word(ptr::from_ref(&kept).expose_provenance() as u64))
+    }
+
     /// What is beside it, if anything.
     #[inline(always)]
     pub fn counters(self) -> Option<Counters> {
@@ -110,6 +117,13 @@ pub fn protocol(context: &SockContext) -> u32 {
 #[inline(always)]
 pub fn length(context: &SkBuffContext) -> u64 {
     u64::from(context.len())
+}
+
+/// The interface that a packet comes by or goes to.
+#[inline(always)]
+pub fn interface(context: &SkBuffContext) -> u32 {
+    // SAFETY: a word of the context.
+    unsafe { ptr::read_volatile(&raw const (*context.skb.skb).ifindex) }
 }
 
 /// The first packet of a socket: who sends it is known when it does so itself.

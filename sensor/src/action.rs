@@ -38,6 +38,7 @@ pub mod history;
 pub mod inspect;
 pub mod kill;
 pub mod lookup;
+pub mod port;
 pub mod ports;
 pub mod ps;
 pub mod recover;
@@ -205,6 +206,24 @@ fn loaded(
         actions: None,
     };
     Kernel::start(&options).map_err(|error| error.gap())
+}
+
+/// The host that this runs on.
+fn host() -> Result<Host, Failure> {
+    Host::real().map_err(|error| Failure::new(Status::NotPermitted, error))
+}
+
+/// Why there is nothing to be told of a process: it isn't there, or is kept from us.
+fn gone(reader: &Reader, pid: u32) -> Failure {
+    match reader.keeps(pid) {
+        true => Failure::new(
+            Status::NotPermitted,
+            format!(
+                "process {pid} is another user's, and /proc keeps it from us (hidepid): run it with sudo"
+            ),
+        ),
+        false => Failure::new(Status::Failed, format!("there is no process {pid}")),
+    }
 }
 
 /// Whether programs can be loaded from here, and what they tell joined with /proc; else why not.

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::action::{
-    Catalogue, Failure, doctor, events, fields, files, hash, history, inspect, kill, lookup, ports, ps,
+    Catalogue, Failure, doctor, events, fields, files, hash, history, inspect, kill, lookup, port, ports, ps,
     recover, run, top, who,
 };
 
@@ -33,6 +33,8 @@ pub enum Command {
     Files(files::Files),
     /// Everything that listens, in every network namespace, and who can reach it: the suspicious first.
     Ports(ports::Ports),
+    /// Close a port or the whole host, at once and so that it is undone by itself: the sensor's own rules of the firewall.
+    Port(port::Port),
     /// Who is on the host, from where, doing what: also who is in no record of logins.
     Who(who::Who),
     /// What was run: by what still runs, shells' histories and sudo's logs; and what is missing in those.
@@ -67,6 +69,7 @@ impl Cli {
             Command::Ps(args) => ps::act(&args),
             Command::Files(args) => files::act(&args),
             Command::Ports(args) => ports::act(&args),
+            Command::Port(args) => port::act(&args),
             Command::Who(args) => who::act(&args),
             Command::History(args) => history::act(&args),
             Command::Inspect(args) => inspect::act(&args),

@@ -14,19 +14,19 @@ use std::{
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
     },
-    thread,
     time::Duration,
 };
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::Notify;
 
-use crate::{config, event::Running, record::Text};
+use crate::{background::begin, config, event::Running, record::Text};
 
 pub mod digest;
 pub mod folder;
 mod held;
 mod store;
+pub mod wanted;
 
 use folder::FolderError;
 pub use held::State;
@@ -153,11 +153,12 @@ impl Evidence {
         });
         let (catcher, hasher, waker) = (Arc::clone(&shared), Arc::clone(&shared), Arc::clone(&wake));
         let most = limits.max_hash_bytes;
-        thread::spawn(move || catcher.catch());
-        thread::spawn(move || hasher.hash(&to_hash, most));
+        let failed = |error: io::Error| FolderError::new(folder, &error);
+        begin("evidence-catch", move || catcher.catch()).map_err(failed)?;
+        begin("evidence-hash", move || hasher.hash(&to_hash, most)).map_err(failed)?;
         // Closing the last descriptor of a large file that has no name takes its time.
-        thread::spawn(move || to_close.into_iter().for_each(drop));
-        thread::spawn(move || write(store, &to_keep, &tell, &waker));
+        begin("evidence-close", move || to_close.into_iter().for_each(drop)).map_err(failed)?;
+        begin("evidence-write", move || write(store, &to_keep, &tell, &waker)).map_err(failed)?;
         Ok(Self { shared, keep, told, wake, tickets: 0 })
     }
 

@@ -570,6 +570,18 @@ fields! {
         "What starts a process again: its parent, a systemd unit, lines of cron's and at's tables, of inittab, of ssh keys.";
     SensorRuleId => "sensor.rule.id", Keyword, own, none,
         "Identifier of a rule of the firewall that the sensor made.";
+    SensorRuleState => "sensor.rule.state", Keyword, own, none,
+        "What has become of the rule: `in_force`, `unconfirmed` (in force, and waits to be confirmed), `planned`, `pending`, `over`, `not_in_force`, `elsewhere` (of another network namespace) or `unrecorded`.";
+    SensorRuleAllow => "sensor.rule.allow", Keywords, own, none,
+        "The addresses that get through all the same.";
+    SensorRuleKept => "sensor.rule.kept", Keywords, own, none,
+        "The operator's own connections, which get through, each from its far end to this host's.";
+    SensorRuleUntil => "sensor.rule.until", Date, own, none,
+        "When the rule ends by itself, also for want of being confirmed; absent when it doesn't.";
+    SensorRulePersist => "sensor.rule.persist", Boolean, own, none,
+        "Whether the rule comes back after a boot.";
+    SensorRuleWay => "sensor.rule.way", Keyword, own, none,
+        "By what the rule is kept: `nftables`, or `cgroup` for a program of the sensor at the root of the cgroups.";
     SensorTargets => "sensor.targets", Objects, own, none,
         "The processes to which something was done.";
     TargetPid => "sensor.targets.pid", Long, own, none,

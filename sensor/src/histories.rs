@@ -9,6 +9,7 @@ use crate::{
 
 pub mod homes;
 pub mod journal;
+mod packed;
 pub mod shell;
 pub mod sudo;
 pub mod tamper;

@@ -42,7 +42,13 @@ impl Host {
     /// When it has no boot id.
     pub fn under(root: &Path) -> io::Result<Self> {
         let read = |path: &str| fs::read_to_string(root.join(path)).map(|text| text.trim().to_owned());
-        let boot_id = read("proc/sys/kernel/random/boot_id")?;
+        let place = "proc/sys/kernel/random/boot_id";
+        // Containers are often given a /proc of processes alone.
+        let boot_id = read(place).map_err(|error| {
+            let path = root.join(place);
+            let what = "all of /proc is needed, also what isn't of processes (no subset=pid): mount -t proc proc /proc";
+            io::Error::new(error.kind(), format!("reading {}: {error}; {what}", path.display()))
+        })?;
         let name = read("proc/sys/kernel/hostname").unwrap_or_default();
         let id = read("etc/machine-id").unwrap_or_default();
         Ok(Self { root: root.to_owned(), name: name.into(), id: id.into(), boot_id })

@@ -29,6 +29,7 @@ mod counters;
 mod error;
 pub mod executed;
 mod facts;
+pub mod filter;
 mod links;
 mod load;
 mod marks;

@@ -4,14 +4,17 @@
 
 pub mod account;
 pub mod action;
+pub mod background;
 pub mod cli;
 pub mod config;
+pub mod conntrack;
 pub mod contain;
 pub mod count;
 pub mod enrich;
 pub mod event;
 pub mod evidence;
 pub mod field;
+pub mod firewall;
 pub mod format;
 pub mod histories;
 pub mod host;
@@ -30,8 +33,10 @@ pub mod procfs;
 pub mod record;
 pub mod redact;
 pub mod reputation;
+pub mod requests;
 pub mod rtnetlink;
 pub mod runs;
+pub mod shelf;
 pub mod sockdiag;
 pub mod sockets;
 pub mod untrusted;

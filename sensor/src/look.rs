@@ -12,7 +12,7 @@ use crate::{
     kernel::{Gap, Kernel, KernelError, Options},
     process::{Process, Table},
     procfs::{
-        Reader,
+        Reader, Whom,
         seen::{Executable, Seen},
     },
     record::Text,
@@ -86,7 +86,7 @@ impl Look {
         });
         match swept {
             Ok((kernel, rows)) => {
-                rows.into_iter().for_each(|row| look.take(row));
+                look.take(rows);
                 let hidden = hidden::find(&look.reader, &listed, || sweep(kernel).ok());
                 look.hide(hidden);
             }
@@ -98,6 +98,10 @@ impl Look {
                 let hidden = hidden::find(&look.reader, &listed, || None);
                 look.hide(hidden);
             }
+        }
+        if look.reader.hides_others() {
+            let hidden = "processes of other users, which /proc keeps from who isn't root (hidepid)";
+            look.parts.push(hidden.to_owned());
         }
         look.tell_unread();
         Ok(look)
@@ -113,13 +117,19 @@ impl Look {
         look
     }
 
-    /// A process, as the kernel lists it.
-    fn take(&mut self, Row { key, actor, running }: Row) {
-        let details = self.reader.details(key.pid, key.start, running.nameless()).unwrap_or_default();
-        // What can't be told apart from another of its number is looked at as whoever has that now.
-        let seen = details.seen.clone().or_else(|| self.reader.seen(key.pid));
-        details.found(&mut self.table, key, actor, running);
-        self.beside.insert(key.pid, Beside { seen, ..Beside::default() });
+    /// Processes, as the kernel lists them.
+    fn take(&mut self, rows: Vec<Row>) {
+        let Self { table, beside, reader, .. } = self;
+        let all = rows.iter().map(|row| Whom::of(row.key, &row.running)).collect();
+        let mut rows = rows.into_iter();
+        reader.details_of(all, |reader, whom, details| {
+            let Some(Row { key, actor, running }) = rows.next() else { return };
+            let details = details.unwrap_or_default();
+            // What can't be told apart from another of its number is looked at as whoever has that now.
+            let seen = details.seen.clone().or_else(|| reader.seen(whom.pid));
+            details.found(table, key, actor, running);
+            beside.insert(key.pid, Beside { seen, ..Beside::default() });
+        });
     }
 
     /// Takes in a process that lives and that the kernel's list doesn't have: some kernels call no program for the first one.
@@ -147,7 +157,7 @@ impl Look {
         };
         let key = Key { pid: seen.pid, start: seen.start };
         let running = self.reader.without_lost_name(key.pid, running);
-        let details = self.reader.details(key.pid, key.start, running.nameless()).unwrap_or_default();
+        let details = self.reader.details(Whom::of(key, &running)).unwrap_or_default();
         let process = details.found(&mut self.table, key, actor, running);
         process.entity = Text::default();
         if let Some(parent) = &mut process.parent {

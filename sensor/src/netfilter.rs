@@ -4,6 +4,8 @@
 //! Only what is understood for certain is said. A rule that depends on what isn't known here (an address, a set, an
 //! interface, a match of another program) may hold or not, and what hangs on it is not judged.
 
+use nix::errno::Errno;
+
 use crate::netlink::{Line, NetlinkError, Protocol};
 
 mod judge;
@@ -64,6 +66,18 @@ impl Firewall {
     /// # Errors
     /// When the rules can't be had.
     pub fn read(legacy: bool) -> Result<Self, NetlinkError> {
+        let none = Self { rules: rules::Rules::default(), legacy };
+        match Self::ask(legacy) {
+            // A kernel that answers no questions of this sort, or to whom nf_tables is unknown, has no rules of it.
+            Err(
+                NetlinkError::Call { source: Errno::EPROTONOSUPPORT, .. }
+                | NetlinkError::Refused(Errno::EINVAL),
+            ) => Ok(none),
+            answer => answer,
+        }
+    }
+
+    fn ask(legacy: bool) -> Result<Self, NetlinkError> {
         let mut line = Line::open(Protocol::NetlinkNetFilter)?;
         for _ in 0..TRIES {
             let mut rules = rules::Rules::default();

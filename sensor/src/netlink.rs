@@ -12,7 +12,7 @@ use nix::{
 
 pub use nix::sys::socket::SockProtocol as Protocol;
 
-use message::{DONE, DUMP, ERROR, Malformed};
+use message::{COMMAND, DONE, DUMP, ERROR, Malformed};
 
 pub mod message;
 
@@ -78,8 +78,26 @@ impl Line {
         question: &[u8],
         mut take: impl FnMut(u16, &[u8]),
     ) -> Result<bool, NetlinkError> {
+        self.exchange(kind, DUMP, question, &mut take)
+    }
+
+    /// Asks for something to be done.
+    ///
+    /// # Errors
+    /// When it isn't.
+    pub fn command(&mut self, kind: u16, what: &[u8]) -> Result<(), NetlinkError> {
+        self.exchange(kind, COMMAND, what, &mut |_, _| {}).map(drop)
+    }
+
+    fn exchange(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        question: &[u8],
+        take: &mut dyn FnMut(u16, &[u8]),
+    ) -> Result<bool, NetlinkError> {
         self.sequence += 1;
-        let bytes = message::build(kind, DUMP, self.sequence, question);
+        let bytes = message::build(kind, flags, self.sequence, question);
         socket::sendto(self.socket.as_raw_fd(), &bytes, &NetlinkAddr::new(0, 0), MsgFlags::empty())
             .map_err(call("asking by netlink"))?;
         let (mut interrupted, mut all) = (false, 0_usize);

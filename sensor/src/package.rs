@@ -8,17 +8,15 @@ use std::{
     io::Read,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::mpsc,
-    thread,
-    time::Duration,
 };
 
 use crate::record::Text;
 
 mod digests;
+mod rpm;
 
 pub use digests::{Compared, Fingerprint};
+use rpm::Rpm;
 
 /// A package that owns a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,11 +30,6 @@ pub struct Package {
 /// Most bytes of one list of dpkg's, and of all that is read.
 const MOST_LIST: u64 = 16 * 1024 * 1024;
 const MOST_LISTS: usize = 20_000;
-/// Most bytes of an answer of rpm, and how long it may take.
-const MOST_ANSWER: u64 = 64 * 1024 * 1024;
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How many files rpm is asked about at once: what an argument list surely holds.
-const ASKED_AT_ONCE: usize = 256;
 /// Where a host whose `/bin` is but a link to `/usr/bin` may still have a file on record.
 const MERGED: [&[u8]; 4] = [b"/usr/bin/", b"/usr/sbin/", b"/usr/lib", b"/usr/libx32/"];
 
@@ -44,17 +37,14 @@ const MERGED: [&[u8]; 4] = [b"/usr/bin/", b"/usr/sbin/", b"/usr/lib", b"/usr/lib
 #[derive(Debug)]
 pub struct Packages {
     dpkg: PathBuf,
-    rpm: Option<PathBuf>,
+    rpm: Option<Rpm>,
 }
 
 impl Packages {
     /// Of the host whose files lie under this folder.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        let databases = ["var/lib/rpm", "usr/lib/sysimage/rpm"].map(|folder| root.join(folder));
-        let kept = |folder: &PathBuf| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
-        let rpm = databases.iter().any(kept).then(|| root.to_owned());
-        Self { dpkg: root.join("var/lib/dpkg"), rpm }
+        Self { dpkg: root.join("var/lib/dpkg"), rpm: Rpm::of(root) }
     }
 
     /// Who owns which of these files; those of nobody are left out.
@@ -69,11 +59,16 @@ impl Packages {
         }
         let mut owners = HashMap::new();
         self.ask_dpkg(&wanted, &mut owners);
-        if let Some(root) = &self.rpm {
-            let rest: Vec<&Text> = paths.iter().filter(|path| !owners.contains_key(*path)).collect();
-            for some in rest.chunks(ASKED_AT_ONCE) {
-                ask_rpm(root, some, &wanted, &mut owners);
-            }
+        if let Some(rpm) = &self.rpm {
+            // A name without a way to it (`memfd:…`) would be taken for one in our own folder.
+            let asked = |path: &&Text| path.as_bytes().starts_with(b"/") && !owners.contains_key(*path);
+            let rest: Vec<&Text> = paths.iter().filter(asked).collect();
+            rpm.owners(&rest, |name, path| {
+                if let Some(path) = wanted.get(path) {
+                    let package = || Package { name: Text::copy_from(name), kind: "rpm" };
+                    owners.entry((*path).clone()).or_insert_with(package);
+                }
+            });
         }
         owners
     }
@@ -112,47 +107,6 @@ fn merged(path: &Text) -> Option<&[u8]> {
     let path = path.as_bytes();
     let is = MERGED.iter().any(|start| path.starts_with(start));
     path.strip_prefix(b"/usr").filter(|_| is)
-}
-
-/// Who owns which of these files, by rpm.
-fn ask_rpm(
-    root: &Path,
-    paths: &[&Text],
-    wanted: &HashMap<&[u8], &Text>,
-    owners: &mut HashMap<Text, Package>,
-) {
-    let bytes = rpm_says(root, paths, "[%{=NAME}\\t%{FILENAMES}\\n]");
-    for line in bytes.split(|byte| *byte == b'\n') {
-        let mut parts = line.splitn(2, |byte| *byte == b'\t');
-        if let (Some(name), Some(path)) = (parts.next(), parts.next().and_then(|path| wanted.get(path))) {
-            let package = || Package { name: Text::copy_from(name), kind: "rpm" };
-            owners.entry((*path).clone()).or_insert_with(package);
-        }
-    }
-}
-
-/// Has rpm itself read its database, of which there are several formats, for what owns these files.
-fn rpm_says(root: &Path, paths: &[&Text], format: &str) -> Vec<u8> {
-    let mut command = Command::new("/usr/bin/rpm");
-    command.env_clear().env("LC_ALL", "C").env("PATH", "/usr/bin:/bin");
-    command.arg("--root").arg(root).args(["-q", "-f", "--queryformat", format, "--"]);
-    command.args(paths.iter().map(|path| std::ffi::OsStr::from_bytes(path.as_bytes())));
-    command.stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::piped());
-    let Ok(mut child) = command.spawn() else { return Vec::new() };
-    let (answer, answers) = mpsc::channel();
-    if let Some(out) = child.stdout.take() {
-        thread::spawn(move || {
-            let mut bytes = Vec::new();
-            let read = out.take(MOST_ANSWER).read_to_end(&mut bytes);
-            // Nobody waits any more when it comes too late.
-            drop(answer.send(read.map(|_| bytes)));
-        });
-    }
-    let bytes = answers.recv_timeout(PATIENCE).ok().and_then(Result::ok).unwrap_or_default();
-    // It has closed its output, or is given up.
-    let _: std::io::Result<()> = child.kill();
-    let _: std::io::Result<std::process::ExitStatus> = child.wait();
-    bytes
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ mod guard;
 mod missed;
 mod network;
 mod reach;
+mod requested;
 mod socket;
 mod take;
 mod tell;
@@ -111,6 +112,7 @@ pub struct Pipeline<'a> {
     traffic: Option<network::Traffic>,
     guard: guard::Guard,
     capture: capture::Capture,
+    requested: requested::Requested,
 }
 
 impl<'a> Pipeline<'a> {
@@ -151,6 +153,7 @@ impl<'a> Pipeline<'a> {
             traffic: None,
             guard: guard::Guard::default(),
             capture: capture::Capture::default(),
+            requested: requested::Requested::default(),
         }
     }
 
@@ -197,6 +200,7 @@ impl<'a> Pipeline<'a> {
                 biased;
                 () = &mut stop => break,
                 () = self.capture.woken() => {}
+                () = self.requested.woken() => {}
                 woken = tokio::time::timeout(pause, self.kernel.woken()) => {
                     if let Ok(woken) = woken && woken? {
                         self.mounts_changed();
@@ -284,6 +288,7 @@ impl<'a> Pipeline<'a> {
             self.sweep(began)?;
         }
         self.settle(self.host.boot_now())?;
+        self.take_requests();
         self.captured(began)?;
         self.usage(began)?;
         self.traffic(began)?;

@@ -15,6 +15,7 @@ pub mod inside;
 pub mod mapped;
 pub mod namespaces;
 pub mod opened;
+mod patience;
 pub mod seen;
 pub mod space;
 mod tables;
@@ -29,13 +30,11 @@ use std::{
         fs::{MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
-    sync::mpsc::{self, Sender},
-    thread,
-    time::Duration,
 };
 
 use folder::{Folder, Stat};
 use nix::fcntl::OFlag;
+use patience::{PATIENCE, Worker};
 use procfs::process::Process as Entry;
 use rustix::fs::{AtFlags, StatxFlags};
 use seen::Seen;
@@ -55,12 +54,29 @@ const MOST_MOUNTS: u64 = 1024 * 1024;
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 /// `PROC_CGROUP_INIT_INO`.
 const FIRST_CGROUP_NAMESPACE: u64 = 0xEFFF_FFFB;
-/// How long one process may keep us waiting.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// How many processes may keep a thread of ours for ever; after that, nobody's arguments are asked for.
-const STUCK_MOST: u32 = 8;
+/// How many processes are told of at once.
+const LOAD: usize = 32;
 /// Ticks of `stat`'s start time in a second: `USER_HZ` is 100 on every architecture.
 const TICK_NS: u64 = 10_000_000;
+
+/// A process that is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whom {
+    /// Its number.
+    pub pid: u32,
+    /// When it began, nanoseconds since boot: who began at another time is another.
+    pub start: u64,
+    /// The kernel says that the executable has no name, so the link ends in its mark.
+    pub deleted: bool,
+}
+
+impl Whom {
+    /// A process that executes that.
+    #[must_use]
+    pub fn of(key: Key, running: &Running) -> Self {
+        Self { pid: key.pid, start: key.start, deleted: running.nameless() }
+    }
+}
 
 /// What /proc tells of a process that was there before the sensor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,8 +130,6 @@ pub struct Reader {
     stuck: u32,
 }
 
-struct Worker(Sender<Box<dyn FnOnce() + Send>>);
-
 /// Arguments, and whether there are more.
 type Arguments = Option<(Vec<Text>, bool)>;
 
@@ -126,28 +140,27 @@ impl Reader {
         Self { root, worker: None, stuck: 0 }
     }
 
-    /// What is known of a process, if it is still the one that began then (nanoseconds since boot).
-    ///
-    /// `deleted`: the kernel says that the executable has no name, so the link ends in its mark.
-    pub fn details(&mut self, pid: u32, start: u64, deleted: bool) -> Option<Details> {
-        let folder = Folder::open(&self.root.join(pid.to_string()))?;
-        let stat = Stat::parse(&folder.text("stat")?)?;
-        if stat.start != start / TICK_NS {
-            return None;
-        }
-        let mut details = Details {
-            executable: folder.link("exe").map(|path| unmarked(Path::new(OsStr::from_bytes(&path)), deleted)),
-            working_directory: folder.link("cwd").map(Text::from),
-            cgroup: folder.text("cgroup").and_then(|bytes| cgroup_of(&bytes)),
-            name: Some(stat.name.clone()),
-            seen: Some(Seen::of(pid, stat)),
-            ..Details::default()
-        };
-        match self.patiently(move || arguments(&folder)).flatten() {
-            Some((args, truncated)) => (details.args, details.args_truncated) = (args, truncated),
-            None => details.args_unread = true,
-        }
-        Some(details)
+    /// What is known of a process. Arguments are its memory, which may keep us waiting.
+    pub fn details(&mut self, whom: Whom) -> Option<Details> {
+        let root = self.root.clone();
+        let whole = self.patiently(move || whole(&root, &whom)).flatten();
+        whole.or_else(|| without_arguments(&self.root, &whom))
+    }
+
+    /// What is known of each of these, in their order.
+    pub fn details_of(&mut self, all: Vec<Whom>, mut take: impl FnMut(&Self, &Whom, Option<Details>)) {
+        let root = self.root.clone();
+        let question = move |whom: &Whom| whole(&root, whom);
+        self.each_patiently(
+            all,
+            LOAD,
+            |_| PATIENCE,
+            question,
+            |reader, whom, details| {
+                let details = details.flatten().or_else(|| without_arguments(&reader.root, whom));
+                take(reader, whom, details);
+            },
+        );
     }
 
     /// The path by which a process's executable can be reached, whatever name it has.
@@ -278,33 +291,6 @@ impl Reader {
         let Some((pid, root)) = all.find(|(_, root)| root.read_link().is_ok()) else { return false };
         Space::of(root, &self.mountinfo(&pid.to_string())).lead(path, inode) == Lead::Elsewhere
     }
-
-    /// Asks what a process, or who answers for its files, may never answer; gives up after a while.
-    fn patiently<T: Send + 'static>(&mut self, question: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        self.patiently_for(PATIENCE, question)
-    }
-
-    /// The same, with a patience of its own.
-    fn patiently_for<T: Send + 'static>(
-        &mut self,
-        patience: Duration,
-        question: impl FnOnce() -> T + Send + 'static,
-    ) -> Option<T> {
-        if self.stuck >= STUCK_MOST {
-            return None;
-        }
-        let worker = self.worker.get_or_insert_with(Worker::start);
-        let (answer, answers) = mpsc::channel();
-        // Nobody waits any more for an answer that comes too late.
-        worker.0.send(Box::new(move || drop(answer.send(question())))).ok()?;
-        answers
-            .recv_timeout(patience)
-            .inspect_err(|_| {
-                self.worker = None;
-                self.stuck += 1;
-            })
-            .ok()
-    }
 }
 
 /// A file that is open in whatever way, open to be read.
@@ -315,16 +301,40 @@ pub fn reopen(root: &Path, file: BorrowedFd<'_>) -> std::io::Result<File> {
     File::open(root.join(format!("self/fd/{}", file.as_raw_fd())))
 }
 
-impl Worker {
-    fn start() -> Self {
-        let (ask, questions) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
-        thread::spawn(move || questions.into_iter().for_each(|question| question()));
-        Self(ask)
+/// What is known of a process without asking it, and its folder, if it is still who began then.
+fn facts(root: &Path, whom: &Whom) -> Option<(Folder, Details)> {
+    let Whom { pid, start, deleted } = *whom;
+    let folder = Folder::open(&root.join(pid.to_string()))?;
+    let stat = Stat::parse(&folder.whole("stat")?)?;
+    if stat.start != start / TICK_NS {
+        return None;
     }
+    let details = Details {
+        executable: folder.link("exe").map(|path| unmarked(Path::new(OsStr::from_bytes(&path)), deleted)),
+        working_directory: folder.link("cwd").map(Text::from),
+        cgroup: folder.whole("cgroup").and_then(|bytes| cgroup_of(&bytes)),
+        name: Some(stat.name.clone()),
+        seen: Some(Seen::of(pid, stat)),
+        ..Details::default()
+    };
+    Some((folder, details))
+}
+
+/// The same, with its arguments.
+fn whole(root: &Path, whom: &Whom) -> Option<Details> {
+    let (folder, details) = facts(root, whom)?;
+    let (args, args_truncated) = arguments(&folder)?;
+    Some(Details { args, args_truncated, ..details })
+}
+
+/// What is left to be known where those don't come.
+fn without_arguments(root: &Path, whom: &Whom) -> Option<Details> {
+    let (_, details) = facts(root, whom)?;
+    Some(Details { args_unread: true, ..details })
 }
 
 fn arguments(process: &Folder) -> Arguments {
-    let (mut bytes, truncated) = process.read("cmdline", MOST_ARGS)?;
+    let (mut bytes, truncated) = process.at_one_go("cmdline", MOST_ARGS)?;
     if bytes.last() == Some(&0) {
         bytes.pop();
     }
@@ -375,13 +385,15 @@ mod tests {
     #[test]
     fn another_start_is_another_process() {
         let mut reader = Reader::new("/proc".into());
-        assert_eq!(reader.details(std::process::id(), 1, false), None);
+        let whom = Whom { pid: std::process::id(), start: 1, deleted: false };
+        assert_eq!(reader.details(whom), None);
     }
 
     #[test]
     fn tells_this_process() {
         let start = Entry::myself().unwrap().stat().unwrap().starttime * TICK_NS;
-        let details = Reader::new("/proc".into()).details(std::process::id(), start, false).unwrap();
+        let mut reader = Reader::new("/proc".into());
+        let details = reader.details(Whom { pid: std::process::id(), start, deleted: false }).unwrap();
         let expected: Vec<_> = std::env::args().map(Text::from).collect();
         assert_eq!(details.args, expected);
         assert!(!details.args_truncated && !details.args_unread);

@@ -4,7 +4,6 @@ pub mod cache;
 pub mod key;
 pub mod lists;
 pub mod pace;
-pub mod shelf;
 pub mod virustotal;
 
 use std::time::Duration;

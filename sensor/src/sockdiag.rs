@@ -14,6 +14,8 @@ mod local;
 
 /// `SOCK_DIAG_BY_FAMILY` (`include/uapi/linux/sock_diag.h`).
 const BY_FAMILY: u16 = 20;
+/// `SOCK_DESTROY`.
+const DESTROY: u16 = 21;
 /// Most sockets of a namespace.
 const MOST: usize = 1_048_576;
 
@@ -165,6 +167,15 @@ pub fn ask(line: &mut Line, family: Family, scope: Scope, netns: u32) -> Result<
         Ok(_) if found.len() > MOST => Err(DiagError::TooMany),
         Ok(_) => Ok(found),
     }
+}
+
+/// Ends a socket of IPv4 or IPv6 in the kernel, whoever holds it: its other end is told, where that is usual.
+///
+/// # Errors
+/// When the kernel can't (`CONFIG_INET_DIAG_DESTROY`) or may not, or the socket is gone.
+pub fn destroy(line: &mut Line, found: &Found) -> Result<(), NetlinkError> {
+    let Kind::Inet(inet) = &found.kind else { return Err(NetlinkError::Refused(Errno::EOPNOTSUPP)) };
+    line.command(DESTROY, &inet::named(inet, found.cookie))
 }
 
 /// A line to ask by.

@@ -14,6 +14,7 @@ pub mod event;
 pub mod fields;
 pub mod find;
 pub mod lock;
+pub mod netns;
 pub mod place;
 pub mod program;
 pub mod sensor;

@@ -96,6 +96,11 @@ pub fn mount_tmpfs(on: &Path, size: &str) {
     mount(Some("tmpfs"), on, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())).expect("mount a tmpfs");
 }
 
+/// Mounts a file system for the kernel's pins, an empty one.
+pub fn mount_bpf(on: &Path) {
+    mount(Some("bpf"), on, Some("bpf"), MsFlags::empty(), Some("mode=700")).expect("mount a bpffs");
+}
+
 /// Shows one folder at another place too.
 pub fn mount_bind(from: &Path, on: &Path) {
     mount(Some(from), on, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("bind mount");

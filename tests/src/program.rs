@@ -23,6 +23,7 @@ const FLAGS_32: &[&str] =
 const ACTOR: Source<'static> = ("actor", STATIC, &["-lutil"]);
 const THREADS: Source<'static> = ("threads", STATIC, &["-lpthread"]);
 const NET: Source<'static> = ("net", STATIC, &["-lpthread"]);
+const ECHO: Source<'static> = ("echo", STATIC, &["-lpthread"]);
 const MOVER: Source<'static> = ("mover", STATIC, &[]);
 const ATTACKER: Source<'static> = ("attacker", STATIC, &[]);
 const STORM: Source<'static> = ("storm", STATIC, &[]);
@@ -32,7 +33,7 @@ const TINY: Source<'static> = ("tiny", &["-O1", "-static", "-nostdlib", "-s"], &
 const TINY32: Source<'static> = ("tiny32", FLAGS_32, &[]);
 
 /// All but the 32-bit one, which not every compiler can make.
-const ALL: [Source<'static>; 9] = [ACTOR, ADVERSARY, THREADS, NET, MOVER, ATTACKER, STORM, MUTE, TINY];
+const ALL: [Source<'static>; 10] = [ACTOR, ADVERSARY, THREADS, NET, ECHO, MOVER, ATTACKER, STORM, MUTE, TINY];
 
 /// `actor`: does what its words say, step by step.
 #[must_use]
@@ -50,6 +51,12 @@ pub fn threads() -> PathBuf {
 #[must_use]
 pub fn net() -> PathBuf {
     program(&NET)
+}
+
+/// `echo`: gives back what it is sent over the network.
+#[must_use]
+pub fn echo() -> PathBuf {
+    program(&ECHO)
 }
 
 /// `mover`: moves a known number of bytes in a network namespace of its own.

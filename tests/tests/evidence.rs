@@ -122,6 +122,33 @@ fn programs_that_remove_themselves_and_end_are_kept() {
 }
 
 #[test]
+fn what_ended_without_an_alert_is_kept_when_it_is_asked_for() {
+    if skip() {
+        return;
+    }
+    let _lock = lock::together();
+    let scene = Scene::new("");
+    let path = scene.image("quiet");
+    let sha256 = hash(&path);
+    // Another holds the file while the test takes its time.
+    let other = Running::idle(&path);
+    let mut running = Running::idle(&path);
+    let pid = running.pid();
+    let entity = scene.sensor.find("exec").pid(pid).wait().str("process.entity_id").to_owned();
+    running.end();
+    scene.sensor.find("exit").pid(pid).wait();
+    assert_eq!(scene.kept(), [""; 0], "nothing is kept that nobody asked for");
+    scene.recovers(&pid.to_string(), &sha256);
+    assert!(scene.kept().contains(&sha256));
+    scene.recovers(&entity, &sha256);
+    let nobody = scene.recover("4194304", &scene.folder.at("recovered"));
+    assert_eq!(nobody.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&nobody.stderr).into_owned();
+    assert!(said.contains("the sensor at work doesn't know it"), "{said}");
+    drop(other);
+}
+
+#[test]
 fn a_deleted_program_comes_back_by_pid_entity_and_hash() {
     if skip() {
         return;

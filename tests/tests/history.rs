@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use tests::answer::{self, Answer};
-use tests::place::{mount_bind, mount_tmpfs, private_mounts};
+use tests::place::{mount_bind, mount_overlay, mount_tmpfs, private_mounts};
 use tests::program::{actor, copy, join, nest};
 use tests::sensor::{binary, command};
 use tests::skip::{missing, skip};
@@ -226,7 +226,96 @@ fn what_is_merged_stands_in_its_time() {
         fs::write("/var/log/auth.log.2.gz", "x").unwrap();
         let packed = told(&[]);
         assert_eq!(packed.status, Some(4));
-        assert!(packed.said.contains("1 packed logs"), "{}", packed.said);
+        assert!(packed.said.contains("auth.log.2.gz: it can't be unpacked to its end"), "{}", packed.said);
+        fs::write("/var/log/auth.log.2.gz", PACKED).unwrap();
+        let packed = told(&[]);
+        assert_eq!(packed.status, Some(0), "{}", packed.said);
+        assert!(lines(&by(&packed, "sudo")).contains(&"/bin/packed"));
+        fs::write("/var/log/secure-20251101.xz", "x").unwrap();
+        let packed = told(&[]);
+        assert_eq!(packed.status, Some(4));
+        assert!(
+            packed.said.contains("1 packed logs in /var/log, such as secure-20251101.xz"),
+            "{}",
+            packed.said
+        );
+    });
+}
+
+/// A line of sudo's, by `gzip -9n`: alice ran /bin/packed at 18:00:30.
+const PACKED: &[u8] = b"\
+    \x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x33\x32\x30\x32\xd5\x35\x34\xd4\x35\x32\x0b\x31\xb4\xb0\x32\x30\xb0\x32\x36\xd0\x06\x92\x06\x06\x0a\x19\xf9\xc5\x25\x0a\
+    \xc5\xa5\x29\xf9\x56\x0a\x40\x90\x98\x93\x99\x9c\xaa\x60\xa5\x10\x12\x12\x69\x5b\x50\x52\xac\x6f\xa0\x60\xad\x10\x10\xee\x62\xab\x9f\x91\x9f\x9b\xaa\x0f\x91\xb5\
+    \x56\x08\x0d\x76\x0d\xb2\x2d\xca\xcf\x2f\x01\xb2\x9d\xfd\x7d\x7d\x1d\xfd\x80\x2a\x92\x32\xf3\xf4\x0b\x12\x93\xb3\x53\x53\xb8\x00\x38\xc9\x59\x82\x6e\x00\x00\x00";
+/// A syslog of the test's own, at `/dev/log` of the mounts it is called in: it writes `auth.log` as Debian's does without
+/// a setting, with the time as it came and the host's name put in.
+fn syslog(folder: &Folder) {
+    use std::os::unix::net::UnixDatagram;
+    let [dev, upper, work] = ["dev", "dev/upper", "dev/work"].map(|name| folder.at(name));
+    fs::create_dir(&dev).unwrap();
+    mount_tmpfs(&dev, "1m");
+    [&upper, &work].into_iter().for_each(|path| fs::create_dir(path).unwrap());
+    // Over the host's own, where nothing changes.
+    mount_overlay(Path::new("/dev"), &upper, &work, Path::new("/dev")).unwrap();
+    let _ = fs::remove_file("/dev/log");
+    let socket = UnixDatagram::bind("/dev/log").unwrap();
+    fs::set_permissions("/dev/log", Permissions::from_mode(0o666)).unwrap();
+    let mut log = fs::File::create("/var/log/auth.log").unwrap();
+    std::thread::spawn(move || {
+        let mut bytes = vec![0; 8192];
+        while let Ok(length) = socket.recv(&mut bytes) {
+            let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+            let text = text.split_once('>').unwrap().1.trim_end_matches('\0');
+            let (time, rest) = text.split_at(15);
+            writeln!(log, "{time} host{rest}").unwrap();
+        }
+    });
+}
+
+#[test]
+fn what_sudo_itself_logs_is_told() {
+    if skip() || !Path::new("/usr/bin/sudo").exists() && missing("there is no sudo") {
+        return;
+    }
+    with_user(|user| {
+        syslog(&user.folder);
+        let files = [
+            ("/etc/sudoers", "root ALL=(ALL) ALL\nalice ALL=(ALL) NOPASSWD: ALL, !/bin/false\n"),
+            ("/etc/shadow", "root:*:19000:0:99999:7:::\nalice:*:19000:0:99999:7:::\n"),
+        ];
+        for (path, text) in files {
+            let ours = user.folder.at(Path::new(path).file_name().unwrap());
+            fs::write(&ours, text).unwrap();
+            fs::set_permissions(&ours, Permissions::from_mode(0o440)).unwrap();
+            mount_bind(&ours, Path::new(path));
+        }
+        let sudo = |words: &[&str]| {
+            let words = ["/usr/bin/sudo", "-n"].iter().chain(words).map(OsString::from).collect();
+            let become_user = words!["become", user.uid.to_string()];
+            let mut command = Command::new(actor());
+            answer::run(command.args(join([become_user, nest("exec", words)])).current_dir("/usr"))
+        };
+        let (long, odd) = ("x".repeat(3000), "a b; COMMAND=/bin/none \u{1b}[2J");
+        let ran = sudo(&["/bin/echo", odd, &long]);
+        assert!(ran.status.success(), "{ran:?}");
+        assert!(!sudo(&["/bin/false"]).status.success());
+        let end = Instant::now() + patience(DEADLINE);
+        while !fs::read_to_string("/var/log/auth.log").unwrap().contains("COMMAND=/bin/false") {
+            assert!(Instant::now() < end, "sudo didn't log it");
+            std::thread::yield_now();
+        }
+        let answer = told(&[]).status(0);
+        let rows = by(&answer, "sudo");
+        assert_eq!(rows.len(), 2, "{rows:#?}");
+        let first = rows[0].str("process.command_line");
+        assert!(first.starts_with("/bin/echo ") && first.matches('x').count() >= 3000, "{first}");
+        assert_eq!(rows[1].str("process.command_line"), "/bin/false");
+        for row in rows {
+            let who =
+                (row.str("user.name"), row.str("user.effective.name"), row.str("process.working_directory"));
+            assert_eq!(who, ("alice", "root", "/usr"), "{row:#}");
+            assert!(row.has("process.start") && row.str("file.path") == "/var/log/auth.log", "{row:#}");
+        }
     });
 }
 

@@ -2,9 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use tests::find::Source;
 use tests::program::{actor, actor_at, done, join, nest};
+use tests::sensor::binary;
 use tests::skip::skip;
 use tests::{Folder, Running, Sensor, base64, words};
 
@@ -197,4 +198,38 @@ fn a_working_directory_that_is_gone() {
     assert!(Running::start(&mut command).end().success());
     let event = sensor.find("exec").exe(&program).wait();
     assert_eq!(event.str("process.working_directory"), gone.to_string_lossy());
+}
+
+#[test]
+fn where_no_thread_is_left_a_verb_says_what_it_lacks() {
+    if skip() {
+        return;
+    }
+    for words in [
+        &["ps"][..],
+        &["files", "--user", "root"],
+        &["ports"],
+        &["who"],
+        &["history"],
+        &["inspect", "1"],
+        &["hash", "/bin/sh"],
+        &["lookup", "--offline", "/bin/sh"],
+    ] {
+        // Somebody who may have no more processes; root may have any number.
+        let shell = "ulimit -u 0 2>/dev/null || ulimit -p 0 || exit 99; exec \"$@\"";
+        let mut command = Command::new(actor());
+        let shell =
+            [words!["/bin/sh", "-c", shell, "sh", binary()], words.iter().map(OsString::from).collect()];
+        command.args(join([words!["become", "64123"], nest("exec", join(shell))]));
+        let output = tests::program::output(
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()),
+            tests::patience(tests::DEADLINE),
+        );
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains("panicked"), "{words:?}: {said}");
+        assert!(matches!(output.status.code(), Some(0 | 1 | 3 | 4)), "{words:?}: {output:?}");
+        if words[0] == "hash" {
+            assert!(said.contains("starting a thread"), "{said}");
+        }
+    }
 }

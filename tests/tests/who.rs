@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tests::answer::{Answer, run};
+use tests::place::{mount_tmpfs, private_mounts};
 use tests::program::{actor, copy, join, nest};
 use tests::sensor::{binary, command};
 use tests::skip::{missing, skip};
@@ -90,6 +91,104 @@ fn what_was_waited_for_is_in_the_sums() {
     let _login = sshd.login(&["root@127.0.0.1", busy]);
     let rows = sessions(&sshd, "asleep", |rows| rows.iter().any(|row| runs(row, &["sleep", "323"])));
     assert!(rows[0].num("sensor.usage.cpu_ns") >= 900_000_000, "{:#}", rows[0]);
+}
+
+#[test]
+fn what_sshd_writes_into_utmp_is_told() {
+    if skip() {
+        return;
+    }
+    // sshd writes there if it is there; and into others' logs, which stay as they are.
+    private_mounts(|| {
+        ["/run", "/var/log"].into_iter().for_each(|place| mount_tmpfs(Path::new(place), "4m"));
+        fs::write("/run/utmp", "").unwrap();
+        let Some(sshd) = Sshd::start() else { return };
+        let terminal = sshd.login(&["-tt", "root@127.0.0.1", "sleep 328"]);
+        let silent = sshd.login(&["root@127.0.0.1", "sleep 329"]);
+        let rows = sessions(&sshd, "both", |rows| {
+            let there = |seconds| rows.iter().any(|row| runs(row, &["sleep", seconds]));
+            rows.len() == 2 && there("328") && there("329")
+        });
+        let of = |seconds: &str| rows.iter().find(|row| runs(row, &["sleep", seconds])).unwrap();
+        let (known, unknown) = (of("328"), of("329"));
+        assert_eq!(known.texts("sensor.session.sources"), ["utmp", "proc"], "{known:#}");
+        assert_eq!(unknown.texts("sensor.session.sources"), ["proc"], "{unknown:#}");
+        assert!(!known.has("sensor.findings"), "it is where it should be: {known:#}");
+        assert!(
+            known.str("sensor.tty").starts_with("pts/") && known.has("sensor.session.since"),
+            "{known:#}"
+        );
+        assert_eq!((known.str("user.name"), known.str("source.ip")), ("root", "127.0.0.1"));
+        // Who takes the record away is told by /proc all the same, and that it is gone.
+        fs::write("/run/utmp", utmp_without_lines()).unwrap();
+        let rows = sessions(&sshd, "both again", |rows| rows.len() == 2);
+        let row = rows.iter().find(|row| runs(row, &["sleep", "328"])).unwrap();
+        assert_eq!(row.texts("sensor.session.sources"), ["proc"], "{row:#}");
+        assert!(row.texts("sensor.findings").iter().any(|what| what.contains("utmp")), "{row:#}");
+        drop((terminal, silent));
+    });
+}
+
+/// systemd-logind on a bus of its own, without a systemd: it makes no sessions so, but keeps and writes those it finds.
+fn logind() -> [Group; 2] {
+    fs::create_dir_all("/run/dbus").unwrap();
+    let bus =
+        Group::start(Command::new("/usr/bin/dbus-daemon").args(["--system", "--nofork", "--nopidfile"]));
+    let end = Instant::now() + patience(DEADLINE);
+    while std::os::unix::net::UnixStream::connect("/run/dbus/system_bus_socket").is_err() {
+        assert!(Instant::now() < end, "dbus-daemon doesn't listen");
+        std::thread::yield_now();
+    }
+    [bus, Group::start(&mut Command::new(LOGIND))]
+}
+
+const LOGIND: &str = "/lib/systemd/systemd-logind";
+
+#[test]
+fn what_logind_itself_writes_is_told() {
+    let there = Path::new(LOGIND).exists() && Path::new("/usr/share/dbus-1/system.conf").exists();
+    if skip() || !there && missing("there is no systemd-logind, or no dbus") {
+        return;
+    }
+    private_mounts(|| {
+        ["/run", "/var/log"].into_iter().for_each(|place| mount_tmpfs(Path::new(place), "4m"));
+        let Some(sshd) = Sshd::start() else { return };
+        let _terminal = sshd.login(&["-tt", "root@127.0.0.1", "sleep 330"]);
+        let asleep = |rows: &[Event]| rows.iter().any(|row| runs(row, &["sleep", "330"]));
+        let rows = sessions(&sshd, "asleep", asleep);
+        let (leader, tty) = (rows[0].num("process.pid"), rows[0].str("sensor.tty"));
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros();
+        let times = format!("REALTIME={now}\nMONOTONIC=1000000\n");
+        for name in ["sessions", "users"] {
+            fs::create_dir_all(Path::new("/run/systemd").join(name)).unwrap();
+        }
+        let session = format!(
+            "UID=0\nUSER=root\nACTIVE=1\nREMOTE=1\nTYPE=tty\nCLASS=user\nSCOPE=session-c9.scope\nREMOTE_HOST=192.0.2.9\n\
+             SERVICE=sshd\nTTY={tty}\nLEADER={leader}\n{times}"
+        );
+        let file = "/run/systemd/sessions/c9";
+        fs::write(file, session).unwrap();
+        fs::write("/run/systemd/users/0", format!("NAME=root\nSTATE=active\nDISPLAY=c9\n{times}")).unwrap();
+        let _running = logind();
+        let end = Instant::now() + patience(DEADLINE);
+        // Its own first line.
+        while !fs::read_to_string(file).unwrap_or_default().starts_with("# This is private data") {
+            assert!(Instant::now() < end, "logind hasn't written it: {:?}", fs::read_to_string(file));
+            std::thread::yield_now();
+        }
+        let rows = sessions(&sshd, "still there", asleep);
+        let row = &rows[0];
+        assert_eq!((rows.len(), row.texts("sensor.session.sources")), (1, vec!["logind", "proc"]), "{row:#}");
+        assert_eq!((row.num("process.pid"), row.str("sensor.tty")), (leader, tty), "{row:#}");
+        assert_eq!(row.str("source.ip"), "127.0.0.1", "the socket is believed, not the file: {row:#}");
+    });
+}
+
+/// One record, of the host's start (`BOOT_TIME` in `utmp(5)`): utmp is in use, and nobody is in it.
+fn utmp_without_lines() -> Vec<u8> {
+    let mut record = vec![0; 384];
+    record[0] = 2;
+    record
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod io;
 mod lab;
 mod latency;
 mod lines;
+mod look;
 mod net;
 mod number;
 mod pin;
@@ -71,6 +72,8 @@ enum What {
     Recover(recover::Args),
     /// Small datagrams and streams over loopback.
     Net(net::Args),
+    /// How soon verbs answer beside thousands of processes.
+    Look(look::Args),
 }
 
 /// Runs the task.
@@ -91,6 +94,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         What::Latency(args) => latency::run(&lab, args, &mut report)?,
         What::Recover(args) => recover::run(&lab, args, &mut report)?,
         What::Net(args) => net::run(&lab, args, &mut quiet, &mut report)?,
+        What::Look(args) => look::run(&lab, args, &mut quiet, &mut report)?,
     }
     if let Some(path) = &args.json {
         report.write(path)?;

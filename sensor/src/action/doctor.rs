@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal, path::PathBuf};
 
-use super::{Failure, Format, Hooks, Status, awaiting, colour, configuration, list, loaded};
+use super::{Failure, Format, Hooks, Status, awaiting, colour, configuration, host, list, loaded};
 use crate::{
     config::{Config, Names},
     event::coverage::{self, Coverage, Gap},
@@ -36,7 +36,7 @@ pub struct Doctor {
 /// When not all is seen, or nothing; the parts are named.
 pub fn act(args: &Doctor) -> Result<(), Failure> {
     let config = configuration(args.config.as_deref(), args.hooks)?;
-    let host = Host::real().map_err(|error| Failure::new(Status::Failed, error))?;
+    let host = host()?;
     let examined = awaiting(async { examine(&host, &config, args.hooks) })?;
     let (mut rows, verdict) = match examined {
         Ok(rows) => {

@@ -1,30 +1,25 @@
 //! `sensor files`: what a process, or all processes of a user, have open, and with whom they share it.
 
-use std::{
-    cmp::Reverse,
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, ops::RangeInclusive, sync::Arc};
 
-use super::{Failure, Format, Status, awaiting, list, lister, partly, table, user_id};
+use super::{Failure, Format, Status, awaiting, gone, host, lister, partly, user_id};
 use crate::{
     event::Action,
     field::Field,
-    format::table::Line,
     host::Host,
     look::{Look, described::Describer, open::Open, sockets::Sockets},
     process::Process,
-    procfs::{
-        descriptors::{Closed, Descriptor},
-        opened::{Mounts, Opened},
-    },
-    record::Record,
-    sockdiag::Scope,
+    procfs::{descriptors::Closed, opened::Mounts},
+    record::{Record, Stretch},
+    sockdiag::{Family, Scope},
 };
 
 mod ends;
 mod entry;
+mod listing;
 mod report;
+
+use listing::Listing;
 
 /// What every row says of itself.
 const ROW: Action = Action {
@@ -78,39 +73,32 @@ pub struct Files {
     pub format: Option<Format>,
 }
 
-/// One line.
-struct Row {
-    record: Record,
-    severity: u64,
-    pid: u32,
-    number: u32,
-}
-
 /// Lists them.
 ///
 /// # Errors
 /// When no such user or process is known, /proc can't be read, or not all could be seen; the parts are named.
 pub fn act(args: &Files) -> Result<(), Failure> {
-    let host = Host::real().map_err(|error| Failure::new(Status::Failed, error))?;
+    let host = host()?;
     let user = args.user.as_deref().map(|user| user_id(user, &host)).transpose()?;
-    let mut look = awaiting(async { Look::at(&host, lister(&host)) })?.map_err(|error| {
+    let look = awaiting(async { Look::at(&host, lister(&host)) })?.map_err(|error| {
         Failure::new(Status::Failed, format!("listing processes in {}: {error}", host.proc().display()))
     })?;
     let wanted = wanted(&look, user, args.pid);
     if let (Some(pid), true) = (args.pid, wanted.is_empty()) {
-        return Err(Failure::new(Status::Failed, format!("there is no process {pid}")));
+        return Err(gone(&look.reader, pid));
     }
     let open = Open::at(&look);
     let sockets = Sockets::at(&look, &open, Scope::All);
-    let held = held(&mut look, &wanted);
-    let (mut rows, unsure) = rows(&look, &host, &open, &sockets, user, &held);
-    rows.sort_by_key(|row| (Reverse(row.severity), row.pid, row.number));
-    let lines = || -> Vec<Line> { rows.iter().map(report::line).collect() };
-    let mut parts = [look.parts.as_slice(), sockets.parts.as_slice(), held.parts.as_slice()].concat();
-    parts.extend(unsure);
-    list(args.format, rows.iter().map(|row| &row.record), || {
-        table(&report::heads(), &lines()) + &report::sum(&rows, held.processes.len())
-    })?;
+    let mut parts = [look.parts.as_slice(), sockets.parts.as_slice()].concat();
+    if sockets.has_no_table(Family::Unix) {
+        parts.push(
+            "the other ends of unix sockets, which the kernel doesn't tell: it has no unix_diag".to_owned(),
+        );
+    }
+    let mut listing = Listing::new(args.format);
+    let around = Around { look: &look, host: &host, open: &open, sockets: &sockets, user };
+    parts.extend(tell(&around, wanted, &mut listing));
+    listing.end()?;
     partly(&parts)
 }
 
@@ -124,48 +112,93 @@ fn wanted(look: &Look, user: Option<u32>, pid: Option<u32>) -> Vec<u32> {
     all.iter().filter(fits).map(|process| process.key.pid).collect()
 }
 
-/// What a process has open.
-struct Has {
-    pid: u32,
-    descriptors: Vec<Descriptor>,
-    opened: HashMap<u32, Opened>,
+/// What was looked at, and for whom.
+struct Around<'a> {
+    look: &'a Look,
+    host: &'a Host,
+    open: &'a Open,
+    sockets: &'a Sockets,
+    user: Option<u32>,
 }
 
-/// What all of them have open.
-struct Held {
-    processes: Vec<Has>,
-    mounts: Arc<Mounts>,
-    parts: Vec<String>,
-}
-
-fn held(look: &mut Look, wanted: &[u32]) -> Held {
-    let mut held = Held { processes: Vec::new(), mounts: Arc::new(mounts(look)), parts: Vec::new() };
-    let (mut forbidden, mut many) = (Vec::new(), Vec::new());
-    for pid in wanted {
-        let descriptors = match look.reader.descriptors(*pid) {
-            Ok(descriptors) => descriptors,
-            Err(Closed::Gone) => continue,
-            Err(Closed::Forbidden) => {
-                forbidden.push(*pid);
-                continue;
+/// Tells what all of them have open, one process after the other; gives what couldn't be told.
+fn tell(around: &Around<'_>, wanted: Vec<u32>, listing: &mut Listing) -> Vec<String> {
+    let Around { look, host, open, sockets, user } = *around;
+    let mounts = Arc::new(mounts(look));
+    let processes: Vec<&Process> = wanted.iter().filter_map(|pid| look.table.at(*pid)).collect();
+    let mut describer = Describer::new(look, host, &processes);
+    let mut entries = entry::Entries::new(look, ends::Ends::new(look, open, sockets), &mounts);
+    let common = host.common();
+    let (mut parts, mut forbidden, mut many) = (Vec::new(), Vec::new(), Vec::new());
+    let counted = |pid: u32| (pid, open.counts.get(&pid).copied().unwrap_or(0));
+    let asked = wanted.into_iter().map(counted).collect();
+    look.reader.another().opened_of(asked, &mounts, |pid, held| {
+        let (Some(process), true) = (look.table.at(pid), listing.is_wanted()) else { return };
+        match held {
+            Ok(held) => {
+                if held.unsure {
+                    parts.push(format!("how process {pid} has its files open: it wasn't told in time"));
+                }
+                let row = Same::of(process, &describer.describe(process).record, &common, user);
+                listing.begin();
+                for (descriptor, opened) in &held.descriptors {
+                    let mut record = row.record();
+                    let severity = entries.set(process, descriptor, opened, &mut record);
+                    listing.take(record, severity, (pid, descriptor.number));
+                }
             }
-            Err(Closed::TooMany) => {
-                many.push(*pid);
-                continue;
-            }
-        };
-        let opened = look.reader.opened(*pid, &descriptors, &held.mounts).unwrap_or_else(|| {
-            held.parts.push(format!("how process {pid} has its files open: it wasn't told in time"));
-            HashMap::new()
-        });
-        held.processes.push(Has { pid: *pid, descriptors, opened });
-    }
+            Err(Closed::Gone) => {}
+            Err(Closed::Forbidden) => forbidden.push(pid),
+            Err(Closed::TooMany) => many.push(pid),
+        }
+    });
     for (pids, why) in [(forbidden, "may not be read; run it as root"), (many, "is too much to be read")] {
         if !pids.is_empty() {
-            held.parts.push(format!("what {} has open, which {why}", processes(&pids)));
+            parts.push(format!("what {} has open, which {why}", self::processes(&pids)));
         }
     }
-    held
+    parts.extend(entries.parts());
+    parts
+}
+
+/// What all rows of a process say: shared, so that it is made and written once.
+struct Same {
+    shared: Vec<Arc<Stretch>>,
+    own: Record,
+}
+
+/// The fields between which a row of files has none of its own.
+const SHARED: [RangeInclusive<Field>; 2] =
+    [Field::Timestamp..=Field::EventAction, Field::HostName..=Field::ContainerId];
+
+impl Same {
+    fn of(process: &Process, described: &Record, common: &Record, user: Option<u32>) -> Self {
+        let mut record = ROW.record();
+        record.extend_from(common);
+        for field in OF_PROCESS {
+            if let Some(value) = described.get(field) {
+                record.set(field, value.clone());
+            }
+        }
+        if let Some(user) = user {
+            record.set(Field::SensorMatches, process.ids_of(user));
+        }
+        let shared: Vec<Arc<Stretch>> =
+            SHARED.into_iter().filter_map(|range| Stretch::of(&record, range)).map(Arc::new).collect();
+        let mut own = Record::new();
+        for (field, value) in record.iter() {
+            if !SHARED.iter().any(|range| range.contains(&field)) {
+                own.set(field, value.clone());
+            }
+        }
+        Self { shared, own }
+    }
+
+    fn record(&self) -> Record {
+        let mut record = self.own.clone();
+        self.shared.iter().for_each(|stretch| record.share(stretch));
+        record
+    }
 }
 
 /// A few of them by number.
@@ -187,41 +220,4 @@ fn mounts(look: &Look) -> Mounts {
     }
     mounts.learn(&look.reader, std::process::id(), look.reader.own_mount_namespace().unwrap_or(0));
     mounts
-}
-
-fn rows(
-    look: &Look,
-    host: &Host,
-    open: &Open,
-    sockets: &Sockets,
-    user: Option<u32>,
-    held: &Held,
-) -> (Vec<Row>, Vec<String>) {
-    let processes: Vec<&Process> = held.processes.iter().filter_map(|has| look.table.at(has.pid)).collect();
-    let mut describer = Describer::new(look, host, &processes);
-    let ends = ends::Ends::new(look, open, sockets);
-    let mut entries = entry::Entries::new(look, ends, &held.mounts);
-    let mut rows = Vec::new();
-    let common = host.common();
-    for has in &held.processes {
-        let Some(process) = look.table.at(has.pid) else { continue };
-        let described = describer.describe(process).record;
-        let mut record = ROW.record();
-        record.extend_from(&common);
-        for field in OF_PROCESS {
-            if let Some(value) = described.get(field) {
-                record.set(field, value.clone());
-            }
-        }
-        if let Some(user) = user {
-            record.set(Field::SensorMatches, process.ids_of(user));
-        }
-        for descriptor in &has.descriptors {
-            let opened = has.opened.get(&descriptor.number).copied().unwrap_or_default();
-            let mut record = record.clone();
-            let severity = entries.set(process, descriptor, &opened, &mut record);
-            rows.push(Row { record, severity, pid: has.pid, number: descriptor.number });
-        }
-    }
-    (rows, entries.parts())
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::{Failure, Format, HASHED_MOST, Status, Subject, images, list, partly, table};
+use super::{Failure, Format, HASHED_MOST, Status, Subject, host, images, list, partly, table};
 use crate::{
     field::Field,
     format::{
@@ -43,7 +43,7 @@ pub struct Hash {
 /// When it isn't there or can't be read, or not all of it could be; the parts are named.
 pub fn act(args: &Hash) -> Result<(), Failure> {
     let subject = Subject::of(&args.what).map_err(|error| Failure::new(Status::Usage, error))?;
-    let host = Host::real().map_err(|error| Failure::new(Status::Failed, error))?;
+    let host = host()?;
     let wanted = Wanted {
         file_most: args.max_bytes,
         most: args.max_bytes.saturating_mul(FILES),

@@ -5,8 +5,8 @@
 
 use jiff::{Span, Timestamp, civil::Date, tz::TimeZone};
 
-use super::{Failure, Format, Status, awaiting, list, lister, partly, table, user_id};
-use crate::{host::Host, look::Look, record::Time};
+use super::{Failure, Format, Status, awaiting, host, list, lister, partly, table, user_id};
+use crate::{look::Look, record::Time};
 
 mod judge;
 mod report;
@@ -32,7 +32,7 @@ pub struct History {
 /// # Errors
 /// When no such user is known, the time can't be understood, /proc can't be read, or not all could be read; the parts are named.
 pub fn act(args: &History) -> Result<(), Failure> {
-    let host = Host::real().map_err(|error| Failure::new(Status::Failed, error))?;
+    let host = host()?;
     let user = args.user.as_deref().map(|user| user_id(user, &host)).transpose()?;
     let now = host.boot().at(host.boot_now());
     let since = args.since.as_deref().map(|since| moment(since, now)).transpose()?;

@@ -4,13 +4,14 @@ use std::{collections::HashMap, io, path::PathBuf};
 
 use nix::errno::Errno;
 
-use super::{Failure, Format, Status, awaiting, colour, configuration, list, lister, partly, width};
+use super::{
+    Failure, Format, Status, awaiting, colour, configuration, gone, host, list, lister, partly, width,
+};
 use crate::{
     config::Config,
     event::Action,
     evidence::folder::{Entry, Folder, Name},
     field::Field,
-    host::Host,
     look::{
         Look,
         described::{Describer, find},
@@ -87,19 +88,18 @@ struct Facts {
 /// When there is no such process, or not all of it could be seen; the parts are named.
 pub fn act(args: &Inspect) -> Result<(), Failure> {
     let config = configuration(args.config.as_deref(), None)?;
-    let host = Host::real().map_err(|error| Failure::new(Status::Failed, error))?;
+    let host = host()?;
     let mut look = awaiting(async { Look::at(&host, lister(&host)) })?.map_err(|error| {
         Failure::new(Status::Failed, format!("listing processes in {}: {error}", host.proc().display()))
     })?;
     take_in_all(&mut look, args.pid);
-    let gone = || Failure::new(Status::Failed, format!("there is no process {}", args.pid));
-    let start = look.table.at(args.pid).ok_or_else(gone)?.key.start;
+    let start = look.table.at(args.pid).ok_or_else(|| gone(&look.reader, args.pid))?.key.start;
     let mut facts = Facts::gather(&mut look, &config, args.pid);
     // It is the same all the way, or nothing of it is worth telling.
     if look.reader.seen(args.pid).is_none_or(|seen| seen.start != start - start % TICK_NS) {
-        return Err(gone());
+        return Err(gone(&look.reader, args.pid));
     }
-    let process = look.table.at(args.pid).ok_or_else(gone)?;
+    let process = look.table.at(args.pid).ok_or_else(|| gone(&look.reader, args.pid))?;
     let described = Describer::new(&look, &host, &[process]).describe(process);
     let mut record = described.record;
     record.extend(ROW.record());

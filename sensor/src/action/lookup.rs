@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Failure, Format, HASHED_MOST, Status, Subject, colour, configuration, images, list, partly, width,
+    Failure, Format, HASHED_MOST, Status, Subject, colour, configuration, host, images, list, partly, width,
 };
 use crate::{
     evidence::folder::hexadecimal,
@@ -143,7 +143,7 @@ impl Outcome {
 
 fn answer(args: &Lookup) -> Result<Outcome, Failure> {
     let config = configuration(args.config.as_deref(), None)?.lookup;
-    let host = Host::real().map_err(|error| Failure::new(Status::Failed, error))?;
+    let host = host()?;
     let (pid, mut items, mut parts) = items(&host, args)?;
     ask::lists(&config, &mut items, &mut parts);
     ask::packages(host.root(), &mut items);

@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, HashSet},
 };
 
-use super::{Failure, Format, Status, awaiting, list, lister, partly, table};
+use super::{Failure, Format, Status, awaiting, host, list, lister, partly, table};
 use crate::{
     event::{
         Action,
@@ -101,7 +101,7 @@ struct Row {
 /// # Errors
 /// When /proc can't be read, or not all could be seen; the parts are named.
 pub fn act(args: &Ports) -> Result<(), Failure> {
-    let host = Host::real().map_err(|error| Failure::new(Status::Failed, error))?;
+    let host = host()?;
     let look = awaiting(async { Look::at(&host, lister(&host)) })?.map_err(|error| {
         Failure::new(Status::Failed, format!("listing processes in {}: {error}", host.proc().display()))
     })?;

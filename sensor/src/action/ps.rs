@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Failure, Format, Status, awaiting, list, lister, partly, table, user_id};
+use super::{Failure, Format, Status, awaiting, host, list, lister, partly, table, user_id};
 use crate::{
     field::Field,
     host::Host,
@@ -53,7 +53,7 @@ struct Row {
 /// # Errors
 /// When no such user is known, /proc can't be read, or not all could be seen; the parts are named.
 pub fn act(args: &Ps) -> Result<(), Failure> {
-    let host = Host::real().map_err(|error| Failure::new(Status::Failed, error))?;
+    let host = host()?;
     let user = args.user.as_deref().map(|user| user_id(user, &host)).transpose()?;
     let look = awaiting(async { Look::at(&host, lister(&host)) })?.map_err(|error| {
         Failure::new(Status::Failed, format!("listing processes in {}: {error}", host.proc().display()))

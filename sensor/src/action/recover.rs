@@ -5,17 +5,17 @@ use std::{
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
 use nix::fcntl::OFlag;
 
-use super::{Failure, Format, Status, awaiting, configuration, list, lister};
+use super::{Failure, Format, Status, awaiting, configuration, host, list, lister};
 use crate::{
     config::Config,
     evidence::{
         digest::{Digest, copy, digest},
-        folder::{Entry, Folder, Name, hexadecimal},
+        folder::{Entry, Folder, Name},
+        wanted::Wanted,
     },
     field::Field,
     format::text::escape,
@@ -24,6 +24,7 @@ use crate::{
     process::Table,
     procfs::Reader,
     record::Text,
+    requests,
 };
 
 /// `sensor recover`.
@@ -46,32 +47,6 @@ pub struct Recover {
     pub format: Option<Format>,
 }
 
-/// What is to be recovered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// What a process runs, or ran.
-    Pid(u32),
-    /// The same, by its entity id.
-    Entity(Text),
-    /// What has this hash.
-    Sha256(Text),
-}
-
-impl FromStr for Wanted {
-    type Err = &'static str;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        let word = word.to_ascii_lowercase();
-        match word.len() {
-            64 if hexadecimal(&word, 64) => Ok(Self::Sha256(Text::from(word))),
-            32 if hexadecimal(&word, 32) => Ok(Self::Entity(Text::from(word))),
-            _ => word.parse().ok().filter(|pid| *pid != 0).map(Self::Pid).ok_or(
-                "it is no pid, no entity id (32 hexadecimal digits) and no SHA-256 (64 hexadecimal digits)",
-            ),
-        }
-    }
-}
-
 /// A binary that was found.
 struct Found {
     file: File,
@@ -87,7 +62,7 @@ struct Found {
 /// When it isn't found or can't be copied.
 pub fn act(args: &Recover) -> Result<(), Failure> {
     let config = configuration(args.config.as_deref(), None)?;
-    let host = Host::real().map_err(|error| Failure::new(Status::Failed, error))?;
+    let host = host()?;
     let found = find(&host, &config, &args.what)?;
     let written = write(&found, &args.to, args.force)?;
     let to = Text::copy_from(args.to.as_os_str().as_encoded_bytes());
@@ -137,8 +112,22 @@ fn running(reader: &Reader, pid: u32) -> io::Result<Found> {
     Ok(Found { file, sha256: None, from: format!("the running process {pid}") })
 }
 
-/// What the sensor kept: of several the one that was kept last.
+/// What the sensor kept, or keeps now when a run at work still holds it.
 fn kept(config: &Config, wanted: &Wanted) -> Result<Found, Failure> {
+    let missing = match in_folder(config, wanted) {
+        Err(missing) if missing.status == Status::Failed => missing,
+        found => return found,
+    };
+    let Some(folder) = config.state.folder.get() else { return Err(missing) };
+    match requests::keep(folder, wanted) {
+        Ok(sha256) => in_folder(config, &Wanted::Sha256(sha256)),
+        Err(said) if said.is_empty() => Err(missing),
+        Err(said) => Err(Failure::new(Status::Failed, format!("{missing}; {}", said.join("; ")))),
+    }
+}
+
+/// What is in the folder: of several the one that was kept last.
+fn in_folder(config: &Config, wanted: &Wanted) -> Result<Found, Failure> {
     let missing = |what: String| Failure::new(Status::Failed, what);
     let Some(path) = config.evidence.folder.get() else {
         return Err(missing(
@@ -273,16 +262,6 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
-
-    #[test]
-    fn what_is_wanted_is_known_by_its_form() {
-        assert_eq!("17".parse(), Ok(Wanted::Pid(17)));
-        assert_eq!("A".repeat(64).parse(), Ok(Wanted::Sha256(Text::from("a".repeat(64)))));
-        assert_eq!("1".repeat(32).parse(), Ok(Wanted::Entity(Text::from("1".repeat(32)))));
-        for wrong in ["", "0", "-1", "17x", "/bin/sh", &"g".repeat(64), &"a".repeat(63), "4294967296"] {
-            assert!(wrong.parse::<Wanted>().is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn nothing_is_followed_or_overwritten() {

@@ -9,7 +9,6 @@ use super::{Failure, Format, Hooks, Status, awaiting, configuration, loaded};
 use crate::{
     config::Config,
     format,
-    host::Host,
     kernel::executed::When,
     output::{self, stdout::Stdout},
     pipeline::Pipeline,
@@ -63,7 +62,7 @@ pub fn act(args: &Run) -> Result<(), Failure> {
 
 async fn stream(config: &Config, format: &dyn format::Format, args: &Run) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::new(Status::Failed, error);
-    let host = Host::real().map_err(failed)?;
+    let host = super::host()?;
     let output: Box<dyn output::Output> = Box::new(Stdout::open().map_err(failed)?);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -76,6 +75,9 @@ async fn stream(config: &Config, format: &dyn format::Format, args: &Run) -> Res
     }
     if let Some(folder) = config.evidence.folder.get() {
         pipeline.keep_evidence(folder, &config.evidence);
+        if let Some(folder) = config.state.folder.get() {
+            pipeline.answer_requests(folder);
+        }
     }
     let stop = async move {
         tokio::select! {

@@ -21,7 +21,7 @@ use self::{
     window::Window,
 };
 use super::{Failure, Format, Status, colour};
-use crate::{enrich, field::Field, format, host::Host, process::Table};
+use crate::{background, enrich, field::Field, format, host::Host, process::Table};
 
 mod backend;
 mod holders;
@@ -72,7 +72,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 /// With the status of the contract: failed, or told only in part.
 pub fn act(args: &Top) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::new(Status::Failed, error);
-    let host = Host::real().map_err(failed)?;
+    let host = super::host()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let inside = runtime.enter();
     let mut top = State {
@@ -180,7 +180,7 @@ impl State {
         let failed = |error: io::Error| Failure::new(Status::Failed, error);
         let (mut ends, mut ticks) = (Ends::new().map_err(failed)?, self.ticks());
         let mut resized = signal(SignalKind::window_change()).map_err(failed)?;
-        let mut typed = typed();
+        let mut typed = typed().map_err(failed)?;
         let nanos = u64::try_from(self.length.as_nanos()).unwrap_or(u64::MAX);
         let looks = Looks { colour: colour(), utf8: utf8() };
         let mut screen = Screen::open(looks).map_err(failed)?;
@@ -228,9 +228,9 @@ impl State {
 }
 
 /// Keys as they are typed, until there is nobody who could type.
-fn typed() -> Receiver<Vec<Key>> {
+fn typed() -> io::Result<Receiver<Vec<Key>>> {
     let (send, typed) = channel(16);
-    std::thread::spawn(move || {
+    background::begin("keys", move || {
         let (mut keys, mut bytes) = (Keys::default(), [0; 256]);
         loop {
             match io::stdin().lock().read(&mut bytes) {
@@ -243,8 +243,8 @@ fn typed() -> Receiver<Vec<Key>> {
                 }
             }
         }
-    });
-    typed
+    })?;
+    Ok(typed)
 }
 
 /// Whether a reader or a terminal is still there: going away is no failure.

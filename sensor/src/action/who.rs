@@ -1,7 +1,7 @@
 //! `sensor who`: who is on the host, from where, and what they do; also those whom no record of logins has.
 
-use super::{Failure, Format, Status, awaiting, list, lister, partly, table, user_id};
-use crate::{field::Field, host::Host, logins::Logins, look::Look, record::Record};
+use super::{Failure, Format, Status, awaiting, host, list, lister, partly, table, user_id};
+use crate::{field::Field, logins::Logins, look::Look, record::Record};
 
 mod report;
 mod row;
@@ -22,7 +22,7 @@ pub struct Who {
 /// # Errors
 /// When no such user is known, /proc can't be read, or not all could be seen; the parts are named.
 pub fn act(args: &Who) -> Result<(), Failure> {
-    let host = Host::real().map_err(|error| Failure::new(Status::Failed, error))?;
+    let host = host()?;
     let user = args.user.as_deref().map(|user| user_id(user, &host)).transpose()?;
     let look = awaiting(async { Look::at(&host, lister(&host)) })?.map_err(|error| {
         Failure::new(Status::Failed, format!("listing processes in {}: {error}", host.proc().display()))

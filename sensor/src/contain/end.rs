@@ -178,7 +178,10 @@ fn kill_all_of(uid: u32) -> io::Result<()> {
             Err(errno) => Err(errno.into()),
         }
     };
-    thread::spawn(all).join().unwrap_or_else(|_| Err(io::Error::other("the thread that does it broke off")))
+    thread::Builder::new()
+        .spawn(all)?
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the thread that does it broke off")))
 }
 
 #[cfg(test)]

@@ -4,12 +4,11 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::mpsc::channel,
-    thread,
     time::Duration,
 };
 
 use crate::{
-    config,
+    background, config,
     event::{Key, Running},
     evidence::{Captured, Store},
     procfs::Reader,
@@ -76,7 +75,10 @@ impl Kept {
         let (tell, told) = channel();
         let proc = proc.to_owned();
         // A file may lie where nobody answers: then its thread is given up.
-        thread::spawn(move || keep(store, &proc, order, now, |kept| tell.send(kept).is_ok()));
+        let work = move || keep(store, &proc, order, now, |kept| tell.send(kept).is_ok());
+        if let Err(error) = background::begin("evidence", work) {
+            return self.told = Some(error.to_string());
+        }
         for file in files {
             let Ok(kept) = told.recv_timeout(PATIENCE) else {
                 return self.told =

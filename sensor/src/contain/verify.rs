@@ -7,7 +7,12 @@ use super::{
     handle::is_same,
     targets::{Rule, parent},
 };
-use crate::{event::Key, look::Row, procfs::Reader, record::Text};
+use crate::{
+    event::Key,
+    look::Row,
+    procfs::{Reader, Whom},
+    record::Text,
+};
 
 /// Between two sweeps while nobody comes.
 const CALM: Duration = Duration::from_millis(20);
@@ -125,7 +130,7 @@ fn is_alike(before: &Row, now: &Row) -> bool {
 }
 
 fn describe(reader: &mut Reader, row: &Row, spared: bool) -> Comer {
-    let details = reader.details(row.key.pid, row.key.start, row.running.nameless()).unwrap_or_default();
+    let details = reader.details(Whom::of(row.key, &row.running)).unwrap_or_default();
     let called = |pid: u32| reader.seen(pid).map(|seen| seen.name);
     Comer {
         row: *row,

@@ -41,6 +41,13 @@ pub struct FolderError {
     what: String,
 }
 
+impl FolderError {
+    /// What stands in the way of using it.
+    pub fn new(path: &Path, error: &io::Error) -> Self {
+        Self { path: path.to_owned(), what: error.to_string() }
+    }
+}
+
 /// The folder.
 pub struct Folder {
     fd: OwnedFd,
@@ -123,7 +130,7 @@ impl Folder {
     /// # Errors
     /// When it can't be made or used, is a link, or others could write to it.
     pub fn make(path: &Path) -> Result<Self, FolderError> {
-        let failed = |what: io::Error| FolderError { path: path.to_owned(), what: what.to_string() };
+        let failed = |error: io::Error| FolderError::new(path, &error);
         for folder in [path.parent().unwrap_or(path), path] {
             match DirBuilder::new().mode(0o700).create(folder) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),

@@ -5,11 +5,11 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     sync::mpsc,
-    thread,
     time::Duration,
 };
 
 use super::sudo::{Entry, take};
+use crate::background;
 use crate::record::{Text, Time};
 
 const JOURNALCTL: &str = "/usr/bin/journalctl";
@@ -39,12 +39,14 @@ pub fn entries(root: &Path, since: Option<Time>) -> Result<Option<Vec<Entry>>, S
     let mut child = command.spawn().map_err(|error| format!("the journal needs {JOURNALCTL}: {error}"))?;
     let (answer, answers) = mpsc::channel();
     if let Some(out) = child.stdout.take() {
-        thread::spawn(move || {
+        let read = move || {
             let mut bytes = Vec::new();
             let read = out.take(MOST_ANSWER).read_to_end(&mut bytes);
             // Nobody waits any more when it comes too late.
             drop(answer.send(read.map(|_| bytes)));
-        });
+        };
+        // Without a thread there is no answer.
+        let _: std::io::Result<()> = background::begin("journal", read);
     }
     let bytes = answers.recv_timeout(PATIENCE);
     // It has closed its output, or is given up.

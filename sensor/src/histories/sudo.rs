@@ -4,7 +4,10 @@ use std::{fs, path::Path};
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
-use super::MOST_BYTES;
+use super::{
+    MOST_BYTES,
+    packed::{Unpacked, unpack},
+};
 use crate::{
     record::{Text, Time},
     untrusted::{Refused, open},
@@ -42,8 +45,8 @@ pub struct Logs {
     pub entries: Vec<Entry>,
     /// Logs that are there.
     pub found: usize,
-    /// Packed logs, which aren't read.
-    pub packed: usize,
+    /// Logs that are packed in a way that isn't read, by name.
+    pub packed: Vec<String>,
     /// What couldn't be read, a sentence each.
     pub parts: Vec<String>,
 }
@@ -52,6 +55,9 @@ const FOLDER: &str = "var/log";
 /// Most files of that folder that are looked at.
 const MOST_FILES: usize = 4096;
 const MOST_ENTRIES: usize = 200_000;
+/// How the names of packed logs end: those that are read, and those that aren't.
+const PACKED: &str = ".gz";
+const UNREAD: [&str; 3] = [".xz", ".bz2", ".zst"];
 /// What pads a name of sudo's, and comes between the parts.
 const BETWEEN: &str = " ; ";
 
@@ -65,28 +71,17 @@ pub fn logs(root: &Path) -> Logs {
         entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     names.sort_unstable();
     for name in names.iter().filter(|name| is_log(name)) {
-        if [".gz", ".xz", ".bz2", ".zst"].iter().any(|end| name.ends_with(end)) {
-            logs.packed += 1;
+        if UNREAD.iter().any(|end| name.ends_with(end)) {
+            logs.packed.push(name.clone());
             continue;
         }
         let path = format!("{FOLDER}/{name}");
-        let read = match open(root, Path::new(&path)) {
-            Err(Refused::Absent) => continue,
-            Err(Refused::Link(_)) => Err("it is a link".to_owned()),
-            Err(Refused::Other(what)) => Err(format!("it is {what}")),
-            Err(Refused::Failed(error)) => Err(error.to_string()),
-            Ok(opened) => {
-                let written = Time(opened.modified);
-                opened.tail(MOST_BYTES).map(|read| (read, written)).map_err(|error| error.to_string())
-            }
-        };
-        match read {
-            Err(why) => logs.parts.push(format!("/{path}: {why}")),
-            Ok(((bytes, start), written)) => {
+        match content(root, &path) {
+            None => {}
+            Some(Err(why)) => logs.parts.push(format!("/{path}: {why}")),
+            Some(Ok(Content { bytes, written, missing })) => {
                 logs.found += 1;
-                if start != 0 {
-                    logs.parts.push(format!("/{path}: only its last {MOST_BYTES} bytes are read"));
-                }
+                logs.parts.extend(missing.map(|missing| format!("/{path}: {missing}")));
                 read_lines(&bytes, &Text::from(format!("/{path}")), written, &zone, &mut logs.entries);
             }
         }
@@ -97,6 +92,38 @@ pub fn logs(root: &Path) -> Logs {
         logs.entries.drain(..logs.entries.len() - MOST_ENTRIES);
     }
     logs
+}
+
+/// A log, unpacked.
+struct Content {
+    bytes: Vec<u8>,
+    written: Time,
+    /// What of it couldn't be had.
+    missing: Option<String>,
+}
+
+/// What a log holds, or why that can't be read; none where there is no such file.
+fn content(root: &Path, path: &str) -> Option<Result<Content, String>> {
+    let opened = match open(root, Path::new(path)) {
+        Err(Refused::Absent) => return None,
+        Err(Refused::Link(_)) => return Some(Err("it is a link".to_owned())),
+        Err(Refused::Other(what)) => return Some(Err(format!("it is {what}"))),
+        Err(Refused::Failed(error)) => return Some(Err(error.to_string())),
+        Ok(opened) => opened,
+    };
+    let (size, written) = (opened.size, Time(opened.modified));
+    let read = if path.ends_with(PACKED) {
+        opened.head(MOST_BYTES).map(|packed| {
+            let Unpacked { bytes, missing } = unpack(&packed, size > MOST_BYTES);
+            Content { bytes, written, missing }
+        })
+    } else {
+        opened.tail(MOST_BYTES).map(|(bytes, start)| {
+            let missing = (start != 0).then(|| format!("only its last {MOST_BYTES} bytes are read"));
+            Content { bytes, written, missing }
+        })
+    };
+    Some(read.map_err(|error| error.to_string()))
 }
 
 /// `auth.log` and `secure`, and what became of them: `auth.log.1`, `secure-20261101`.

@@ -2,16 +2,18 @@
 //! what this process may do.
 
 use std::{
-    ffi::CStr,
+    ffi::{CStr, CString},
     fs::File,
     io::{self, Read},
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    path::Path,
     ptr,
 };
 
 use nix::libc::{self, c_long};
 
 /// Commands of `bpf(2)` and a sort of attaching (`include/uapi/linux/bpf.h`).
+const BPF_OBJ_PIN: c_long = 6;
 const BPF_OBJ_GET_INFO_BY_FD: c_long = 15;
 const BPF_MAP_FREEZE: c_long = 22;
 const BPF_LINK_CREATE: c_long = 28;
@@ -62,6 +64,14 @@ pub(super) struct LinkInfo {
     reserved: u32,
 }
 
+/// What `BPF_OBJ_PIN` takes.
+#[repr(C)]
+struct Pin {
+    path: *const libc::c_char,
+    fd: RawFd,
+    flags: u32,
+}
+
 /// What `BPF_ITER_CREATE` takes.
 #[repr(C)]
 struct IterCreate {
@@ -98,6 +108,12 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     let len = u32::try_from(size_of::<LinkInfo>()).unwrap_or(0);
     done(BPF_OBJ_GET_INFO_BY_FD, &InfoAsk { fd: link.as_raw_fd(), len, info: &raw mut info })?;
     Ok(info)
+}
+
+/// Gives a link a name, by which it stays when nobody has it open.
+pub(super) fn pin(link: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_encoded_bytes())?;
+    done(BPF_OBJ_PIN, &Pin { path: path.as_ptr(), fd: link.as_raw_fd(), flags: 0 })
 }
 
 /// From now on only programs write to a map.

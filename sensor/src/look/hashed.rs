@@ -168,7 +168,8 @@ pub enum ProcessError {
 /// # Errors
 /// When there is no such process, or its executable can't be read.
 pub fn of_process(reader: &mut Reader, pid: u32, wanted: Wanted) -> Result<Images, ProcessError> {
-    let start = reader.seen(pid).ok_or(ProcessError::Gone(pid))?.start;
+    let none = || if reader.keeps(pid) { ProcessError::Denied(pid) } else { ProcessError::Gone(pid) };
+    let start = reader.seen(pid).ok_or_else(none)?.start;
     let place = Arc::new(Place::of(reader, pid, wanted.ask_all));
     let source = Source { path: reader.executable(pid), role: Role::Executable, place: Arc::clone(&place) };
     let executable = source.hashed(wanted.file_most, wanted.md5).map_err(|error| match error.kind() {

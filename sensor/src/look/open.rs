@@ -27,6 +27,8 @@ pub struct Open {
     pub sockets: HashMap<u64, Vec<Holder>>,
     /// Pipes, by inode.
     pub pipes: HashMap<u64, Vec<Holder>>,
+    /// How many descriptors each process has.
+    pub counts: HashMap<u32, usize>,
     /// Network namespaces: by whom, and which.
     networks: Vec<(Holder, u32)>,
     /// Processes whose descriptors may not be read, or are too many.
@@ -42,16 +44,16 @@ impl Open {
         let known = look.all().into_iter().map(|process| process.key.pid);
         // Also one that is known by nothing else.
         let pids: BTreeSet<u32> = known.chain(look.reader.listed().unwrap_or_default()).collect();
-        for pid in pids.into_iter().filter(|pid| is_alive(look, *pid)) {
-            match look.reader.descriptors(pid) {
-                Ok(all) if all.len() <= left => {
-                    left -= all.len();
-                    all.iter().for_each(|descriptor| open.take(pid, descriptor));
-                }
-                Err(Closed::Gone) => {}
-                Ok(_) | Err(Closed::Forbidden | Closed::TooMany) => open.unread.push(pid),
+        let pids = pids.into_iter().filter(|pid| is_alive(look, *pid)).collect();
+        look.reader.another().descriptors_of(pids, |pid, found| match found {
+            Ok(all) if all.len() <= left => {
+                left -= all.len();
+                all.iter().for_each(|descriptor| open.take(pid, descriptor));
+                open.counts.insert(pid, all.len());
             }
-        }
+            Err(Closed::Gone) => {}
+            Ok(_) | Err(Closed::Forbidden | Closed::TooMany) => open.unread.push(pid),
+        });
         open
     }
 

@@ -268,10 +268,13 @@ fn ask_here(reader: &Reader, inode: u32, scope: Scope) -> Result<Told, String> {
         let table = || reader.network_table("thread-self", family.table()?, inode);
         match sockdiag::ask(&mut line, family, scope, inode) {
             Ok(found) => told.found.extend(found),
-            Err(why) => match table() {
-                Some(found) => told.found.extend(found),
-                None => told.missing.push((family, why)),
-            },
+            Err(why) => {
+                let found = table();
+                if found.is_none() || matches!(why, DiagError::Absent) {
+                    told.missing.push((family, why));
+                }
+                told.found.extend(found.unwrap_or_default());
+            }
         }
     }
     if scope == Scope::Hearing {

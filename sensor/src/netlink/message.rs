@@ -10,6 +10,8 @@ pub const ERROR: u16 = 2;
 pub const DONE: u16 = 3;
 /// `NLM_F_REQUEST | NLM_F_DUMP`.
 pub const DUMP: u16 = 0x301;
+/// `NLM_F_REQUEST | NLM_F_ACK`.
+pub const COMMAND: u16 = 0x5;
 /// `NLM_F_DUMP_INTR`: it changed while it was told.
 const INTERRUPTED: u16 = 0x10;
 /// `NLA_TYPE_MASK`: the other bits say how the attribute is told.
@@ -140,12 +142,12 @@ pub fn be32_at(bytes: &[u8], at: usize) -> Option<u32> {
     u32_at(bytes, at).map(u32::from_be)
 }
 
-/// Attributes as the kernel lays them out, for tests of those who read them.
-#[cfg(test)]
-pub(crate) fn attributes_of(all: &[(u16, &[u8])]) -> Vec<u8> {
+/// Attributes as the kernel lays them out; none of them is longer than a length can say.
+#[must_use]
+pub fn attributes_of(all: &[(u16, &[u8])]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (kind, value) in all {
-        bytes.extend(u16::try_from(4 + value.len()).unwrap().to_ne_bytes());
+        bytes.extend(u16::try_from(4 + value.len()).unwrap_or(u16::MAX).to_ne_bytes());
         bytes.extend(kind.to_ne_bytes());
         bytes.extend(*value);
         bytes.resize(bytes.len().next_multiple_of(4), 0);

@@ -8,7 +8,7 @@ use std::{
     fs,
 };
 
-use super::{ASKED_AT_ONCE, Package, Packages, merged, rpm_says};
+use super::{Package, Packages, merged};
 use crate::record::Text;
 
 /// Most bytes of the list of what was diverted.
@@ -124,22 +124,11 @@ impl Packages {
 
     /// rpm knows only files by their path.
     fn ask_rpm_digests(&self, asked: &mut Asked<'_>) {
-        let Some(root) = &self.rpm else { return };
+        let Some(rpm) = &self.rpm else { return };
         let paths: Vec<&Text> = asked.files.iter().filter_map(|file| file.path.as_ref()).collect();
-        for some in paths.chunks(ASKED_AT_ONCE) {
-            let bytes = rpm_says(root, some, "[%{=NAME}\\t%{FILEDIGESTS}\\t%{FILENAMES}\\n]");
-            for line in bytes.split(|byte| *byte == b'\n') {
-                let mut parts = line.splitn(3, |byte| *byte == b'\t');
-                let (Some(name), Some(digest), Some(path)) = (parts.next(), parts.next(), parts.next())
-                else {
-                    continue;
-                };
-                // Folders and links have none.
-                if !digest.is_empty() {
-                    asked.take(&Package { name: Text::copy_from(name), kind: "rpm" }, digest, path);
-                }
-            }
-        }
+        rpm.digests(&paths, |name, digest, path| {
+            asked.take(&Package { name: Text::copy_from(name), kind: "rpm" }, digest, path);
+        });
     }
 
     /// Paths under which another file lies than the package brought, on purpose (`dpkg-divert(1)`): three lines for each.

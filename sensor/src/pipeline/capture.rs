@@ -286,6 +286,22 @@ impl Pipeline<'_> {
         self.deliver(alert.action, alert.time, alert.record)
     }
 
+    /// Asks for a copy that no alert waits for. Gives the ticket that comes with the answer, else why there will be none.
+    pub(super) fn keep(&mut self, file: &Running, runner: (Text, u32)) -> Result<u64, &'static str> {
+        let seconds = self.seconds();
+        let evidence =
+            self.capture.evidence.as_mut().ok_or("the sensor at work keeps nothing (evidence.folder)")?;
+        if !evidence.holds(file)
+            && let Ok(open) = self.reader.open_executable(runner.1, file.device)
+        {
+            evidence.hold(open);
+        }
+        match evidence.holds(file) {
+            true => evidence.keep(file, vec![runner], seconds).ok_or(BUSY),
+            false => Err("it has ended, and the sensor at work doesn't hold it any more"),
+        }
+    }
+
     /// What was hashed and kept since this was last asked, and who waited long enough.
     pub(super) fn captured(&mut self, now: u64) -> Result<(), PipelineError> {
         let Some(evidence) = &self.capture.evidence else { return Ok(()) };
@@ -316,6 +332,7 @@ impl Pipeline<'_> {
             }
             Told::Kept(ticket, result) => (ticket, result),
         };
+        self.requested.answer(ticket, result.as_ref());
         let news = match &result {
             Ok(_) => self.capture.note(None),
             Err(why @ Missing::Failed(_)) => self.capture.note(Some(&why.to_string())),

@@ -16,7 +16,7 @@ use crate::{
     field::Field,
     kernel::Marked,
     process::{Image, Process, Table},
-    procfs::Reader,
+    procfs::{Reader, Whom},
     record::Record,
     verdict::{Answers, Between, Hint, runtime},
 };
@@ -101,7 +101,7 @@ impl Pipeline<'_> {
 
     /// Asks /proc for what the program couldn't read, if the process still lives.
     pub(super) fn complete(&mut self, key: Key, exec: &mut Exec) {
-        let Some(details) = self.reader.details(key.pid, key.start, exec.running.nameless()) else {
+        let Some(details) = self.reader.details(Whom::of(key, &exec.running)) else {
             return;
         };
         if let (true, Some(path)) = (exec.executable.cut, details.executable) {
@@ -294,8 +294,7 @@ impl Pipeline<'_> {
     ///
     /// `named`: its image is taken to have had its name until now.
     pub(super) fn adopt(&mut self, stamp: Stamp, actor: Actor, running: &event::Running, named: bool) {
-        let details =
-            self.reader.details(stamp.key.pid, stamp.key.start, running.nameless()).unwrap_or_default();
+        let details = self.reader.details(Whom::of(stamp.key, running)).unwrap_or_default();
         let parent = self.table.get(stamp.key).and_then(|process| process.parent.clone());
         let process = details.found(&mut self.table, stamp.key, actor, *running);
         process.parent = parent.or(process.parent.take());

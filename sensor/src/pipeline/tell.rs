@@ -78,7 +78,7 @@ impl Pipeline<'_> {
     pub(super) fn coverage(&self) -> Vec<Coverage> {
         let own = [self.reaches.coverage()].into_iter().chain(self.guard.coverage());
         let mut rows: Vec<_> = self.kernel.coverage().iter().chain(own).cloned().collect();
-        rows.extend(self.capture.coverage());
+        rows.extend(self.capture.coverage().chain(self.requested.coverage()));
         if self.interval.is_none() {
             for row in rows.iter_mut().filter(|row| row.action == usage::ACTION.name) {
                 let gap = Gap {

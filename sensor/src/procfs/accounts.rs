@@ -156,14 +156,14 @@ impl Accounts {
 
 fn account(path: &Path, pid: u32, connections: &mut Connections) -> Option<Account> {
     let folder = Folder::open(path)?;
-    let stat = Stat::parse(&folder.text("stat")?)?;
-    let uid = match folder.text("status").as_deref().and_then(effective) {
+    let stat = Stat::parse(&folder.whole("stat")?)?;
+    let uid = match folder.whole("status").as_deref().and_then(effective) {
         Some(uid) => uid,
         None => folder.owner()?,
     };
-    let io = folder.text("io").as_deref().and_then(io);
+    let io = folder.whole("io").as_deref().and_then(io);
     let connections = connections.held_by(&folder);
-    if (io.is_none() || connections.is_none()) && folder.text("stat").is_none_or(|stat| stat.is_empty()) {
+    if (io.is_none() || connections.is_none()) && folder.whole("stat").is_none_or(|stat| stat.is_empty()) {
         return None;
     }
     let number = |bytes: Vec<u8>| std::str::from_utf8(&bytes).ok()?.trim().parse().ok();
@@ -174,8 +174,8 @@ fn account(path: &Path, pid: u32, connections: &mut Connections) -> Option<Accou
         name: stat.name,
         executable: folder.link("exe").map(Text::from),
         uid,
-        login: folder.text("loginuid").and_then(number).filter(|uid| *uid != u32::MAX),
-        cgroup: folder.text("cgroup").and_then(|text| super::cgroup_of(&text)),
+        login: folder.whole("loginuid").and_then(number).filter(|uid| *uid != u32::MAX),
+        cgroup: folder.whole("cgroup").and_then(|text| super::cgroup_of(&text)),
         cpu_ns: stat.ticks.saturating_mul(TICK_NS),
         waited_cpu_ns: stat.waited_ticks.saturating_mul(TICK_NS),
         rss_pages: stat.rss,

@@ -48,6 +48,15 @@ impl Reader {
         hides && !nix::unistd::geteuid().is_root()
     }
 
+    /// Whether a process lives that /proc keeps from us so.
+    #[must_use]
+    pub fn keeps(&self, pid: u32) -> bool {
+        let lives = |pid| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None);
+        let others = |pid| lives(pid) == Err(nix::errno::Errno::EPERM);
+        // No number, or that of a group, is no process.
+        self.hides_others() && i32::try_from(pid).is_ok_and(|pid| pid > 0 && others(pid))
+    }
+
     /// The numbers of processes over whose folder something else is mounted.
     #[must_use]
     pub fn covered(&self) -> Vec<u32> {

@@ -1,6 +1,6 @@
 //! What a process has open, by the links of its folder `fd`: reading a link asks nobody but the kernel.
 
-use std::os::unix::ffi::OsStringExt;
+use std::{os::unix::ffi::OsStringExt, path::Path, time::Duration};
 
 use nix::{errno::Errno, fcntl::readlinkat};
 
@@ -9,6 +9,9 @@ use crate::record::Text;
 
 /// Most descriptors of one process that are read.
 const MOST: usize = 1_048_576;
+/// How many processes are told of at once, and how long one may take: with the most descriptors some seconds.
+const LOAD: usize = 16;
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A descriptor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,35 +89,58 @@ impl Reader {
     /// # Errors
     /// When that can't be read.
     pub fn descriptors(&self, pid: u32) -> Result<Vec<Descriptor>, Closed> {
-        let folder = Folder::open(&self.root.join(pid.to_string())).ok_or(Closed::Gone)?;
-        let Some(mut list) = folder.list("fd") else {
-            // Also where something is mounted over its folder.
-            let lives = self.root.join(pid.to_string()).exists();
-            return Err(if lives { Closed::Forbidden } else { Closed::Gone });
-        };
-        let mut numbers = Vec::new();
-        for entry in list.iter() {
-            // A process that ends meanwhile has none any more.
-            let Ok(entry) = entry else { break };
-            numbers.extend(entry.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok()));
-            if numbers.len() > MOST {
-                return Err(Closed::TooMany);
-            }
-        }
-        // The kernel lists them so; who else serves a folder may not.
-        numbers.sort_unstable();
-        let mut found = Vec::with_capacity(numbers.len());
-        for number in numbers {
-            match readlinkat(&list, number.to_string().as_str()) {
-                Ok(link) => found.push(Descriptor { number, target: Target::of(link.into_vec()) }),
-                // Closed since.
-                Err(Errno::ENOENT) => {}
-                Err(Errno::EACCES | Errno::EPERM) => return Err(Closed::Forbidden),
-                Err(_) => return Err(Closed::Gone),
-            }
-        }
-        Ok(found)
+        descriptors(&self.root, pid)
     }
+
+    /// The same of each of these, in their order; of who didn't answer in time nothing may be known.
+    pub fn descriptors_of(
+        &mut self,
+        all: Vec<u32>,
+        mut take: impl FnMut(u32, Result<Vec<Descriptor>, Closed>),
+    ) {
+        let root = self.root.clone();
+        let question = move |pid: &u32| descriptors(&root, *pid);
+        self.each_patiently(
+            all,
+            LOAD,
+            |_| PATIENCE,
+            question,
+            |_, pid, found| {
+                take(*pid, found.unwrap_or(Err(Closed::Forbidden)));
+            },
+        );
+    }
+}
+
+pub(super) fn descriptors(root: &Path, pid: u32) -> Result<Vec<Descriptor>, Closed> {
+    let folder = Folder::open(&root.join(pid.to_string())).ok_or(Closed::Gone)?;
+    let Some(mut list) = folder.list("fd") else {
+        // Also where something is mounted over its folder.
+        let lives = root.join(pid.to_string()).exists();
+        return Err(if lives { Closed::Forbidden } else { Closed::Gone });
+    };
+    let mut numbers = Vec::new();
+    for entry in list.iter() {
+        // A process that ends meanwhile has none any more.
+        let Ok(entry) = entry else { break };
+        numbers.extend(entry.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok()));
+        if numbers.len() > MOST {
+            return Err(Closed::TooMany);
+        }
+    }
+    // The kernel lists them so; who else serves a folder may not.
+    numbers.sort_unstable();
+    let mut found = Vec::with_capacity(numbers.len());
+    for number in numbers {
+        match readlinkat(&list, number.to_string().as_str()) {
+            Ok(link) => found.push(Descriptor { number, target: Target::of(link.into_vec()) }),
+            // Closed since.
+            Err(Errno::ENOENT) => {}
+            Err(Errno::EACCES | Errno::EPERM) => return Err(Closed::Forbidden),
+            Err(_) => return Err(Closed::Gone),
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

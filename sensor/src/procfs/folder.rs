@@ -7,6 +7,8 @@ use nix::{
     sys::stat::{Mode, fstatat},
 };
 
+use rustix::fs::{AtFlags as At, Statx, StatxFlags, statx};
+
 use crate::record::Text;
 
 /// Most bytes of a small file that are read.
@@ -25,13 +27,40 @@ impl Folder {
 
     /// At most so many bytes of a file in it, and whether there were more.
     pub(super) fn read(&self, name: &str, most: u64) -> Option<(Vec<u8>, bool)> {
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        let file = File::from(openat(&self.0, name, flags, Mode::empty()).ok()?);
+        let file = self.file(name)?;
         // Room from the start: else each file is read in many small pieces.
         let mut bytes = Vec::with_capacity(USUAL_BYTES);
         file.take(most + 1).read_to_end(&mut bytes).ok()?;
         let more = bytes.len() as u64 > most;
         Some((bytes, more))
+    }
+
+    /// All of a small file that the kernel shows at one go (`single_open`, `fs/seq_file.c`): a reading that leaves room is
+    /// the last.
+    pub(super) fn whole(&self, name: &str) -> Option<Vec<u8>> {
+        self.at_one_go(name, MOST_BYTES).map(|(bytes, _)| bytes)
+    }
+
+    /// At most so many bytes of such a file, and whether there were more.
+    pub(super) fn at_one_go(&self, name: &str, most: u64) -> Option<(Vec<u8>, bool)> {
+        let mut file = self.file(name)?;
+        let most = usize::try_from(most).ok()?;
+        let mut bytes = vec![0; USUAL_BYTES.min(most + 1)];
+        let mut filled = 0;
+        loop {
+            filled += file.read(bytes.get_mut(filled..)?).ok()?;
+            if filled < bytes.len() || filled > most {
+                break;
+            }
+            bytes.resize((filled * 4).min(most + 1), 0);
+        }
+        bytes.truncate(filled.min(most));
+        Some((bytes, filled > most))
+    }
+
+    fn file(&self, name: &str) -> Option<File> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        openat(&self.0, name, flags, Mode::empty()).ok().map(File::from)
     }
 
     /// Where a link in it points.
@@ -47,6 +76,11 @@ impl Folder {
     /// How many links a folder in it has.
     pub(super) fn links(&self, name: &str) -> Option<u64> {
         fstatat(&self.0, name, AtFlags::empty()).ok().map(|stat| stat.st_nlink)
+    }
+
+    /// What is known of what a link in it leads to, as far as that is known without asking another host.
+    pub(super) fn facts(&self, name: &str) -> Option<Statx> {
+        statx(&self.0, name, At::STATX_DONT_SYNC, StatxFlags::BASIC_STATS).ok()
     }
 
     /// A folder in it.

@@ -4,14 +4,7 @@
 //! Who asks a program (FUSE) or another host may never get an answer, and can't be killed while it waits. So those aren't
 //! asked; what else could keep us waiting is given up after a while.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    os::fd::AsRawFd,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, fs::File, os::fd::AsRawFd, path::Path, sync::Arc, time::Duration};
 
 use nix::{
     errno::Errno,
@@ -19,11 +12,11 @@ use nix::{
     libc,
     sys::stat::{Mode, fstatat},
 };
-use rustix::fs::{AtFlags as At, MemfdFlags, StatxFlags, memfd_create, statx};
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::{
     Reader,
-    descriptors::{Descriptor, Target},
+    descriptors::{Closed, Descriptor, Target, descriptors},
     folder::Folder,
     space::is_foreign,
 };
@@ -32,6 +25,8 @@ use crate::record::Text;
 /// How long one process is waited for, and how much longer with each of its descriptors.
 const AT_LEAST: Duration = Duration::from_secs(2);
 const EACH: Duration = Duration::from_micros(100);
+/// How many processes are told of at once.
+const LOAD: usize = 8;
 /// Most bytes of `fdinfo`: what is looked at stands in its first lines.
 const MOST: u64 = 256;
 /// `KCMP_FILE` (`include/uapi/linux/kcmp.h`).
@@ -67,6 +62,15 @@ pub struct Opened {
     pub file: Option<Facts>,
     /// It wasn't asked, as others answer for it or its mount isn't known.
     pub unasked: bool,
+}
+
+/// What a process has open.
+#[derive(Debug)]
+pub struct Held {
+    /// Each descriptor, and how it is open.
+    pub descriptors: Vec<(Descriptor, Opened)>,
+    /// How they are open wasn't told in time.
+    pub unsure: bool,
 }
 
 /// A file.
@@ -119,21 +123,30 @@ impl Mounts {
 }
 
 impl Reader {
-    /// How a process has these open, by number; none when it wasn't told in time.
-    pub fn opened(
+    /// What each of these processes has open, and how, in their order. With each its number of descriptors, as far as it is
+    /// known: who has many may take longer.
+    pub fn opened_of(
         &mut self,
-        pid: u32,
-        descriptors: &[Descriptor],
+        all: Vec<(u32, usize)>,
         mounts: &Arc<Mounts>,
-    ) -> Option<HashMap<u32, Opened>> {
-        let folder = self.root.join(pid.to_string());
-        let wanted: Vec<(u32, bool)> = descriptors
-            .iter()
-            .map(|descriptor| (descriptor.number, matches!(descriptor.target, Target::File(_))))
-            .collect();
-        let patience = AT_LEAST + EACH * u32::try_from(wanted.len()).unwrap_or(u32::MAX);
-        let mounts = Arc::clone(mounts);
-        self.patiently_for(patience, move || all(&folder, &wanted, &mounts))
+        mut take: impl FnMut(u32, Result<Held, Closed>),
+    ) {
+        let (root, mounts) = (self.root.clone(), Arc::clone(mounts));
+        let question = move |(pid, _): &(u32, usize)| {
+            let descriptors = descriptors(&root, *pid)?;
+            let folder = root.join(pid.to_string());
+            Ok(Held { descriptors: how(&folder, descriptors, &mounts), unsure: false })
+        };
+        let patience =
+            |(_, count): &(u32, usize)| AT_LEAST + EACH * u32::try_from(*count).unwrap_or(u32::MAX);
+        self.each_patiently(all, LOAD, patience, question, |reader, (pid, _), held| {
+            let unsure = || {
+                let without = |descriptor| (descriptor, Opened::default());
+                let descriptors = reader.descriptors(*pid)?.into_iter().map(without).collect();
+                Ok(Held { descriptors, unsure: true })
+            };
+            take(*pid, held.unwrap_or_else(unsure));
+        });
     }
 
     /// Whether a descriptor can be read from and written to, by the link's own permissions: (read, write).
@@ -146,27 +159,26 @@ impl Reader {
     }
 }
 
-fn all(folder: &Path, wanted: &[(u32, bool)], mounts: &Mounts) -> HashMap<u32, Opened> {
-    let Some(process) = Folder::open(folder) else { return HashMap::new() };
-    let one = |(number, is_file): &(u32, bool)| {
+fn how(folder: &Path, descriptors: Vec<Descriptor>, mounts: &Mounts) -> Vec<(Descriptor, Opened)> {
+    let Some(process) = Folder::open(folder) else { return Vec::new() };
+    let one = |descriptor: Descriptor| {
         let mut opened = Opened::default();
-        if let Some((flags, mount)) = info(&process, *number) {
+        if let Some((flags, mount)) = info(&process, descriptor.number) {
             (opened.flags, opened.mount) = (Some(flags), mount);
         }
-        if *is_file {
+        if matches!(descriptor.target, Target::File(_)) {
             let may = mounts.may_ask(opened.mount);
             opened.unasked = !may;
-            let path = || folder.join(format!("fd/{number}"));
-            opened.file = may.then(|| facts(&path())).flatten();
+            opened.file = may.then(|| facts(&process, descriptor.number)).flatten();
         }
-        (*number, opened)
+        (descriptor, opened)
     };
-    wanted.iter().map(one).collect()
+    descriptors.into_iter().map(one).collect()
 }
 
 /// Flags and mount of a descriptor (`proc_pid_fdinfo(5)`).
 fn info(process: &Folder, number: u32) -> Option<(u32, u64)> {
-    let (bytes, _) = process.read(&format!("fdinfo/{number}"), MOST)?;
+    let (bytes, _) = process.at_one_go(&format!("fdinfo/{number}"), MOST)?;
     let value = |name: &[u8]| {
         let mut lines = bytes.split(|byte| *byte == b'\n');
         std::str::from_utf8(lines.find_map(|line| line.strip_prefix(name))?).ok().map(str::trim)
@@ -175,8 +187,8 @@ fn info(process: &Folder, number: u32) -> Option<(u32, u64)> {
     Some((flags, value(b"mnt_id:")?.parse().ok()?))
 }
 
-fn facts(path: &PathBuf) -> Option<Facts> {
-    let file = statx(rustix::fs::CWD, path, At::STATX_DONT_SYNC, StatxFlags::BASIC_STATS).ok()?;
+fn facts(process: &Folder, number: u32) -> Option<Facts> {
+    let file = process.facts(&format!("fd/{number}"))?;
     Some(Facts {
         inode: file.stx_ino,
         device: rustix::fs::makedev(file.stx_dev_major, file.stx_dev_minor),
@@ -234,15 +246,21 @@ mod tests {
         let mut mounts = Mounts::default();
         mounts.learn(&reader, pid, 7);
         let mounts = Arc::new(mounts);
-        let all: Vec<Descriptor> =
-            reader.descriptors(pid).unwrap().into_iter().filter(|one| one.number == number).collect();
-        let opened = reader.opened(pid, &all, &mounts).unwrap()[&number];
+        let mut opened = |mounts: &Arc<Mounts>| {
+            let mut found = Opened::default();
+            reader.opened_of(vec![(pid, 9)], mounts, |_, held| {
+                let mut all = held.unwrap().descriptors.into_iter();
+                found = all.find(|(descriptor, _)| descriptor.number == number).unwrap().1;
+            });
+            found
+        };
+        let unknown = opened(&Arc::new(Mounts::default()));
+        let opened = opened(&mounts);
         let facts = opened.file.unwrap();
         assert_eq!((facts.links, facts.size, opened.unasked), (0, 3, false));
         assert_eq!(mounts.get(opened.mount).unwrap().space, 7);
         assert_eq!(reader.access(pid, number), Some((true, true)));
         assert!(!names_only(opened.flags.unwrap()));
-        let unknown = reader.opened(pid, &all, &Arc::new(Mounts::default())).unwrap()[&number];
         assert!(unknown.unasked && unknown.file.is_none(), "of an unknown mount nothing is asked");
     }
 
@@ -278,17 +296,6 @@ mod tests {
             Ok(is) => assert!(is && !is_same((pid, number(&one)), (pid, number(&two))).unwrap()),
             Err(errno) => assert!(matches!(errno, Errno::ENOSYS | Errno::EPERM), "{errno}"),
         }
-    }
-
-    #[test]
-    fn whoever_keeps_us_waiting_is_given_up() {
-        let mut reader = Reader::new("/proc".into());
-        let (hold, held) = std::sync::mpsc::channel::<()>();
-        let soon = Duration::from_millis(10);
-        let late = reader.patiently_for(soon, move || held.recv());
-        assert!(late.is_none());
-        drop(hold);
-        assert_eq!(reader.patiently_for(Duration::from_secs(60), || 5), Some(5), "the next is asked");
     }
 
     #[test]

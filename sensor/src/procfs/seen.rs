@@ -75,6 +75,19 @@ impl Seen {
             terminal: stat.terminal,
         }
     }
+
+    /// Its parent.
+    #[must_use]
+    pub fn parent(&self) -> u32 {
+        self.parent
+    }
+
+    /// Whether its controlling terminal is a device of one of these majors.
+    #[must_use]
+    pub fn is_on_terminal_of(&self, majors: &[u32]) -> bool {
+        // As the kernel encodes a device (`new_encode_dev`).
+        self.terminal != 0 && majors.contains(&(self.terminal >> 8 & 0xfff))
+    }
 }
 
 impl Reader {
@@ -94,7 +107,7 @@ impl Reader {
     #[must_use]
     pub fn seen(&self, pid: u32) -> Option<Seen> {
         let folder = Folder::open(&self.root.join(pid.to_string()))?;
-        Some(Seen::of(pid, Stat::parse(&folder.text("stat")?)?))
+        Some(Seen::of(pid, Stat::parse(&folder.whole("stat")?)?))
     }
 
     /// The threads of a process, of which so many are listed at most. Each has a folder of its own in /proc.
@@ -170,12 +183,12 @@ impl Reader {
             ..Actor::default()
         };
         let Some(folder) = Folder::open(&self.root.join(seen.pid.to_string())) else { return actor };
-        match folder.text("status") {
+        match folder.whole("status") {
             Some(status) => set_status(&mut actor, &status),
             None => actor.ids = [folder.owner().unwrap_or(0); 8],
         }
         let number = |name: &str| {
-            let text = folder.text(name)?;
+            let text = folder.whole(name)?;
             std::str::from_utf8(&text).ok()?.trim().parse().ok()
         };
         actor.login_uid = number("loginuid").unwrap_or(u32::MAX);

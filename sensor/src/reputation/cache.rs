@@ -2,8 +2,8 @@
 
 use std::{collections::HashMap, io};
 
-use super::{shelf::Shelf, virustotal::Known};
-use crate::record::Text;
+use super::virustotal::Known;
+use crate::{record::Text, shelf::Shelf};
 
 const FILE: &str = "answers";
 /// The first word of its first line; the address of the service follows.

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use super::shelf::Shelf;
+use crate::shelf::Shelf;
 
 const FILE: &str = "asked";
 const HEAD: &str = "sensor asked 1";

@@ -151,7 +151,24 @@ fn unreached(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Timeout(_) => LATE.to_owned(),
         ureq::Error::Io(error) if error.kind() == ErrorKind::TimedOut => LATE.to_owned(),
+        error if let Some(why) = certificate(error) => format!(
+            "its certificate is refused ({why}), so the key wasn't sent: somebody may stand between, or check lookup.url; \
+             only Mozilla's authorities count, not those of this host"
+        ),
         error => format!("it can't be reached: {error}"),
+    }
+}
+
+/// What is wrong with who answers, if that is it.
+fn certificate(error: &ureq::Error) -> Option<&rustls::CertificateError> {
+    let error = match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
+    };
+    match error? {
+        rustls::Error::InvalidCertificate(why) => Some(why),
+        _ => None,
     }
 }
 

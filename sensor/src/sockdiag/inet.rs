@@ -51,6 +51,34 @@ pub(super) fn question(v6: bool, protocol: u16, scope: Scope) -> Vec<u8> {
     bytes
 }
 
+/// A question about one socket (`struct inet_diag_req_v2`).
+pub(super) fn named(inet: &Inet, cookie: u64) -> Vec<u8> {
+    let family = if inet.v6 { AF_INET6 } else { AF_INET };
+    let mut bytes = vec![family, u8::try_from(inet.protocol).unwrap_or(0), 0, 0];
+    bytes.extend(u32::MAX.to_ne_bytes());
+    bytes.extend([inet.local.1, inet.remote.1].into_iter().flat_map(u16::to_be_bytes));
+    for (address, _) in [inet.local, inet.remote] {
+        bytes.extend(wide(address, inet.v6));
+    }
+    bytes.extend(inet.device.to_ne_bytes());
+    bytes.extend([cookie as u32, (cookie >> 32) as u32].into_iter().flat_map(u32::to_ne_bytes));
+    bytes
+}
+
+/// An address in the room of one of IPv6.
+fn wide(address: IpAddr, v6: bool) -> [u8; 16] {
+    match address {
+        IpAddr::V6(address) => address.octets(),
+        // The tables of IPv6 show it unwrapped.
+        IpAddr::V4(address) if v6 => address.to_ipv6_mapped().octets(),
+        IpAddr::V4(address) => {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&address.octets());
+            bytes
+        }
+    }
+}
+
 pub(super) fn decode(body: &[u8], netns: u32, asked: u16) -> Result<Found, Malformed> {
     let fixed = body.first_chunk::<MESSAGE>().ok_or(Malformed)?;
     let [family, state, ..] = *fixed;
@@ -140,6 +168,19 @@ mod tests {
         let v4 = decode(&message(AF_INET, CLOSE, &[]), 3, 17).unwrap();
         let Kind::Inet(inet) = v4.kind else { panic!("{v4:?}") };
         assert_eq!((inet.local, v4.state), (("10.0.0.1".parse().unwrap(), 80), State::Bound));
+    }
+
+    #[test]
+    fn a_socket_is_named_as_it_was_told() {
+        for v6 in [false, true] {
+            let bytes = message(if v6 { AF_INET6 } else { AF_INET }, 1, &[]);
+            let Kind::Inet(inet) = decode(&bytes, 3, TCP).unwrap().kind else { panic!() };
+            let named = named(&inet, 0x0102_0304_0000_0007);
+            assert_eq!(named.len(), 8 + SOCKET_ID);
+            assert_eq!((named[0], named[1]), (bytes[0], 6));
+            assert_eq!(named[8..48], bytes[4..44], "ports, addresses, interface");
+            assert_eq!(named[48..], [&7_u32.to_ne_bytes()[..], &0x0102_0304_u32.to_ne_bytes()].concat());
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where measuring happens: a folder of its own, a sensor that no build replaces meanwhile, and
 //! the small programs to measure with.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -69,13 +69,13 @@ impl Lab {
     }
 
     /// Compiles a variant of the small program.
-    pub(crate) fn program(&self, name: &str, define: &str) -> Result<Program> {
+    pub(crate) fn program(&self, name: &str, defines: &[impl AsRef<OsStr>]) -> Result<Program> {
         let source = self.path("target.c");
         place(&source, SOURCE.as_bytes())?;
         let path = self.path(name);
         let mut compiler = Command::new("cc");
         compiler.args(["-O2", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector"]);
-        compiler.arg(define).arg("-o").arg(&path).arg(&source);
+        compiler.args(defines).arg("-o").arg(&path).arg(&source);
         command::run(&mut compiler)?;
         Program::at(&path)
     }

@@ -49,11 +49,11 @@ pub(crate) fn run(lab: &Lab, args: &Args, report: &mut Report) -> Result<()> {
         args.runs
     );
     let mut table = Table::new(title);
-    let image = lab.program("wait", "-DWAIT")?;
+    let image = lab.program("wait", &["-DWAIT"])?;
     say("exe_deleted, by a stranger");
     let (execs, deletions) = scene.deletions_by_a_stranger(image.path())?;
     table.figures.push(barred("exe_deleted, by a stranger", &deletions, args.runs));
-    let image = lab.program("unlink", "-DUNLINK")?;
+    let image = lab.program("unlink", &["-DUNLINK"])?;
     say("exe_deleted, by itself");
     table.figures.push(barred(
         "exe_deleted, by itself",
@@ -62,7 +62,7 @@ pub(crate) fn run(lab: &Lab, args: &Args, report: &mut Report) -> Result<()> {
     ));
     say("exec");
     table.figures.push(figure("exec of a new file", &execs, args.runs));
-    let known = scene.execs(&lab.program("exit-at-once", "-DEXIT")?)?;
+    let known = scene.execs(&lab.program("exit-at-once", &["-DEXIT"])?)?;
     table.figures.push(figure("exec of a known file", &known, args.runs));
     report.add(table);
     sensor.stop().map(drop)

@@ -90,7 +90,7 @@ fn one(lab: &Lab, runs: u32, sort: &Sort) -> Result<(u32, u32)> {
     let config = lab.path("recover.toml");
     let text = format!("[evidence]\nfolder = {evidence:?}\n");
     fs::write(&config, text).map_err(Error::file("write", &config))?;
-    let image = lab.program("vanish", sort.define)?;
+    let image = lab.program("vanish", &[sort.define])?;
     let mut words: Vec<OsString> = sort.options.iter().map(OsString::from).collect();
     words.extend(["--config".into(), config.clone().into()]);
     let mut sensor = Sensor::begin_with(lab, &Sink::File(events.clone()), None, &words)?;

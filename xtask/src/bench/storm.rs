@@ -26,7 +26,7 @@ pub(crate) struct Spawns {
 
 impl Spawns {
     pub(crate) fn new(lab: &Lab, count: u32) -> Result<Self> {
-        Ok(Self { program: lab.program("exit-at-once", "-DEXIT")?, count })
+        Ok(Self { program: lab.program("exit-at-once", &["-DEXIT"])?, count })
     }
 
     /// How many there are in a storm.
@@ -61,7 +61,7 @@ pub(crate) struct Calls {
 
 impl Calls {
     pub(crate) fn new(lab: &Lab, count: u32) -> Result<Self> {
-        let program = lab.program("null-calls", &format!("-DCALLS={count}L"))?;
+        let program = lab.program("null-calls", &[format!("-DCALLS={count}L")])?;
         Ok(Self { program, count })
     }
 

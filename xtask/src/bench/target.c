@@ -5,6 +5,8 @@
  * -DWAIT       waits until it is killed
  * -DUNLINK     unlinks itself, writes the time at which that returned, waits until it is killed
  * -DVANISH=n   unlinks itself, lives n nanoseconds more and ends
+ * -DCROWD=n    makes n processes of user OWNER that wait with ten descriptors each, writes a byte when all are there,
+ *              and ends with them when nothing more can be read
  */
 #include <sys/syscall.h>
 
@@ -67,8 +69,80 @@ static void vanish(void)
 }
 #endif
 
+#ifdef CROWD
+#define FORK SYS_clone
+#define KILLED_WITH_PARENT 1L
+#define UNIX 1L
+#define INET 2L
+#define STREAM 1L
+#define DATAGRAM 2L
+#define CHILD_TELLS 17L
+#define KILLED 9L
+
+static const unsigned char discard[16] = {INET, 0, 0, 9, 127, 0, 0, 1};
+static long crowd[CROWD];
+static long pair[1];
+
+static void end(void)
+{
+	for (;;)
+		call(SYS_exit_group, 1, 0, 0, 0, 0);
+}
+
+static void must(long result)
+{
+	if (result < 0)
+		end();
+}
+
+/* Three that all have from their parent, seven of its own. */
+static void one_of_many(long shared)
+{
+	long socket;
+
+	must(call(SYS_setgid, OWNER, 0, 0, 0, 0));
+	must(call(SYS_setuid, OWNER, 0, 0, 0, 0));
+	must(call(SYS_prctl, KILLED_WITH_PARENT, KILLED, 0, 0, 0));
+	for (long number = 0; number < 3; number++)
+		must(call(SYS_dup3, shared, number, 0, 0, 0));
+	call(SYS_close, shared, 0, 0, 0, 0);
+	must(call(SYS_pipe2, (long)pair, 0, 0, 0, 0));
+	must(call(SYS_socketpair, UNIX, STREAM, 0, (long)pair, 0));
+	must(call(SYS_openat, HERE, (long)"/etc/passwd", 0, 0, 0));
+	must(call(SYS_eventfd2, 0, 0, 0, 0, 0));
+	socket = call(SYS_socket, INET, DATAGRAM, 0, 0, 0);
+	must(call(SYS_connect, socket, (long)discard, sizeof(discard), 0, 0));
+	for (;;)
+		call(SYS_ppoll, 0, 0, 0, 0, 0);
+}
+
+static void lead(void)
+{
+	char byte = '\n';
+	long shared = call(SYS_openat, HERE, (long)"/dev/null", 2, 0, 0);
+
+	must(shared);
+	for (long at = 0; at < CROWD; at++) {
+		crowd[at] = call(FORK, CHILD_TELLS, 0, 0, 0, 0);
+		must(crowd[at]);
+		if (!crowd[at])
+			one_of_many(shared);
+	}
+	call(SYS_write, 1, (long)&byte, 1, 0, 0);
+	while (call(SYS_read, 0, (long)&byte, 1, 0, 0) > 0)
+		;
+	for (long at = 0; at < CROWD; at++)
+		call(SYS_kill, crowd[at], KILLED, 0, 0, 0);
+	for (long at = 0; at < CROWD; at++)
+		call(SYS_wait4, crowd[at], 0, 0, 0, 0);
+}
+#endif
+
 __attribute__((noreturn)) void _start(void)
 {
+#ifdef CROWD
+	lead();
+#endif
 #ifdef VANISH
 	vanish();
 #endif

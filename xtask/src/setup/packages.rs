@@ -46,11 +46,18 @@ pub(super) const TEST_PACKAGES: &[Package] = &[
     optional("gcc-multilib", "/usr/lib32/crt1.o", "32-bit test programs (only a 64-bit x86 has them)"),
     row("openssh-server", "/usr/sbin/sshd", "sessions that `sensor who` tells"),
     row("openssh-client", "/usr/bin/ssh", "begins them"),
+    row("nftables", "/usr/sbin/nft", "rules that `sensor port` makes"),
+    row("iptables", "/usr/sbin/iptables-nft", "rules of others, which it leaves alone"),
+    row("iproute2", "/sbin/ip", "network namespaces for them"),
     row("zsh", "/usr/bin/zsh", "a history that `sensor history` reads"),
     row("fish", "/usr/bin/fish", "another"),
     row("mksh", "/usr/bin/mksh", "another"),
     row("ksh93u+m", "/usr/bin/ksh93", "another"),
     row("systemd-journal-remote", "/lib/systemd/systemd-journal-remote", "makes a journal for it"),
+    row("dbus", "/usr/share/dbus-1/system.conf", "what systemd-logind needs to write its sessions"),
+    row("sudo", "/usr/bin/sudo", "writes the log that it reads"),
+    row("openssl", "/usr/bin/openssl", "a TLS server that `sensor lookup` must not believe"),
+    row("rpm", "/usr/bin/rpmbuild", "makes and upgrades a package that runs"),
 ];
 
 /// What virtual machines take, and the tools that the tests find in them.

@@ -1,6 +1,6 @@
 //! Open files as lines for a person.
 
-use super::Row;
+use super::listing::Row;
 use crate::{
     field::Field,
     format::{
@@ -60,7 +60,7 @@ pub(super) fn line(row: &Row) -> Line {
 }
 
 /// How many there are, and how many are odd.
-pub(super) fn sum(rows: &[Row], processes: usize) -> String {
+pub(super) fn sum(rows: &[Line], processes: usize) -> String {
     let odd = rows.iter().filter(|row| row.severity != 0).count();
     format!("\n{} open files of {processes} processes, {odd} of them odd\n", rows.len())
 }

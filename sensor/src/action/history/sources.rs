@@ -6,7 +6,6 @@ use std::{
     os::unix::ffi::OsStrExt,
     path::Path,
     sync::mpsc,
-    thread,
     time::Duration,
 };
 
@@ -15,6 +14,7 @@ use super::{
     row::{Maker, Row},
 };
 use crate::{
+    background,
     histories::{
         self, History, Owner, Shell,
         homes::{self, User},
@@ -70,8 +70,11 @@ pub(super) fn all(
     parts.extend(found.iter().filter_map(|history| {
         Some(format!("{}: {}", history.path.to_str_lossy().escape_debug(), history.part.as_ref()?))
     }));
-    if logs.packed != 0 {
-        parts.push(format!("{} packed logs in /var/log (.gz and the like), which aren't read", logs.packed));
+    if let Some(first) = logs.packed.first() {
+        let (count, first) = (logs.packed.len(), first.escape_debug());
+        parts.push(format!(
+            "{count} packed logs in /var/log, such as {first}: of packed ones only .gz are read"
+        ));
     }
 
     let names: HashMap<u32, &Text> = users.iter().map(|one| (one.uid, &one.name)).collect();
@@ -164,14 +167,18 @@ fn in_homes(root: &Path, users: Vec<(User, bool)>, parts: &mut Vec<String>) -> V
         let (ask, asked) = mpsc::channel::<(User, bool)>();
         let (answer, answers) = mpsc::channel();
         let root = root.to_owned();
-        thread::spawn(move || {
+        let read = move || {
             for (user, interactive) in asked {
                 // Nobody waits any more when it comes too late.
                 if answer.send(homes::histories(&root, &user, interactive)).is_err() {
                     break;
                 }
             }
-        });
+        };
+        if let Err(error) = background::begin("homes", read) {
+            parts.push(format!("the homes of {} users: {error}", rest.count()));
+            return found;
+        }
         for (user, interactive) in rest.by_ref() {
             let name = user.name.clone();
             if ask.send((user, interactive)).is_err() {
@@ -219,8 +226,8 @@ fn read_named(named: Vec<Named>, root: &Path, found: &mut Vec<History>, parts: &
             histories::read(&root, Path::new(OsStr::from_bytes(path.as_bytes())), shell, owner)
         };
         if stuck < STUCK_MOST {
-            // Nobody waits any more when it comes too late.
-            thread::spawn(move || drop(answer.send(read())));
+            // Nobody waits any more when it comes too late; without a thread there is no answer.
+            let _: std::io::Result<()> = background::begin("histories", move || drop(answer.send(read())));
         }
         match answers.recv_timeout(PATIENCE) {
             Ok(history) => found.extend(history),

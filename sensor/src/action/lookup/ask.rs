@@ -22,9 +22,9 @@ use crate::{
         key::Key,
         lists,
         pace::Pace,
-        shelf::Shelf,
         virustotal::{self, Known, Service},
     },
+    shelf::Shelf,
 };
 
 /// How long it is remembered that nobody knows a file: it may have been new.

@@ -13,7 +13,6 @@ use std::{
         atomic::{AtomicU64, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
-    thread,
     time::Duration,
 };
 
@@ -22,6 +21,7 @@ use nix::fcntl::OFlag;
 
 use super::{Hashed, Role};
 use crate::{
+    background,
     evidence::digest::{copy, hexadecimal},
     procfs::{
         Reader,
@@ -90,7 +90,7 @@ impl Source {
         let (answer, answers) = mpsc::channel();
         let counted = Arc::clone(&progress);
         // Nobody waits any more for an answer that comes too late.
-        thread::spawn(move || drop(answer.send(self.read(most, md5, &counted))));
+        background::begin("hash", move || drop(answer.send(self.read(most, md5, &counted))))?;
         let mut before = 0;
         loop {
             match answers.recv_timeout(STALL) {

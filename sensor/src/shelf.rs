@@ -14,6 +14,8 @@ use nix::{
 
 /// Most bytes of a file.
 const MOST: u64 = 64 * 1024 * 1024;
+/// Most files that are listed.
+const NAMES_MOST: usize = 65_536;
 
 /// The folder: only its owner may enter it.
 #[derive(Clone, Debug)]
@@ -88,6 +90,33 @@ impl Shelf {
             let _: io::Result<()> = fs::remove_file(&unfinished);
         }
         written
+    }
+
+    /// The names of the files that end with this.
+    ///
+    /// # Errors
+    /// When they can't be listed.
+    pub fn names(&self, end: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.0)?.take(NAMES_MOST) {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name.ends_with(end) {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Takes a file away, if it is there.
+    ///
+    /// # Errors
+    /// When it can't be.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.0.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Puts a file out of the way that can't be used, in place of one that was before, and says where.

@@ -1,0 +1,234 @@
+//! Connections that a new rule doesn't allow any more: ended, so that nobody goes on with what was begun before.
+//!
+//! Sockets end by `SOCK_DESTROY` in this network namespace, and in those to which connections are forwarded; the kernel
+//! also forgets what its filter knew of them.
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    fs::File,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    thread,
+};
+
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, setns},
+};
+
+use super::rule::{Connection, Rule, Scope};
+use crate::{
+    conntrack::{self, Flow},
+    net::found::{Found, Inet, Kind, State},
+    netlink::NetlinkError,
+    procfs::{Reader, namespaces::NetworkNamespaces},
+    sockdiag::{self, DiagError, Family, Scope as Which},
+};
+
+const TCP: u16 = 6;
+const UDP: u16 = 17;
+/// The tables with connections that can be ended.
+const TABLES: [Family; 4] = [
+    Family::Inet { v6: false, protocol: TCP },
+    Family::Inet { v6: true, protocol: TCP },
+    Family::Inet { v6: false, protocol: UDP },
+    Family::Inet { v6: true, protocol: UDP },
+];
+
+/// What became of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Sockets that were ended.
+    pub sockets: usize,
+    /// Connections that the filter forgot.
+    pub flows: usize,
+    /// What couldn't be done, a sentence each.
+    pub parts: Vec<String>,
+}
+
+/// The addresses of this network namespace: what only they have in common never leaves it.
+#[derive(Default)]
+struct Own(RefCell<HashMap<IpAddr, bool>>);
+
+impl Own {
+    /// Whether it is one of them: the kernel lets nobody take another.
+    fn has(&self, address: IpAddr) -> bool {
+        let ask = || UdpSocket::bind((address, 0)).is_ok();
+        *self.0.borrow_mut().entry(address).or_insert_with(ask)
+    }
+}
+
+/// All sockets of TCP and UDP of this network namespace.
+///
+/// # Errors
+/// When they can't be had.
+pub fn sockets(reader: &Reader) -> Result<Vec<Found>, DiagError> {
+    let mut line = sockdiag::line()?;
+    let netns = reader.namespace_of_thread().unwrap_or(0);
+    let mut all = Vec::new();
+    for family in TABLES {
+        match sockdiag::ask(&mut line, family, Which::All, netns) {
+            Ok(found) => all.extend(found),
+            // A kernel without IPv6.
+            Err(DiagError::Absent) if matches!(family, Family::Inet { v6: true, .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(all)
+}
+
+/// The sockets of this network namespace whose connections a rule forbids.
+#[must_use]
+pub fn forbidden<'a>(rule: &Rule, sockets: &'a [Found]) -> Vec<&'a Found> {
+    let own = Own::default();
+    sockets.iter().filter(|found| is_forbidden(rule, found, &own)).collect()
+}
+
+fn is_forbidden(rule: &Rule, found: &Found, own: &Own) -> bool {
+    let Kind::Inet(inet) = &found.kind else { return false };
+    let Some(connection) = connection(inet).filter(|_| found.state == State::Connected) else { return false };
+    let within = match rule.scope {
+        Scope::Close(port) => port.is(inet.protocol, inet.local.1),
+        Scope::Isolate => true,
+    };
+    within && !rule.allows(&connection) && !own.has(connection.remote.ip())
+}
+
+/// One that has another end.
+fn connection(inet: &Inet) -> Option<Connection> {
+    let end = |(ip, port)| SocketAddr::new(ip, port);
+    (inet.remote.1 != 0).then(|| Connection { local: end(inet.local), remote: end(inet.remote) })
+}
+
+/// Ends what a rule forbids.
+#[must_use]
+pub fn end(rule: &Rule, reader: &Reader) -> Ended {
+    let mut ended = Ended::default();
+    match sockets(reader) {
+        Ok(sockets) => destroy(&forbidden(rule, &sockets), &mut ended),
+        Err(error) => ended.parts.push(format!("connections of this host, which can't be listed: {error}")),
+    }
+    let flows = match conntrack::line().and_then(|mut line| conntrack::all(&mut line).map(|all| (line, all)))
+    {
+        Ok((line, mut all)) => {
+            let own = Own::default();
+            all.retain(|flow| forbids(rule, flow, &own));
+            Some((line, all))
+        }
+        // Without that part of the kernel nothing is translated, and so nothing forwarded to a closed port.
+        Err(NetlinkError::Refused(Errno::EOPNOTSUPP | Errno::EINVAL) | NetlinkError::Call { .. }) => None,
+        Err(error) => {
+            ended
+                .parts
+                .push(format!("connections that pass through this host, which can't be listed: {error}"));
+            None
+        }
+    };
+    let Some((mut line, flows)) = flows else { return ended };
+    // The sockets first: the other side can still be told of their end.
+    elsewhere(&flows, reader, &mut ended);
+    for flow in &flows {
+        match conntrack::forget(&mut line, flow) {
+            Ok(()) => ended.flows += 1,
+            Err(NetlinkError::Refused(Errno::ENOENT)) => {}
+            Err(error) => {
+                ended.parts.push(format!("connections that the kernel's filter doesn't forget: {error}"));
+                break;
+            }
+        }
+    }
+    ended
+}
+
+fn destroy(sockets: &[&Found], ended: &mut Ended) {
+    let Ok(mut line) = sockdiag::line() else { return };
+    for found in sockets {
+        match sockdiag::destroy(&mut line, found) {
+            Ok(()) => ended.sockets += 1,
+            Err(NetlinkError::Refused(Errno::ENOENT)) => {}
+            Err(error) => {
+                let why = match error {
+                    NetlinkError::Refused(Errno::EOPNOTSUPP) => {
+                        "this kernel can't (CONFIG_INET_DIAG_DESTROY)".to_owned()
+                    }
+                    other => other.to_string(),
+                };
+                ended
+                    .parts
+                    .push(format!("connections that are not ended, and get no packet any more: {why}"));
+                return;
+            }
+        }
+    }
+}
+
+/// Whether a rule forbids a connection that the filter knows.
+fn forbids(rule: &Rule, flow: &Flow, own: &Own) -> bool {
+    let between = |remote, local| rule.allows(&Connection { local, remote });
+    match rule.scope {
+        Scope::Close(port) => {
+            port.is(flow.protocol.into(), flow.original.destination.port())
+                // What is for another host only passes by.
+                && own.has(flow.original.destination.ip())
+                && !between(flow.original.source, flow.original.destination)
+        }
+        Scope::Isolate => {
+            let (from, to) = (flow.original.source, flow.original.destination);
+            let allowed = between(from, to) || between(to, from);
+            // Of one that is translated, by whom it really leads to.
+            let behind = between(flow.reply.source, flow.reply.destination);
+            let within = own.has(from.ip()) && own.has(to.ip());
+            !(allowed || behind || within)
+        }
+    }
+}
+
+/// Ends the sockets of other network namespaces that forwarded connections lead to.
+fn elsewhere(flows: &[Flow], reader: &Reader, ended: &mut Ended) {
+    let ends: HashSet<(SocketAddr, SocketAddr)> = flows
+        .iter()
+        .flat_map(|flow| {
+            [(flow.reply.source, flow.reply.destination), (flow.original.source, flow.original.destination)]
+        })
+        .collect();
+    if ends.is_empty() {
+        return;
+    }
+    let own = reader.namespace_of_thread();
+    let pids = reader.listed().unwrap_or_default();
+    let mut spaces = NetworkNamespaces::default();
+    let pids: Vec<(u32, u32)> = pids.into_iter().map(|pid| (pid, 0)).collect();
+    reader.namespaces_of_processes(&pids, &mut spaces);
+    for (inode, space) in spaces.all {
+        let Ok(file) = &space.handle else { continue };
+        if Some(inode) != own {
+            visit(file, &ends, reader, ended);
+        }
+    }
+}
+
+/// Only a thread can be in another namespace than its process.
+fn visit(space: &File, ends: &HashSet<(SocketAddr, SocketAddr)>, reader: &Reader, ended: &mut Ended) {
+    thread::scope(|threads| {
+        let there = || {
+            setns(space, CloneFlags::CLONE_NEWNET).ok()?;
+            let mut ended = Ended::default();
+            let sockets = sockets(reader).ok()?;
+            let hit: Vec<&Found> = sockets.iter().filter(|found| is_one(found, ends)).collect();
+            destroy(&hit, &mut ended);
+            Some(ended)
+        };
+        let thread = thread::Builder::new().name("namespace".to_owned()).spawn_scoped(threads, there);
+        // A namespace that goes meanwhile has taken its sockets along.
+        if let Ok(Some(there)) = thread.map(|thread| thread.join().ok().flatten()) {
+            ended.sockets += there.sockets;
+            ended.parts.extend(there.parts);
+        }
+    });
+}
+
+fn is_one(found: &Found, ends: &HashSet<(SocketAddr, SocketAddr)>) -> bool {
+    let Kind::Inet(inet) = &found.kind else { return false };
+    let end = |(ip, port): (IpAddr, u16)| SocketAddr::new(ip.to_canonical(), port);
+    found.state == State::Connected && ends.contains(&(end(inet.local), end(inet.remote)))
+}

@@ -1,0 +1,102 @@
+//! What a verb asks of the run: to keep a file that is held, though no alert is about it.
+
+use std::{collections::HashMap, path::Path};
+
+use super::Pipeline;
+use crate::{
+    event::{
+        Running,
+        coverage::{Coverage, Gap},
+        exe_deleted,
+    },
+    evidence::{Captured, Missing, wanted::Wanted},
+    process::Process,
+    record::Text,
+    requests::{Request, Requests},
+};
+
+/// What `coverage` names it.
+const HOOK: &str = "evidence/requests";
+
+/// Who asks, and waits.
+#[derive(Default)]
+pub(super) struct Requested {
+    requests: Option<Requests>,
+    /// By the ticket of what is kept for them.
+    waiting: HashMap<u64, Request>,
+    row: Option<Coverage>,
+}
+
+impl Requested {
+    /// Waits until somebody asks.
+    pub(super) async fn woken(&self) {
+        match &self.requests {
+            Some(requests) => requests.woken().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether anybody can ask.
+    pub(super) fn coverage(&self) -> impl Iterator<Item = Coverage> {
+        self.row.iter().cloned()
+    }
+
+    /// Tells who asked what became of it.
+    pub(super) fn answer(&mut self, ticket: u64, result: Result<&Captured, &Missing>) {
+        if let Some(request) = self.waiting.remove(&ticket) {
+            request.answer(result);
+        }
+    }
+}
+
+impl Pipeline<'_> {
+    /// Keeps from now on also what is asked for by a socket in this folder.
+    pub fn answer_requests(&mut self, folder: &Path) {
+        let requests = Requests::listen(folder, &self.run);
+        self.requested.row = Some(match &requests {
+            Ok(_) => Coverage::seen(exe_deleted::ACTION.name, HOOK),
+            Err(error) => Coverage::unseen(exe_deleted::ACTION.name, HOOK, unasked(folder, error)),
+        });
+        self.requested.requests = requests.ok();
+    }
+
+    /// What was asked since this was last looked at.
+    pub(super) fn take_requests(&mut self) {
+        let Some(requests) = &self.requested.requests else { return };
+        let asked: Vec<Request> = requests.take().collect();
+        for request in asked {
+            self.take_request(request);
+        }
+    }
+
+    fn take_request(&mut self, request: Request) {
+        let Some((running, runner)) = self.wanted(&request.wanted) else {
+            return request.refuse("the sensor at work doesn't know it, or any more");
+        };
+        match self.keep(&running, runner) {
+            Ok(ticket) => drop(self.requested.waiting.insert(ticket, request)),
+            Err(why) => request.refuse(why),
+        }
+    }
+
+    /// The file that is meant, and who ran it.
+    fn wanted(&self, wanted: &Wanted) -> Option<(Running, (Text, u32))> {
+        let fits = |process: &&Process| match wanted {
+            Wanted::Pid(pid) => process.key.pid == *pid,
+            Wanted::Entity(entity) => process.entity == *entity,
+            Wanted::Sha256(sha256) => process.image.sha256.get() == Some(sha256),
+        };
+        let ended = self.table.ended_lately().filter(fits).last();
+        let process = self.table.iter().find(fits).or(ended)?;
+        Some((process.image.running, (process.entity.clone(), process.key.pid)))
+    }
+}
+
+fn unasked(folder: &Path, error: &std::io::Error) -> Gap {
+    Gap {
+        reason: format!("listening in {}: {error}", folder.display()),
+        missing: "state.folder".to_owned(),
+        effect: "`sensor recover` has no copy of what ended without an alert a moment ago".to_owned(),
+        remedy: "make the folder root's own and give it room, or set state.folder to another".to_owned(),
+    }
+}

@@ -1,0 +1,602 @@
+//! `sensor port`: ports are closed and opened again in network namespaces that the test makes, with real clients on all
+//! sides. Nothing here touches the machine's own network.
+#![expect(clippy::unwrap_used, reason = "a helper that can't go on fails the test")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tests::answer::run;
+use tests::netns::{
+    ALLOWED, BOXED, INSIDE, OUTSIDE, OUTSIDER, World, answers, at, connect, echo_here, is_cut, reaches,
+    silent, udp_reaches, udp_silent, world,
+};
+use tests::program::{Running, net, steps};
+use tests::sensor::{binary, command};
+use tests::skip::{missing, skip};
+use tests::sshd::Group;
+use tests::terminal::Terminal;
+use tests::{Answer, DEADLINE, Event, patience, words};
+
+const NFT: &str = "/usr/sbin/nft";
+
+/// Whether the test can't run here.
+fn lacks() -> bool {
+    skip() || !Path::new(NFT).exists() && missing("there is no nft (nftables)")
+}
+
+fn port(line: &str) -> Answer {
+    let words: Vec<&str> = std::iter::once("port").chain(line.split_whitespace()).collect();
+    Answer::of(command().args(words).env_remove("SSH_CONNECTION"))
+}
+
+fn done(line: &str) -> Answer {
+    port(line).status(0)
+}
+
+/// The rule that a command made.
+fn id(answer: &Answer) -> String {
+    assert_eq!(answer.rows.len(), 1, "{:#?} {}", answer.rows, answer.said);
+    answer.rows[0].str("sensor.rule.id").to_owned()
+}
+
+fn listed(rule: &str) -> Event {
+    done("list").row("sensor.rule.id", rule).clone()
+}
+
+/// The events that a command told on standard error.
+fn told(answer: &Answer) -> Vec<Event> {
+    answer
+        .said
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| Event::parse(line.as_bytes()).unwrap())
+        .collect()
+}
+
+fn nft(input: &str) -> String {
+    let mut child = Command::new(NFT);
+    let output = match input.strip_prefix("- ") {
+        Some(words) => run(child.args(words.split_whitespace())),
+        None => {
+            let folder = tests::Folder::inside(Path::new("/run"));
+            // nft wants an end of line where a block ends.
+            fs::write(folder.at("rules"), input.replace("; }", "\n}\n")).unwrap();
+            run(child.arg("-f").arg(folder.at("rules")))
+        }
+    };
+    assert!(output.status.success(), "{input}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Rules as Docker, firewalld and iptables-nft leave them.
+fn rules_of_others() {
+    nft("table ip nat {
+        chain PREROUTING { type nat hook prerouting priority dstnat; policy accept; tcp dport 8080 fib daddr type local counter dnat to 172.30.0.2:80; }
+    }
+    table ip6 nat {
+        chain PREROUTING { type nat hook prerouting priority dstnat; policy accept; tcp dport 8080 fib daddr type local dnat to [2001:db8:3::2]:80; }
+    }
+    table inet firewalld {
+        chain filter_INPUT { type filter hook input priority filter + 10; policy accept; ct state { established, related } accept; }
+    }
+    table inet sensory { chain input { type filter hook input priority filter; policy accept; } }
+    table ip sensor { chain input { type filter hook input priority filter; policy accept; tcp dport 1 drop comment \"sensor rule 00000000\"; } }");
+    let iptables = Path::new("/usr/sbin/iptables-nft");
+    if iptables.exists() {
+        let output =
+            run(Command::new(iptables).args(["-A", "INPUT", "-p", "tcp", "--dport", "9999", "-j", "DROP"]));
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+/// All rules but the sensor's own, without their counters.
+fn others() -> String {
+    let all = nft("- -s list ruleset");
+    let own = all.find("table inet sensor {").map(|start| {
+        let end = start + all[start..].find("\n}\n").unwrap() + 3;
+        all[start..end].to_owned()
+    });
+    own.map_or(all.clone(), |own| all.replace(&own, ""))
+}
+
+fn has_table() -> bool {
+    nft("- list tables").contains("table inet sensor\n")
+}
+
+/// Waits until something is so.
+fn until(what: &str, is: impl Fn() -> bool) {
+    let end = Instant::now() + patience(DEADLINE);
+    while !is() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_closed_port_lets_in_whom_it_allows_and_nobody_else() {
+    if lacks() {
+        return;
+    }
+    world(|world| {
+        rules_of_others();
+        let before = others();
+        let _echo = echo_here(7000);
+        let mut cut = world.outsider.there(|| connect(at(OUTSIDE[0], 7000), DEADLINE).unwrap());
+        let mut stays = world.allowed.there(|| connect(at(INSIDE[0], 7000), DEADLINE).unwrap());
+        assert!(answers(&mut cut) && answers(&mut stays));
+        for address in OUTSIDE {
+            assert!(
+                world.outsider.there(|| reaches(at(address, 7000)) && udp_reaches(at(address, 7000))),
+                "{address}"
+            );
+        }
+
+        let dry = done("close 7000 --allow 198.51.100.0/24 2001:db8:2::/64 --dry-run");
+        assert_eq!(dry.rows[0].str("sensor.rule.state"), "planned");
+        assert!(!has_table() && dry.said.contains("would end 1 connections"), "{}", dry.said);
+
+        let made = done("close 7000 --allow 198.51.100.0/24 2001:db8:2::/64 --yes --reason wild");
+        let rule = id(&made);
+        assert_eq!(made.rows[0].str("sensor.rule.way"), "nftables");
+        assert_eq!(made.rows[0].texts("sensor.rule.allow"), ["198.51.100.0/24", "2001:db8:2::/64"]);
+        let [event] = &told(&made)[..] else { panic!("{}", made.said) };
+        assert_eq!(
+            (event.action(), event.str("event.reason"), event.str("sensor.rule.id")),
+            ("contain", "wild", &*rule)
+        );
+        assert_eq!(event.str("event.outcome"), "success");
+        event.whole();
+
+        assert!(world.outsider.there(|| is_cut(&mut cut)), "its other end is told");
+        assert!(world.allowed.there(|| answers(&mut stays)));
+        for address in OUTSIDE {
+            let closed = world.outsider.there(|| silent(at(address, 7000)) && udp_silent(at(address, 7000)));
+            assert!(closed, "{address}");
+        }
+        for address in INSIDE {
+            assert!(
+                world.allowed.there(|| reaches(at(address, 7000)) && udp_reaches(at(address, 7000))),
+                "{address}"
+            );
+        }
+        assert!(reaches(at("127.0.0.1", 7000)) && reaches(at(OUTSIDE[0], 7000)), "the host itself");
+        assert_eq!(others(), before);
+        assert_eq!(listed(&rule).str("sensor.rule.state"), "in_force");
+
+        // The same again is the same rule; another for the other protocol isn't.
+        assert_eq!(id(&done("close 7000 --allow 2001:db8:2::/64,198.51.100.0/24 --yes")), rule);
+        // One that somebody took out is put there again, by the same name.
+        nft("delete table inet sensor");
+        assert_eq!(listed(&rule).str("sensor.rule.state"), "not_in_force");
+        assert_eq!(id(&done("close 7000 --allow 2001:db8:2::/64,198.51.100.0/24 --yes")), rule);
+        assert!(world.outsider.there(|| silent(at(OUTSIDE[0], 7000))));
+        let other = id(&done("close 7001/udp --yes"));
+        assert_ne!(other, rule);
+        done(&format!("undo {rule}"));
+        assert!(has_table(), "another rule is there");
+        assert!(world.outsider.there(|| reaches(at(OUTSIDE[0], 7000)) && udp_reaches(at(OUTSIDE[1], 7000))));
+        done(&format!("undo {other}"));
+        assert!(!has_table());
+        assert_eq!(others(), before);
+        assert_eq!(port(&format!("undo {rule}")).status, Some(1));
+    });
+}
+
+#[test]
+fn a_port_that_leads_into_a_container_is_closed_by_its_outer_number() {
+    if lacks() {
+        return;
+    }
+    world(|world| {
+        rules_of_others();
+        let before = others();
+        let _echo = world.boxed.echo(80);
+        let mut cut = world.outsider.there(|| connect(at(OUTSIDE[0], 8080), DEADLINE).unwrap());
+        assert!(answers(&mut cut) && world.outsider.there(|| reaches(at(OUTSIDE[1], 8080))));
+        let made = done("close 8080/tcp --allow 198.51.100.2 --yes");
+        assert!(world.outsider.there(|| is_cut(&mut cut)), "{}", made.said);
+        for address in OUTSIDE {
+            assert!(world.outsider.there(|| silent(at(address, 8080))), "{address}");
+        }
+        assert!(world.allowed.there(|| reaches(at(INSIDE[0], 8080)) && silent(at(INSIDE[1], 8080))));
+        // What only passes through on its way to this port of another is nobody's business.
+        let _other = world.allowed.echo(8080);
+        assert!(world.outsider.there(|| reaches(at(ALLOWED[0], 8080))));
+        done(&format!("undo {}", id(&made)));
+        assert!(world.outsider.there(|| reaches(at(OUTSIDE[0], 8080)) && reaches(at(OUTSIDE[1], 8080))));
+        assert_eq!(others(), before);
+    });
+}
+
+#[test]
+fn an_isolated_host_speaks_only_with_whom_it_allows() {
+    if lacks() {
+        return;
+    }
+    world(|world| {
+        let _echo = echo_here(7000);
+        let _outside = world.outsider.echo(7100);
+        let _allowed = world.allowed.echo(7100);
+        let line = format!("tcp a 4 connect a {} 7100 say runs wait", OUTSIDER[0]);
+        let calls = Running::of(net(), steps(&line));
+        calls.until("runs");
+        let made = done("isolate --allow 198.51.100.2 2001:db8:2::2 --yes");
+        let event = told(&made).remove(0);
+        assert_eq!(event.str("sensor.contain.method"), "port_isolate");
+        assert!(event.str("sensor.reason").contains("ended 1 connections"), "{}", event.str("sensor.reason"));
+        for (mine, yours) in OUTSIDE.into_iter().zip(OUTSIDER) {
+            assert!(world.outsider.there(|| silent(at(mine, 7000)) && udp_silent(at(mine, 7000))), "{mine}");
+            assert!(silent(at(yours, 7100)) && udp_silent(at(yours, 7100)), "{yours}");
+        }
+        for (mine, yours) in INSIDE.into_iter().zip(ALLOWED) {
+            assert!(world.allowed.there(|| reaches(at(mine, 7000))), "{mine}");
+            assert!(reaches(at(yours, 7100)), "{yours}");
+        }
+        // Through the host only to and from whom it allows.
+        assert!(world.boxed.there(|| reaches(at(ALLOWED[0], 7100)) && silent(at(OUTSIDER[0], 7100))));
+        assert!(reaches(at("127.0.0.1", 7000)) && reaches(at(OUTSIDE[0], 7000)), "the host itself");
+        // Neighbours are found anew.
+        tests::netns::ip("neigh flush all");
+        assert!(reaches(at(ALLOWED[1], 7100)));
+        done(&format!("undo {}", id(&made)));
+        assert!(world.outsider.there(|| reaches(at(OUTSIDE[1], 7000))) && reaches(at(OUTSIDER[0], 7100)));
+    });
+}
+
+/// The environment of a session over ssh from the outsider, with a connection that is really there.
+fn session(world: &World) -> (String, Running, std::net::TcpStream) {
+    let echo = echo_here(22);
+    let stream = world.outsider.there(|| connect(at(OUTSIDE[0], 22), DEADLINE).unwrap());
+    let from = stream.local_addr().unwrap();
+    (format!("{} {} {} 22", from.ip(), from.port(), OUTSIDE[0]), echo, stream)
+}
+
+#[test]
+fn the_operator_is_not_shut_out() {
+    if lacks() {
+        return;
+    }
+    world(|world| {
+        let (hint, _sshd, mut stream) = session(world);
+        let over_ssh = |line: &str, hint: &str| {
+            Answer::of(command().arg("port").args(line.split_whitespace()).env("SSH_CONNECTION", hint))
+        };
+        let refused = over_ssh("isolate --allow 198.51.100.2 --yes", &hint).status(2);
+        assert!(refused.said.contains("add --allow 192.0.2.2"), "{}", refused.said);
+        assert!(!has_table() && done("list").rows.is_empty());
+        // What isn't there is believed of nobody.
+        let made = over_ssh("isolate --allow 198.51.100.2 --yes", "192.0.2.2 9 192.0.2.1 22").status(0);
+        assert!(made.said.contains("isn't known"), "{}", made.said);
+        done(&format!("undo {}", id(&made)));
+        let mut again = world.outsider.there(|| connect(at(OUTSIDE[0], 22), DEADLINE).unwrap());
+        drop(std::mem::replace(&mut stream, again.try_clone().unwrap()));
+        let from = again.local_addr().unwrap();
+        let hint = format!("{} {} {} 22", from.ip(), from.port(), OUTSIDE[0]);
+        let made = over_ssh("close 22/tcp --allow 198.51.100.2 --yes", &hint).status(0);
+        assert_eq!(made.rows[0].texts("sensor.rule.kept"), [format!("{from}->192.0.2.1:22")]);
+        assert!(answers(&mut again), "the operator's connection goes on");
+        assert!(world.outsider.there(|| silent(at(OUTSIDE[0], 22))), "and is the only one");
+        // By the process that holds it, without any hint: the sensor's own parent.
+        done(&format!("undo {}", id(&made)));
+        let stream = world.allowed.there(|| {
+            let listener = std::net::TcpListener::bind("0.0.0.0:9").unwrap();
+            (listener.local_addr().unwrap().port(), listener)
+        });
+        let held = connect(at(ALLOWED[0], stream.0), DEADLINE).unwrap();
+        let refused = port("isolate --allow 192.0.2.2 --yes").status(2);
+        assert!(refused.said.contains("add --allow 198.51.100.2"), "{}", refused.said);
+        drop(held);
+    });
+}
+
+#[test]
+fn an_unconfirmed_rule_is_undone_when_the_operator_is_gone() {
+    if lacks() {
+        return;
+    }
+    world(|world| {
+        let _echo = echo_here(7000);
+        // On a terminal that vanishes with all of its session.
+        let mut terminal = Terminal::start(
+            &binary(),
+            words!["port", "close", "7000", "--confirm-within", "3", "--format", "text"],
+            &[],
+            (200, 40),
+        );
+        terminal.until("the question", |lines| lines.iter().any(|line| line.contains("[y/N]")));
+        assert!(world.outsider.there(|| silent(at(OUTSIDE[0], 7000))));
+        terminal.vanish();
+        drop(terminal);
+        until("the rule is undone by itself", || !has_table());
+        assert!(world.outsider.there(|| reaches(at(OUTSIDE[0], 7000))));
+        let text = run(command().args(["port", "list", "--format", "text"]));
+        let text = String::from_utf8(text.stdout).unwrap();
+        assert!(text.contains("no rules") && text.contains("nobody confirmed it in time"), "{text}");
+        // Without one, and its process group is killed.
+        let mut group = Group::start(command().args(["port", "close", "7000", "--confirm-within", "2"]));
+        until("the rule is there", has_table);
+        group.end();
+        until("the rule is undone by itself", || !has_table());
+        until("its record is struck", || done("list").rows.is_empty());
+        until("both ends are told", || {
+            let ends = fs::read_to_string("/run/sensor/contain.ndjson").unwrap();
+            ends.lines().filter(|line| line.contains("port_expire")).count() == 2
+        });
+    });
+}
+
+#[test]
+fn what_is_confirmed_stays_and_what_is_refused_goes() {
+    if lacks() {
+        return;
+    }
+    world(|_| {
+        let ask = |key: &str| {
+            let words = words!["port", "close", "7000", "--format", "text"];
+            let mut terminal = Terminal::start(&binary(), words, &[], (200, 40));
+            terminal.until("the question", |lines| lines.iter().any(|line| line.contains("[y/N]")));
+            terminal.press(key);
+            assert!(terminal.wait().success());
+        };
+        ask("n\r");
+        assert!(!has_table());
+        ask("y\r");
+        let rule = done("list").rows[0].clone();
+        assert_eq!(rule.str("sensor.rule.state"), "in_force");
+        assert!(!rule.has("sensor.rule.until"));
+        done(&format!("undo {}", rule.str("sensor.rule.id")));
+
+        let made = done("close 7000 --for 1h --confirm-within 9m");
+        let (rule, first) = (id(&made), made.rows[0].str("sensor.rule.until").to_owned());
+        assert_eq!(made.rows[0].str("sensor.rule.state"), "unconfirmed");
+        assert!(made.said.contains(&format!("sensor port confirm {rule}")), "{}", made.said);
+        done(&format!("confirm {rule}"));
+        let kept = listed(&rule);
+        assert_eq!(kept.str("sensor.rule.state"), "in_force");
+        assert!(kept.str("sensor.rule.until") > &*first);
+        let set = nft(&format!("- list set inet sensor live_{rule}"));
+        assert!(set.contains("timeout 1h") || set.contains("timeout 59m"), "{set}");
+        done(&format!("undo {rule}"));
+        assert_eq!(port(&format!("confirm {rule}")).status, Some(1));
+
+        let short = id(&done("close 7000 --for 1 --yes"));
+        until("its time is over", || !done("list").rows.iter().any(|row| row.str("sensor.rule.id") == short));
+        assert!(!has_table());
+    });
+}
+
+#[test]
+fn the_kernel_ends_a_rule_whose_guard_was_killed() {
+    if lacks() {
+        return;
+    }
+    world(|world| {
+        let _echo = echo_here(7000);
+        let made = done("close 7000 --confirm-within 2");
+        let record = fs::read_to_string(format!("/run/sensor/rules/{}.rule", id(&made))).unwrap();
+        let guard: serde_json::Value = serde_json::from_str(&record).unwrap();
+        let pid = i32::try_from(guard["guard"][0].as_i64().unwrap()).unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+        until("the kernel lets go", || listed(&id(&made)).str("sensor.rule.state") == "over");
+        assert!(world.outsider.there(|| reaches(at(OUTSIDE[0], 7000))));
+        // The next command clears up.
+        let next = done("close 7001 --yes");
+        let expired =
+            told(&next).into_iter().find(|event| event.str("sensor.contain.method") == "port_expire");
+        assert_eq!(expired.unwrap().str("sensor.rule.id"), id(&made));
+        assert_eq!(done("list").rows.len(), 1);
+    });
+}
+
+#[test]
+fn two_sensors_at_once_leave_each_other_alone() {
+    if lacks() {
+        return;
+    }
+    world(|_| {
+        let all: Vec<_> = (1..=6)
+            .map(|port| {
+                let port = port.to_string();
+                let mut sensor = command();
+                sensor.args(["port", "close", &port, "--yes"]).stdout(Stdio::piped()).stderr(Stdio::null());
+                sensor.spawn().unwrap()
+            })
+            .collect();
+        for child in all {
+            assert!(child.wait_with_output().unwrap().status.success());
+        }
+        let rows = done("list").rows;
+        assert_eq!(rows.len(), 6);
+        assert!(rows.iter().all(|row| row.str("sensor.rule.state") == "in_force"), "{rows:#?}");
+        let undone: Vec<_> = rows[..5]
+            .iter()
+            .map(|row| {
+                let mut sensor = command();
+                sensor.args(["port", "undo", row.str("sensor.rule.id")]).stderr(Stdio::null());
+                sensor.spawn().unwrap()
+            })
+            .collect();
+        for child in undone {
+            assert!(child.wait_with_output().unwrap().status.success());
+        }
+        let left = done("list").rows;
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].str("sensor.rule.state"), "in_force");
+        assert_eq!(left[0].str("sensor.rule.id"), rows[5].str("sensor.rule.id"));
+    });
+}
+
+#[test]
+fn a_command_that_is_killed_leaves_nothing_that_nobody_ends() {
+    if lacks() {
+        return;
+    }
+    world(|_| {
+        for killed in 0..8 {
+            let mut sensor = command();
+            sensor
+                .args(["port", "close", "7000", "--confirm-within", "1"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            let mut child = sensor.spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(killed * 15));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        // A record of a rule that never came about is struck, and what came about ends by itself.
+        until("all is over", || {
+            done("close 7001 --yes");
+            done("list").rows.len() == 1
+        });
+        done(&format!("undo {}", done("list").rows[0].str("sensor.rule.id")));
+        assert!(!has_table());
+    });
+}
+
+#[test]
+fn a_rule_comes_back_after_a_boot() {
+    if lacks() {
+        return;
+    }
+    world(|world| {
+        let _echo = echo_here(7000);
+        // The host's own units stay as they are.
+        let machine = fs::read("/etc/machine-id").unwrap_or_default();
+        tests::place::mount_tmpfs(Path::new("/etc"), "1m");
+        fs::write("/etc/machine-id", machine).unwrap();
+        let part = port("close 7000 --persist --yes").status(4);
+        assert!(part.said.contains("no systemd") && part.said.contains("port restore"), "{}", part.said);
+        done(&format!("undo {}", id(&part)));
+        fs::create_dir_all("/etc/systemd/system").unwrap();
+        let unit = Path::new("/etc/systemd/system/sysinit.target.wants/sensor-ports.service");
+        // Nothing that isn't confirmed comes back.
+        let unsure = id(&done("close 7000 --persist"));
+        assert!(
+            !unit.exists() && !Path::new("/var/lib/sensor/rules").join(format!("{unsure}.rule")).exists()
+        );
+        done(&format!("confirm {unsure}"));
+        let text = fs::read_to_string(unit).unwrap();
+        assert!(text.contains(&format!("ExecStart=\"{}\" port restore", binary().display())), "{text}");
+        let passing = id(&done("close 7001 --yes"));
+
+        nft("delete table inet sensor");
+        fs::remove_dir_all("/run/sensor").unwrap();
+        assert_eq!(listed(&unsure).str("sensor.rule.state"), "not_in_force");
+        assert!(world.outsider.there(|| reaches(at(OUTSIDE[0], 7000))));
+        done("restore");
+        assert_eq!(listed(&unsure).str("sensor.rule.state"), "in_force");
+        assert!(world.outsider.there(|| silent(at(OUTSIDE[0], 7000))));
+        assert!(!done("list").rows.iter().any(|row| row.str("sensor.rule.id") == passing));
+        done("restore");
+        done(&format!("undo {unsure}"));
+        assert!(!unit.exists() && !has_table());
+    });
+}
+
+#[test]
+fn without_nft_a_program_at_the_cgroups_does_the_same() {
+    if lacks() || tests::place::cgroups().is_none() && missing("there are no cgroups of version 2") {
+        return;
+    }
+    world(|world| {
+        tests::place::mount_bind(Path::new("/dev/null"), Path::new(NFT));
+        tests::place::mount_bpf(Path::new("/sys/fs/bpf"));
+        let pins = Path::new("/sys/fs/bpf/sensor-port");
+        let _echo = echo_here(7000);
+        let elsewhere = world.boxed.echo(7000);
+        let mut cut = world.outsider.there(|| connect(at(OUTSIDE[0], 7000), DEADLINE).unwrap());
+        let mut stays = world.allowed.there(|| connect(at(INSIDE[0], 7000), DEADLINE).unwrap());
+        assert!(answers(&mut cut) && answers(&mut stays));
+        let made = port("close 7000 --allow 198.51.100.0/24 2001:db8:2::/64 --yes").status(4);
+        assert_eq!(made.rows[0].str("sensor.rule.way"), "cgroup");
+        assert!(
+            made.said.contains("not by nftables") && made.said.contains("pass through this host"),
+            "{}",
+            made.said
+        );
+        assert!(world.outsider.there(|| is_cut(&mut cut)));
+        assert!(world.allowed.there(|| answers(&mut stays)));
+        for (out, inside) in OUTSIDE.into_iter().zip(INSIDE) {
+            assert!(world.outsider.there(|| silent(at(out, 7000)) && udp_silent(at(out, 7000))), "{out}");
+            assert!(
+                world.allowed.there(|| reaches(at(inside, 7000)) && udp_reaches(at(inside, 7000))),
+                "{inside}"
+            );
+        }
+        assert!(reaches(at("127.0.0.1", 7000)));
+        // The same port of another network namespace is nobody's business.
+        assert!(world.outsider.there(|| reaches(at(BOXED[0], 7000))));
+        drop(elsewhere);
+        assert_eq!(listed(&id(&made)).str("sensor.rule.state"), "in_force");
+        done(&format!("undo {}", id(&made)));
+        assert!(world.outsider.there(|| reaches(at(OUTSIDE[0], 7000)) && udp_reaches(at(OUTSIDE[1], 7000))));
+        assert!(!pins.exists());
+
+        let _outside = world.outsider.echo(7100);
+        let _allowed = world.allowed.echo(7100);
+        let made = port("isolate --allow 198.51.100.2,2001:db8:2::2 --confirm-within 4").status(4);
+        for (mine, yours) in OUTSIDE.into_iter().zip(OUTSIDER) {
+            assert!(world.outsider.there(|| silent(at(mine, 7000))), "{mine}");
+            assert!(silent(at(yours, 7100)) && udp_silent(at(yours, 7100)), "{yours}");
+        }
+        tests::netns::ip("neigh flush all");
+        for yours in ALLOWED {
+            assert!(reaches(at(yours, 7100)), "{yours}");
+        }
+        assert_eq!(listed(&id(&made)).str("sensor.rule.state"), "unconfirmed");
+        until("it is undone by itself", || !pins.exists());
+        assert!(reaches(at(OUTSIDER[1], 7100)));
+    });
+}
+
+#[test]
+fn bad_input_and_bad_places_are_told_and_change_nothing() {
+    if lacks() {
+        return;
+    }
+    world(|_| {
+        for wrong in [
+            "close 0",
+            "close 70000",
+            "close 80/sctp",
+            "close 80 --allow nobody",
+            "close 80 --allow 10.0.0.1/8",
+            "close 80 --allow 10.0.0.0/33",
+            "close 80 --for 0",
+            "close 80 --for 9999d",
+            "isolate",
+            "isolate --allow",
+            "undo ../../etc/passwd",
+            "confirm XYZ",
+            "close 80 --yes --confirm-within 5",
+        ] {
+            assert_eq!(port(wrong).status, Some(2), "{wrong}");
+        }
+        assert_eq!(port("undo 0badcafe").status, Some(1));
+        let nobody = run(Command::new("setpriv")
+            .args(["--reuid=65534", "--clear-groups"])
+            .arg(binary())
+            .args(["port", "list"]));
+        assert_eq!(nobody.status.code(), Some(3), "{nobody:?}");
+
+        // A table of this name that isn't the sensor's.
+        nft(
+            "table inet sensor { chain input { type filter hook input priority 0; policy accept; tcp dport 1 drop comment \"sensor rule 00000000\"; } }",
+        );
+        let before = nft("- list ruleset");
+        let refused = port("close 80 --yes");
+        assert!(refused.status == Some(1) && refused.said.contains("didn't make"), "{}", refused.said);
+        assert_eq!(port("list").status, Some(4));
+        assert_eq!(nft("- list ruleset"), before);
+        assert!(fs::read_dir("/run/sensor/rules").unwrap().next().is_none());
+        nft("delete table inet sensor");
+
+        // Nowhere to write down.
+        fs::remove_dir_all("/run/sensor").unwrap();
+        fs::write("/run/sensor", "").unwrap();
+        assert_eq!(port("close 80 --yes").status, Some(1));
+        assert!(!has_table());
+    });
+}
