@@ -182,7 +182,7 @@ impl Facts {
         };
         let descriptors = look.reader.descriptors(pid).unwrap_or_else(|closed| {
             let remedy = if closed == Closed::Forbidden { "; run it as root" } else { "" };
-            parts.extend(closed.why().map(|why| format!("what it has open, which {why}{remedy}")));
+            parts.extend(closed.why().map(|why| format!("what it has open: it {why}{remedy}")));
             Vec::new()
         });
         let sockets = sockets(look, &descriptors, &mut parts);

@@ -68,6 +68,11 @@ impl Folder {
         readlinkat(&self.0, name).ok().map(OsStringExt::into_vec)
     }
 
+    /// Type and permissions of a link in it.
+    pub(super) fn link_mode(&self, name: &str) -> Option<u32> {
+        fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok().map(|link| link.st_mode)
+    }
+
     /// Whose it is: the effective user of a process, unless it may not be dumped.
     pub(super) fn owner(&self) -> Option<u32> {
         fstatat(&self.0, "", AtFlags::AT_EMPTY_PATH).ok().map(|stat| stat.st_uid)

@@ -8,12 +8,7 @@ use std::{
     collections::HashMap, fs::File, ops::ControlFlow, os::fd::AsRawFd, path::Path, sync::Arc, time::Duration,
 };
 
-use nix::{
-    errno::Errno,
-    fcntl::{AtFlags, OFlag},
-    libc,
-    sys::stat::{Mode, fstatat},
-};
+use nix::{errno::Errno, fcntl::OFlag, libc, sys::stat::Mode};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::{
@@ -53,12 +48,63 @@ pub struct Mounts {
     memory: Option<u64>,
 }
 
+/// What a descriptor is open for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// To be read.
+    Read,
+    /// To be written.
+    Write,
+    /// Both.
+    ReadWrite,
+    /// But to name its file (`O_PATH`).
+    Path,
+}
+
+impl OpenMode {
+    /// Its word in a record.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::ReadWrite => "read_write",
+            Self::Path => "path",
+        }
+    }
+
+    /// By whether it can be read from and written to; none where neither is allowed (`O_ACCMODE`).
+    #[must_use]
+    pub fn of(access: (bool, bool)) -> Option<Self> {
+        match access {
+            (true, true) => Some(Self::ReadWrite),
+            (true, false) => Some(Self::Read),
+            (false, true) => Some(Self::Write),
+            (false, false) => None,
+        }
+    }
+
+    /// By flags of `open(2)`.
+    fn of_flags(flags: u32) -> Option<Self> {
+        let flags = OFlag::from_bits_truncate(flags.cast_signed());
+        if flags.contains(OFlag::O_PATH) {
+            return Some(Self::Path);
+        }
+        match flags & OFlag::O_ACCMODE {
+            OFlag::O_RDONLY => Some(Self::Read),
+            OFlag::O_WRONLY => Some(Self::Write),
+            OFlag::O_RDWR => Some(Self::ReadWrite),
+            _ => None,
+        }
+    }
+}
+
 /// How a descriptor is open, and to what it leads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Opened {
-    /// Flags of `open(2)`; none where they can't be read.
-    pub flags: Option<u32>,
-    /// Number of the mount.
+    /// What for; none where that can't be read.
+    pub mode: Option<OpenMode>,
+    /// Number of the mount that a file is on.
     pub mount: u64,
     /// The file itself, where it was asked.
     pub file: Option<Facts>,
@@ -154,10 +200,7 @@ impl Reader {
     /// Whether a descriptor can be read from and written to, by the link's own permissions: (read, write).
     #[must_use]
     pub fn access(&self, pid: u32, descriptor: u32) -> Option<(bool, bool)> {
-        let path = self.root.join(format!("{pid}/fd/{descriptor}"));
-        let link = fstatat(nix::fcntl::AT_FDCWD, &path, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
-        let mode = Mode::from_bits_truncate(link.st_mode);
-        Some((mode.contains(Mode::S_IRUSR), mode.contains(Mode::S_IWUSR)))
+        access(&Folder::open(&self.root.join(pid.to_string()))?, descriptor)
     }
 }
 
@@ -165,17 +208,27 @@ fn how(folder: &Path, descriptors: Vec<Descriptor>, mounts: &Mounts) -> Vec<(Des
     let Some(process) = Folder::open(folder) else { return Vec::new() };
     let one = |descriptor: Descriptor| {
         let mut opened = Opened::default();
-        if let Some((flags, mount)) = info(&process, descriptor.number) {
-            (opened.flags, opened.mount) = (Some(flags), mount);
-        }
         if matches!(descriptor.target, Target::File(_)) {
+            if let Some((flags, mount)) = info(&process, descriptor.number) {
+                (opened.mode, opened.mount) = (OpenMode::of_flags(flags), mount);
+            }
             let may = mounts.may_ask(opened.mount);
             opened.unasked = !may;
             opened.file = may.then(|| facts(&process, descriptor.number)).flatten();
+        } else {
+            // All that is told of the others is in the link; `fdinfo` would also list what an epoll waits for.
+            let access = access(&process, descriptor.number);
+            opened.mode = access.map(|access| OpenMode::of(access).unwrap_or(OpenMode::Path));
         }
         (descriptor, opened)
     };
     descriptors.into_iter().map(one).collect()
+}
+
+/// Whether a descriptor can be read from and written to, by its link's own permissions (`fs/proc/fd.c`).
+fn access(process: &Folder, number: u32) -> Option<(bool, bool)> {
+    let mode = Mode::from_bits_truncate(process.link_mode(&format!("fd/{number}"))?);
+    Some((mode.contains(Mode::S_IRUSR), mode.contains(Mode::S_IWUSR)))
 }
 
 /// Flags and mount of a descriptor (`proc_pid_fdinfo(5)`).
@@ -207,23 +260,6 @@ fn mount(line: &[u8]) -> Option<(u64, &[u8])> {
     Some((number, fields.skip_while(|field| *field != b"-").nth(1)?))
 }
 
-/// Whether a descriptor was opened but to name its file (`O_PATH`).
-#[must_use]
-pub fn names_only(flags: u32) -> bool {
-    flags & OFlag::O_PATH.bits().cast_unsigned() != 0
-}
-
-/// Whether flags allow to read and to write; none of those that allow neither (`O_ACCMODE`).
-#[must_use]
-pub fn access(flags: u32) -> Option<(bool, bool)> {
-    match OFlag::from_bits_truncate(flags.cast_signed()) & OFlag::O_ACCMODE {
-        OFlag::O_RDONLY => Some((true, false)),
-        OFlag::O_WRONLY => Some((false, true)),
-        OFlag::O_RDWR => Some((true, true)),
-        _ => None,
-    }
-}
-
 /// Whether descriptors of two processes are one open file, which one of them has from the other or both from a third
 /// (`kcmp(2)`).
 ///
@@ -237,6 +273,8 @@ pub fn is_same((one, number): (u32, u32), (other, other_number): (u32, u32)) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::OpenOptionsExt;
+
     use super::*;
 
     #[test]
@@ -263,8 +301,32 @@ mod tests {
         assert_eq!((facts.links, facts.size, opened.unasked), (0, 3, false));
         assert_eq!(mounts.get(opened.mount).unwrap().space, 7);
         assert_eq!(reader.access(pid, number), Some((true, true)));
-        assert!(!names_only(opened.flags.unwrap()));
+        assert_eq!(opened.mode, Some(OpenMode::ReadWrite));
         assert!(unknown.unasked && unknown.file.is_none(), "of an unknown mount nothing is asked");
+    }
+
+    #[test]
+    fn what_is_no_file_is_open_for_what_its_link_allows() {
+        let (read, write) = nix::unistd::pipe().unwrap();
+        let named = |number: i32| {
+            let mut options = File::options();
+            options.read(true).custom_flags(OFlag::O_PATH.bits());
+            options.open(format!("/proc/self/fd/{number}")).unwrap()
+        };
+        let path = named(read.as_raw_fd());
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let modes = [
+            (read.as_raw_fd(), OpenMode::Read),
+            (write.as_raw_fd(), OpenMode::Write),
+            (path.as_raw_fd(), OpenMode::Path),
+            (socket.as_raw_fd(), OpenMode::ReadWrite),
+        ];
+        let all = descriptors(Path::new("/proc"), std::process::id()).unwrap();
+        let all = how(Path::new("/proc/self"), all, &Mounts::default());
+        for (number, mode) in modes {
+            let found = all.iter().find(|(one, _)| one.number == number.cast_unsigned()).unwrap();
+            assert_eq!(found.1.mode, Some(mode), "{found:?}");
+        }
     }
 
     /// Of three bytes, without a name.

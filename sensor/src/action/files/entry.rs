@@ -13,7 +13,7 @@ use crate::{
     process::Process,
     procfs::{
         descriptors::{Descriptor, Target},
-        opened::{Facts, Mounts, Opened, access, is_same, names_only},
+        opened::{Facts, Mounts, OpenMode, Opened, is_same},
         space::{Lead, Space},
     },
     record::{Record, Text, Value},
@@ -116,18 +116,10 @@ impl<'a> Entries<'a> {
         find(record, notes.odd)
     }
 
-    /// What it is open for: by its flags, else by what the link allows.
+    /// What it is open for, also where that wasn't told in time.
     fn mode(&self, own: Holder, opened: &Opened) -> Option<&'static str> {
-        if opened.flags.is_some_and(names_only) {
-            return Some("path");
-        }
-        let access = opened.flags.and_then(access);
-        match access.or_else(|| self.look.reader.access(own.pid, own.descriptor))? {
-            (true, true) => Some("read_write"),
-            (true, false) => Some("read"),
-            (false, true) => Some("write"),
-            (false, false) => None,
-        }
+        let by_link = || OpenMode::of(self.look.reader.access(own.pid, own.descriptor)?);
+        opened.mode.or_else(by_link).map(OpenMode::word)
     }
 
     fn set_file(
