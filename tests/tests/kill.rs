@@ -15,7 +15,7 @@ use tests::terminal::Terminal;
 use tests::{Event, Folder, Running, lock, words};
 
 /// How long each run looks for more, seconds.
-const VERIFY: &str = "0.3";
+const VERIFY: &str = "0.1";
 
 /// A place for what is kept.
 struct Place {

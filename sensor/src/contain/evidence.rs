@@ -26,6 +26,9 @@ fn file_of(running: &Running) -> Option<File> {
     (running.inode != 0).then_some((running.device, running.inode, running.ctime, running.generation))
 }
 
+/// Who executes a file: which process, what it executes, its entity id.
+type Runner = (Key, Running, Text);
+
 /// What was kept.
 #[derive(Debug, Default)]
 pub struct Kept {
@@ -52,11 +55,11 @@ impl Kept {
         &mut self,
         limits: &config::Evidence,
         proc: &Path,
-        runners: impl IntoIterator<Item = (Key, Running, Text)>,
+        runners: impl IntoIterator<Item = Runner>,
         now: u64,
     ) {
         let Some(folder) = limits.folder.get() else { return };
-        let mut wanted: HashMap<File, Vec<(Key, Running, Text)>> = HashMap::new();
+        let mut wanted: HashMap<File, Vec<Runner>> = HashMap::new();
         for runner in runners {
             if let Some(file) = file_of(&runner.1).filter(|file| !self.files.contains_key(file)) {
                 wanted.entry(file).or_default().push(runner);
@@ -92,7 +95,7 @@ impl Kept {
 fn keep(
     mut store: Store,
     proc: &Path,
-    files: Vec<(File, Vec<(Key, Running, Text)>)>,
+    files: Vec<(File, Vec<Runner>)>,
     now: u64,
     tell: impl Fn(Result<Captured, String>) -> bool,
 ) {

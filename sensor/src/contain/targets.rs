@@ -136,10 +136,9 @@ impl Targets {
         let mut why = match self.rule.clone() {
             Rule::User { uid, by } => of_user(row, uid, by),
             Rule::Process(key) if key == row.key => vec!["pid"],
-            Rule::Process(_) => Vec::new(),
             Rule::Tree(key) => self.in_tree(row, key),
             Rule::Hash(sha256) if self.has_hash(row, &sha256, reader) => vec!["hash"],
-            Rule::Hash(_) => Vec::new(),
+            Rule::Process(_) | Rule::Hash(_) => Vec::new(),
         };
         // Of whatever was born since, to one that is meant.
         if why.is_empty() && row.key.start >= self.began && self.members.contains_key(&parent(row)) {
