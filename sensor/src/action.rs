@@ -413,10 +413,14 @@ fn chosen(args: &Catalogue) -> Result<bool, Failure> {
 
 /// Writes to standard output; a reader that went away is no failure of a catalogue or a list.
 fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
-    match std::io::stdout().lock().write_all(text.as_ref()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Status::Failed, format!("writing to standard output: {error}")))
-        }
-        _ => Ok(()),
+    written(text.as_ref()).map(drop)
+}
+
+/// Writes to standard output; gives whether somebody still reads.
+fn written(bytes: &[u8]) -> Result<bool, Failure> {
+    match std::io::stdout().lock().write_all(bytes) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::new(Status::Failed, format!("writing to standard output: {error}"))),
     }
 }

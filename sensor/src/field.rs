@@ -411,9 +411,9 @@ fields! {
     SensorUsageFileWriteCalls => "sensor.usage.file.write_calls", Long, own, none,
         "How many write calls were made.";
     SensorUsageNetRxBytes => "sensor.usage.net.rx_bytes", Long, own, none,
-        "Bytes of the IP packets that were received.";
+        "Bytes of the IP packets that were received; of a session, what its TCP connections that are open have received, without headers.";
     SensorUsageNetTxBytes => "sensor.usage.net.tx_bytes", Long, own, none,
-        "Bytes of the IP packets that were sent.";
+        "Bytes of the IP packets that were sent; of a session, what its TCP connections that are open have sent, without headers.";
     SensorUsageNetRxPackets => "sensor.usage.net.rx_packets", Long, own, none,
         "How many IP packets were received.";
     SensorUsageNetTxPackets => "sensor.usage.net.tx_packets", Long, own, none,

@@ -24,6 +24,7 @@ use std::{
     ffi::OsStr,
     fs::{File, OpenOptions},
     io::Read,
+    ops::ControlFlow,
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     os::unix::{
         ffi::OsStrExt,
@@ -159,6 +160,7 @@ impl Reader {
             |reader, whom, details| {
                 let details = details.flatten().or_else(|| without_arguments(&reader.root, whom));
                 take(reader, whom, details);
+                ControlFlow::Continue(())
             },
         );
     }

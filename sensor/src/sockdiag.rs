@@ -50,11 +50,13 @@ pub enum Family {
 
 /// `IPPROTO_RAW`: stands for raw sockets of whichever protocol.
 pub const RAW: u16 = 255;
-const TCP: u16 = 6;
+/// `IPPROTO_TCP`.
+pub const TCP: u16 = 6;
 const UDP: u16 = 17;
 const SCTP: u16 = 132;
 const UDPLITE: u16 = 136;
-const MPTCP: u16 = 262;
+/// `IPPROTO_MPTCP`.
+pub const MPTCP: u16 = 262;
 
 /// All tables that are asked for.
 pub const FAMILIES: [Family; 16] = [

@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a helper that can't go on fails the test")]
 
 use std::fs;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -91,6 +92,35 @@ fn what_was_waited_for_is_in_the_sums() {
     let _login = sshd.login(&["root@127.0.0.1", busy]);
     let rows = sessions(&sshd, "asleep", |rows| rows.iter().any(|row| runs(row, &["sleep", "323"])));
     assert!(rows[0].num("sensor.usage.cpu_ns") >= 900_000_000, "{:#}", rows[0]);
+}
+
+#[test]
+fn bytes_of_open_connections_are_summed_up_and_those_of_a_shared_one_once() {
+    const RECEIVED: usize = 1_000_000;
+    const SENT: usize = 2_000_000;
+    /// What sshd's own connection may add.
+    const MORE: usize = 400_000;
+    if skip() {
+        return;
+    }
+    let Some(sshd) = Sshd::start() else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // The shell and what it runs have the same connection open, as have the two processes of sshd.
+    let steps = format!(
+        "bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}; head -c {SENT} /dev/zero >&3; head -c {RECEIVED} <&3 >/dev/null; \
+         sleep 331; :'"
+    );
+    let _login = sshd.login(&["root@127.0.0.1", &steps]);
+    let (mut other, _) = listener.accept().unwrap();
+    other.read_exact(&mut vec![0; SENT]).unwrap();
+    other.write_all(&vec![0; RECEIVED]).unwrap();
+    let rows = sessions(&sshd, "asleep", |rows| rows.iter().any(|row| runs(row, &["sleep", "331"])));
+    let bytes = |field| usize::try_from(rows[0].num(field)).unwrap();
+    let (received, sent) = (bytes("sensor.usage.net.rx_bytes"), bytes("sensor.usage.net.tx_bytes"));
+    assert!((RECEIVED..RECEIVED + MORE).contains(&received), "{received} {:#}", rows[0]);
+    assert!((SENT..SENT + MORE).contains(&sent), "{sent} {:#}", rows[0]);
+    assert!(rows[0].num("sensor.processes") >= 3, "{:#}", rows[0]);
 }
 
 #[test]
@@ -313,7 +343,9 @@ fn without_root_it_does_what_it_can() {
     assert!(answer.said.contains("needs root"), "{}", answer.said);
     let row = answer.rows.iter().find(|row| row.num("process.pid") == u64::from(login.pid()));
     let row = row.unwrap_or_else(|| panic!("{:#?}", answer.rows));
-    assert!(!row.has("sensor.usage.disk.read_bytes"), "what it doesn't know it doesn't sum up: {row:#}");
+    for field in ["sensor.usage.disk.read_bytes", "sensor.usage.net.rx_bytes"] {
+        assert!(!row.has(field), "what it doesn't know it doesn't sum up: {row:#}");
+    }
     let unknown = run(command().args(["who", "--user", "no-such-user"]));
     assert_eq!(unknown.status.code(), Some(2));
 }

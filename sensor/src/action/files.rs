@@ -1,15 +1,24 @@
 //! `sensor files`: what a process, or all processes of a user, have open, and with whom they share it.
 
-use std::{collections::HashSet, ops::RangeInclusive, sync::Arc};
+use std::{
+    collections::HashSet,
+    ops::{ControlFlow, RangeInclusive},
+    sync::Arc,
+};
 
 use super::{Failure, Format, Status, awaiting, gone, host, lister, partly, user_id};
 use crate::{
     event::Action,
     field::Field,
     host::Host,
-    look::{Look, described::Describer, open::Open, sockets::Sockets},
+    look::{
+        Look,
+        described::Describer,
+        open::{Open, Unread},
+        sockets::Sockets,
+    },
     process::Process,
-    procfs::{descriptors::Closed, opened::Mounts},
+    procfs::opened::Mounts,
     record::{Record, Stretch},
     sockdiag::{Family, Scope},
 };
@@ -129,11 +138,11 @@ fn tell(around: &Around<'_>, wanted: Vec<u32>, listing: &mut Listing) -> Vec<Str
     let mut describer = Describer::new(look, host, &processes);
     let mut entries = entry::Entries::new(look, ends::Ends::new(look, open, sockets), &mounts);
     let common = host.common();
-    let (mut parts, mut forbidden, mut many) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut parts, mut unread) = (Vec::new(), Unread::default());
     let counted = |pid: u32| (pid, open.counts.get(&pid).copied().unwrap_or(0));
     let asked = wanted.into_iter().map(counted).collect();
     look.reader.another().opened_of(asked, &mounts, |pid, held| {
-        let (Some(process), true) = (look.table.at(pid), listing.is_wanted()) else { return };
+        let Some(process) = look.table.at(pid) else { return ControlFlow::Continue(()) };
         match held {
             Ok(held) => {
                 if held.unsure {
@@ -142,21 +151,19 @@ fn tell(around: &Around<'_>, wanted: Vec<u32>, listing: &mut Listing) -> Vec<Str
                 let row = Same::of(process, &describer.describe(process).record, &common, user);
                 listing.begin();
                 for (descriptor, opened) in &held.descriptors {
+                    if !listing.is_wanted() {
+                        break;
+                    }
                     let mut record = row.record();
                     let severity = entries.set(process, descriptor, opened, &mut record);
                     listing.take(record, severity, (pid, descriptor.number));
                 }
             }
-            Err(Closed::Gone) => {}
-            Err(Closed::Forbidden) => forbidden.push(pid),
-            Err(Closed::TooMany) => many.push(pid),
+            Err(closed) => unread.add(pid, closed),
         }
+        if listing.is_wanted() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
-    for (pids, why) in [(forbidden, "may not be read; run it as root"), (many, "is too much to be read")] {
-        if !pids.is_empty() {
-            parts.push(format!("what {} has open, which {why}", self::processes(&pids)));
-        }
-    }
+    parts.extend(unread.told());
     parts.extend(entries.parts());
     parts
 }
@@ -199,13 +206,6 @@ impl Same {
         self.shared.iter().for_each(|stretch| record.share(stretch));
         record
     }
-}
-
-/// A few of them by number.
-fn processes(pids: &[u32]) -> String {
-    let named: Vec<String> = pids.iter().take(8).map(ToString::to_string).collect();
-    let more = if pids.len() > 8 { format!(" and {} more", pids.len() - 8) } else { String::new() };
-    format!("process {}{more}", named.join(", "))
 }
 
 /// The mounts of each mount namespace, as its oldest process sees them, and ours.

@@ -181,11 +181,8 @@ impl Facts {
             }
         };
         let descriptors = look.reader.descriptors(pid).unwrap_or_else(|closed| {
-            parts.extend(match closed {
-                Closed::Gone => None,
-                Closed::Forbidden => Some("what it has open: it may not be read; run it as root".to_owned()),
-                Closed::TooMany => Some("what it has open: it is too much to be read".to_owned()),
-            });
+            let remedy = if closed == Closed::Forbidden { "; run it as root" } else { "" };
+            parts.extend(closed.why().map(|why| format!("what it has open, which {why}{remedy}")));
             Vec::new()
         });
         let sockets = sockets(look, &descriptors, &mut parts);

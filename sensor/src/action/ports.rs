@@ -127,25 +127,14 @@ fn parts(look: &Look, open: &Open, sockets: &Sockets, ports: &[Port<'_>]) -> Vec
     let mut parts = [look.parts.as_slice(), sockets.parts.as_slice()].concat();
     let unowned = ports.iter().filter(|port| port.owners.is_empty()).count();
     if !open.unread.is_empty() && unowned != 0 {
-        parts.push(format!(
-            "who holds {unowned} of the sockets: what others have open may not be read ({} processes{})",
-            open.unread.len(),
-            some_of(&open.unread)
-        ));
+        parts.push(format!("who holds {unowned} of the sockets: {}", open.unread.told().join(", and ")));
     }
     if !open.unread.is_empty() && sockets.has_no_table(Family::Vsock) && report::has_vsock(look) {
         parts.push(
-            "sockets of vsock of processes that may not be read: the kernel has no table of them".to_owned(),
+            "sockets of vsock of processes that can't be read: the kernel has no table of them".to_owned(),
         );
     }
     parts
-}
-
-/// The first few.
-fn some_of(pids: &[u32]) -> String {
-    let named: Vec<String> = pids.iter().take(8).map(ToString::to_string).collect();
-    let more = if pids.len() > 8 { ", …" } else { "" };
-    format!(": {}{more}", named.join(", "))
 }
 
 /// Whether a socket is of interest: it hears others, and not only the kernel.

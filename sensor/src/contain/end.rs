@@ -178,10 +178,8 @@ fn kill_all_of(uid: u32) -> io::Result<()> {
             Err(errno) => Err(errno.into()),
         }
     };
-    thread::Builder::new()
-        .spawn(all)?
-        .join()
-        .unwrap_or_else(|_| Err(io::Error::other("the thread that does it broke off")))
+    let thread = thread::Builder::new().name("kill".to_owned()).spawn(all)?;
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that does it broke off")))
 }
 
 #[cfg(test)]

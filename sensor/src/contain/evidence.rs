@@ -79,7 +79,7 @@ impl Kept {
         let proc = proc.to_owned();
         // A file may lie where nobody answers: then its thread is given up.
         let work = move || keep(store, &proc, order, now, |kept| tell.send(kept).is_ok());
-        if let Err(error) = background::begin("evidence", work) {
+        if let Err(error) = background::begin("keep", work) {
             return self.told = Some(error.to_string());
         }
         for file in files {
@@ -91,6 +91,9 @@ impl Kept {
         }
     }
 }
+
+/// Who runs a file, what that is as the kernel sees it, and the entity id.
+type Runner = (Key, Running, Text);
 
 fn keep(
     mut store: Store,

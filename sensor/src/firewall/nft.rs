@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver},
     thread,
     time::Duration,
 };
@@ -13,6 +14,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::rule::{Id, Rule};
+use crate::background;
 
 mod read;
 mod write;
@@ -168,30 +170,34 @@ impl Nft {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(NftError::Run)?;
-        let (mut stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        thread::scope(|threads| {
-            let said = threads.spawn(|| all(stdout));
-            let complaint = threads.spawn(|| all(stderr));
-            // One that ends early says why by itself.
-            let _: Option<io::Result<()>> = stdin.as_mut().map(|stdin| stdin.write_all(input));
-            drop(stdin);
-            let status = wait(&mut child)?;
-            let (said, complaint) = (said.join().unwrap_or_default(), complaint.join().unwrap_or_default());
-            match status {
-                true => Ok(said),
-                false => Err(NftError::Refused(first_line(&complaint))),
-            }
-        })
+        let mut stdin = child.stdin.take();
+        let (said, complaint) = (reading(child.stdout.take())?, reading(child.stderr.take())?);
+        // One that ends early says why by itself.
+        let _: Option<io::Result<()>> = stdin.as_mut().map(|stdin| stdin.write_all(input));
+        drop(stdin);
+        let status = wait(&mut child)?;
+        let (said, complaint) = (said.recv().unwrap_or_default(), complaint.recv().unwrap_or_default());
+        match status {
+            true => Ok(said),
+            false => Err(NftError::Refused(first_line(&complaint))),
+        }
     }
 }
 
-fn all(pipe: Option<impl Read>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    if let Some(pipe) = pipe {
-        // What is cut isn't understood.
-        let _: io::Result<usize> = pipe.take(MOST).read_to_end(&mut bytes);
-    }
-    bytes
+/// Reads all that comes, in the background.
+fn reading(pipe: Option<impl Read + Send + 'static>) -> Result<Receiver<Vec<u8>>, NftError> {
+    let (tell, told) = mpsc::channel();
+    let read = move || {
+        let mut bytes = Vec::new();
+        if let Some(pipe) = pipe {
+            // What is cut isn't understood.
+            let _: io::Result<usize> = pipe.take(MOST).read_to_end(&mut bytes);
+        }
+        // Nobody asks when nft was given up.
+        drop(tell.send(bytes));
+    };
+    background::begin("nft", read).map_err(NftError::Run)?;
+    Ok(told)
 }
 
 /// Whether it ended well.

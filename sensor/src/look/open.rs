@@ -1,6 +1,6 @@
 //! What all processes have open at this moment: who holds which socket and which pipe, and which namespaces are held so.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Look;
 use crate::procfs::{
@@ -10,6 +10,8 @@ use crate::procfs::{
 
 /// Most descriptors of all processes together.
 const MOST: usize = 4_194_304;
+/// Most processes that are named of those of which it isn't known.
+const NAMED_MOST: usize = 8;
 
 /// A descriptor of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,8 +33,45 @@ pub struct Open {
     pub counts: HashMap<u32, usize>,
     /// Network namespaces: by whom, and which.
     networks: Vec<(Holder, u32)>,
-    /// Processes whose descriptors may not be read, or are too many.
-    pub unread: Vec<u32>,
+    /// Of whom it isn't known.
+    pub unread: Unread,
+}
+
+/// Processes of which it isn't known what they have open.
+#[derive(Debug, Default)]
+pub struct Unread(BTreeMap<Closed, Vec<u32>>);
+
+impl Unread {
+    /// One more; nothing, if it is gone.
+    pub fn add(&mut self, pid: u32, closed: Closed) {
+        if closed != Closed::Gone {
+            self.0.entry(closed).or_default().push(pid);
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it is one of them.
+    #[must_use]
+    pub fn has(&self, pid: u32) -> bool {
+        self.0.values().any(|pids| pids.contains(&pid))
+    }
+
+    /// What isn't known, a few by number, with the reason: a phrase each.
+    #[must_use]
+    pub fn told(&self) -> Vec<String> {
+        let named = |(closed, pids): (&Closed, &Vec<u32>)| {
+            let shown: Vec<String> = pids.iter().take(NAMED_MOST).map(ToString::to_string).collect();
+            let more = pids.len().saturating_sub(NAMED_MOST);
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            Some(format!("what process {}{more} has open, which {}", shown.join(", "), closed.why()?))
+        };
+        self.0.iter().filter_map(named).collect()
+    }
 }
 
 impl Open {
@@ -51,8 +90,8 @@ impl Open {
                 all.iter().for_each(|descriptor| open.take(pid, descriptor));
                 open.counts.insert(pid, all.len());
             }
-            Err(Closed::Gone) => {}
-            Ok(_) | Err(Closed::Forbidden | Closed::TooMany) => open.unread.push(pid),
+            Ok(_) => open.unread.add(pid, Closed::TooMany),
+            Err(closed) => open.unread.add(pid, closed),
         });
         open
     }

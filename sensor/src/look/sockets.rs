@@ -31,6 +31,7 @@ use crate::{
 };
 
 pub mod told;
+pub mod traffic;
 
 /// Most sockets, in no table, that are asked themselves what they are.
 const ASKED_MOST: usize = 8192;

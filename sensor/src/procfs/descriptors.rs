@@ -1,6 +1,6 @@
 //! What a process has open, by the links of its folder `fd`: reading a link asks nobody but the kernel.
 
-use std::{os::unix::ffi::OsStringExt, path::Path, time::Duration};
+use std::{ops::ControlFlow, os::unix::ffi::OsStringExt, path::Path, time::Duration};
 
 use nix::{errno::Errno, fcntl::readlinkat};
 
@@ -38,7 +38,7 @@ pub enum Target {
 }
 
 /// Why descriptors aren't known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Closed {
     /// The process is gone.
     Gone,
@@ -46,6 +46,21 @@ pub enum Closed {
     Forbidden,
     /// There are more than are read.
     TooMany,
+    /// They weren't told in time.
+    Late,
+}
+
+impl Closed {
+    /// The end of a sentence about what a process has open; none of one that is gone, as it has nothing.
+    #[must_use]
+    pub fn why(self) -> Option<&'static str> {
+        match self {
+            Self::Gone => None,
+            Self::Forbidden => Some("may not be read"),
+            Self::TooMany => Some("is too much to be read"),
+            Self::Late => Some("wasn't told in time"),
+        }
+    }
 }
 
 impl Target {
@@ -92,7 +107,7 @@ impl Reader {
         descriptors(&self.root, pid)
     }
 
-    /// The same of each of these, in their order; of who didn't answer in time nothing may be known.
+    /// The same of each of these, in their order.
     pub fn descriptors_of(
         &mut self,
         all: Vec<u32>,
@@ -106,7 +121,8 @@ impl Reader {
             |_| PATIENCE,
             question,
             |_, pid, found| {
-                take(*pid, found.unwrap_or(Err(Closed::Forbidden)));
+                take(*pid, found.unwrap_or(Err(Closed::Late)));
+                ControlFlow::Continue(())
             },
         );
     }

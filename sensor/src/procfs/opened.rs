@@ -4,7 +4,9 @@
 //! Who asks a program (FUSE) or another host may never get an answer, and can't be killed while it waits. So those aren't
 //! asked; what else could keep us waiting is given up after a while.
 
-use std::{collections::HashMap, fs::File, os::fd::AsRawFd, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap, fs::File, ops::ControlFlow, os::fd::AsRawFd, path::Path, sync::Arc, time::Duration,
+};
 
 use nix::{
     errno::Errno,
@@ -124,12 +126,12 @@ impl Mounts {
 
 impl Reader {
     /// What each of these processes has open, and how, in their order. With each its number of descriptors, as far as it is
-    /// known: who has many may take longer.
+    /// known: who has many may take longer. Who wants no more breaks off.
     pub fn opened_of(
         &mut self,
         all: Vec<(u32, usize)>,
         mounts: &Arc<Mounts>,
-        mut take: impl FnMut(u32, Result<Held, Closed>),
+        mut take: impl FnMut(u32, Result<Held, Closed>) -> ControlFlow<()>,
     ) {
         let (root, mounts) = (self.root.clone(), Arc::clone(mounts));
         let question = move |(pid, _): &(u32, usize)| {
@@ -145,7 +147,7 @@ impl Reader {
                 let descriptors = reader.descriptors(*pid)?.into_iter().map(without).collect();
                 Ok(Held { descriptors, unsure: true })
             };
-            take(*pid, held.unwrap_or_else(unsure));
+            take(*pid, held.unwrap_or_else(unsure))
         });
     }
 
@@ -251,6 +253,7 @@ mod tests {
             reader.opened_of(vec![(pid, 9)], mounts, |_, held| {
                 let mut all = held.unwrap().descriptors.into_iter();
                 found = all.find(|(descriptor, _)| descriptor.number == number).unwrap().1;
+                ControlFlow::Continue(())
             });
             found
         };

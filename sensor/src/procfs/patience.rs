@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    ops::ControlFlow,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         mpsc::{self, Sender},
@@ -76,14 +77,15 @@ impl Reader {
 
     /// Asks many the same, and takes the answers in their order, as they come; none of who gave none in time.
     ///
-    /// `load`: so many answers are brought at once, for waking somebody costs more than most questions.
+    /// `load`: so many answers are brought at once, for waking somebody costs more than most questions. Who wants no more
+    /// breaks off, and then nobody is asked any more.
     pub(super) fn each_patiently<Q, T>(
         &mut self,
         all: Vec<Q>,
         load: usize,
         patience: impl Fn(&Q) -> Duration,
         question: impl Fn(&Q) -> T + Clone + Send + 'static,
-        mut take: impl FnMut(&Self, &Q, Option<T>),
+        mut take: impl FnMut(&Self, &Q, Option<T>) -> ControlFlow<()>,
     ) where
         Q: Send + Sync + 'static,
         T: Send + 'static,
@@ -106,8 +108,11 @@ impl Reader {
                 }
             }
             let answer = brought.pop_front();
-            take(self, one, answer);
+            if take(self, one, answer).is_break() {
+                break;
+            }
         }
+        lanes.into_iter().flatten().for_each(|lane| lane.give_up());
     }
 }
 
@@ -191,6 +196,8 @@ impl<T: Send + 'static> Lane<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
@@ -220,6 +227,7 @@ mod tests {
         let mut reader = Reader::new("/proc".into());
         reader.each_patiently((0..1001).collect(), 7, patience, question, |_, number, answer| {
             taken.push((*number, answer));
+            ControlFlow::Continue(())
         });
         drop(hold);
         let expected: Vec<_> =
@@ -238,8 +246,30 @@ mod tests {
         let soon = |_: &u32| Duration::from_millis(1);
         reader.each_patiently((0..100).collect(), 4, soon, question, |_, _, answer| {
             none += u32::from(answer.is_none());
+            ControlFlow::Continue(())
         });
         drop(hold);
         assert_eq!((none, reader.stuck), (100, STUCK_MOST));
+    }
+
+    #[test]
+    fn nobody_is_asked_for_who_wants_no_more() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let question = move |_: &u32| counted.fetch_add(1, Ordering::SeqCst);
+        let mut reader = Reader::new("/proc".into());
+        let (load, mut taken) = (4, 0);
+        let long = |_: &u32| Duration::from_secs(60);
+        reader.each_patiently((0..100_000).collect(), load, long, question, |_, _, _| {
+            taken += 1;
+            ControlFlow::Break(())
+        });
+        // Only the threads have it beside us; they end when they see that nobody waits.
+        while Arc::strong_count(&asked) > 1 {
+            std::thread::yield_now();
+        }
+        assert_eq!((taken, reader.stuck), (1, 0));
+        let most = LANES * (2 * load * LOADS_MOST + 1);
+        assert!(asked.load(Ordering::SeqCst) <= most, "{asked:?}");
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     field::Field,
     look::{
         Look,
-        open::{Holder, Open},
+        open::{Holder, Open, Unread},
         sockets::Sockets,
     },
     net::found::{Found, Inet, Kind, State},
@@ -68,9 +68,9 @@ impl<'a> Ends<'a> {
         ends
     }
 
-    /// Of how many processes it may not be looked at what they have open.
-    pub(super) fn unread(&self) -> usize {
-        self.open.unread.len()
+    /// Of whom it isn't known what they have open.
+    pub(super) fn unread(&self) -> &Unread {
+        &self.open.unread
     }
 
     /// A socket, as a table shows it.

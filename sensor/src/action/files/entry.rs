@@ -56,11 +56,9 @@ impl<'a> Entries<'a> {
         let mut parts = Vec::new();
         parts.extend(self.incomparable.map(|errno| format!("which descriptors are inherited: {errno}")));
         let unread = self.ends.unread();
-        if self.loose != 0 && unread != 0 {
-            let loose = self.loose;
-            parts.push(format!(
-                "who has the other end of {loose} pipes and sockets: what {unread} processes have open may not be read"
-            ));
+        if self.loose != 0 && !unread.is_empty() {
+            let (loose, unread) = (self.loose, unread.told().join(", and "));
+            parts.push(format!("who has the other end of {loose} pipes and sockets: {unread}"));
         }
         parts
     }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::{
-    super::{Failure, Format, is_text, print, table},
+    super::{Failure, Format, is_text, table, written},
     report,
 };
 use crate::{
@@ -30,19 +30,20 @@ pub(super) struct Listing {
     /// The lines of text, with their place in the order.
     lines: Vec<(Reverse<u64>, u32, u32, Line)>,
     processes: usize,
-    failed: Option<Failure>,
+    /// How it ended, when nothing more can be written: it failed, or nobody reads any more, which is no failure.
+    ended: Option<Result<(), Failure>>,
 }
 
 impl Listing {
     pub(super) fn new(format: Option<Format>) -> Self {
         let name = format.unwrap_or(Format::Json).name();
         let format = if is_text(format) { None } else { format::named(name) };
-        Self { format, bytes: Vec::new(), lines: Vec::new(), processes: 0, failed: None }
+        Self { format, bytes: Vec::new(), lines: Vec::new(), processes: 0, ended: None }
     }
 
     /// Whether it is of use to go on: what can't be written any more isn't asked.
     pub(super) fn is_wanted(&self) -> bool {
-        self.failed.is_none()
+        self.ended.is_none()
     }
 
     /// The rows of a process begin.
@@ -77,12 +78,16 @@ impl Listing {
                 (table(&report::heads(), &lines) + &report::sum(&lines, self.processes)).into_bytes();
         }
         self.write();
-        self.failed.map_or(Ok(()), Err)
+        self.ended.unwrap_or(Ok(()))
     }
 
     fn write(&mut self) {
-        if self.failed.is_none() {
-            self.failed = print(&self.bytes).err();
+        if self.is_wanted() {
+            self.ended = match written(&self.bytes) {
+                Ok(true) => None,
+                Ok(false) => Some(Ok(())),
+                Err(failure) => Some(Err(failure)),
+            };
         }
         self.bytes.clear();
     }

@@ -15,7 +15,7 @@ use crate::{
 const COMMAND_MOST: usize = 1024;
 
 /// The columns.
-pub(super) fn heads() -> [Head; 14] {
+pub(super) fn heads() -> [Head; 15] {
     let columns = [
         ("USER", false),
         ("LOGIN", false),
@@ -28,6 +28,7 @@ pub(super) fn heads() -> [Head; 14] {
         ("CPU", true),
         ("RSS", true),
         ("DISK", true),
+        ("NET", true),
         ("CONN", true),
         ("KNOWN BY", false),
         ("COMMAND", false),
@@ -46,10 +47,9 @@ pub(super) fn line(row: &Row) -> Line {
         let Some(Value::Time(now)) = record.get(Field::Timestamp) else { return None };
         u64::try_from(now.0.saturating_sub(row.since?.0)).ok()
     };
-    let disk = || {
-        let (read, written) = (Field::SensorUsageDiskReadBytes, Field::SensorUsageDiskWriteBytes);
-        Some(number(read)?.saturating_add(number(written)?))
-    };
+    let both = |one, other| Some(number(one)?.saturating_add(number(other)?));
+    let disk = both(Field::SensorUsageDiskReadBytes, Field::SensorUsageDiskWriteBytes);
+    let net = both(Field::SensorUsageNetRxBytes, Field::SensorUsageNetTxBytes);
     let cells = vec![
         user.clone(),
         // Who logged in is of interest where it is another than who acts.
@@ -62,7 +62,8 @@ pub(super) fn line(row: &Row) -> Line {
         number(Field::SensorProcesses).map(|count| count.to_string()).unwrap_or_default(),
         number(Field::SensorUsageCpuNs).map(|ns| span(seconds(ns))).unwrap_or_default(),
         number(Field::SensorUsageRssBytes).map(size).unwrap_or_default(),
-        disk().map(size).unwrap_or_default(),
+        disk.map(size).unwrap_or_default(),
+        net.map(size).unwrap_or_default(),
         number(Field::SensorUsageConnections).map(|count| count.to_string()).unwrap_or_default(),
         words(record, Field::SensorSessionSources).join(","),
         fit(&words(record, Field::SensorSessionCommand).join(" "), COMMAND_MOST),

@@ -1,6 +1,6 @@
 //! A session as a record: its leader as a process, where it came from, and the sums of all its processes.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use crate::{
     enrich::terminal_of,
@@ -11,6 +11,7 @@ use crate::{
         Look,
         described::{Describer, find},
         sessions::{self, Kind, Session, is_shell, is_typed_into},
+        sockets::traffic::{Traffic, Unsummed},
     },
     process::Process,
     procfs::{
@@ -41,7 +42,9 @@ pub(super) fn all(look: &Look, logins: &Logins, host: &Host) -> (Vec<Row>, Vec<S
         describer: Describer::new(look, host, &members),
         counts: Accounts::new(host.proc()),
         connections: Connections::default(),
+        traffic: Traffic::at(look),
         unread: 0,
+        unsummed: BTreeSet::new(),
         mount_namespace: look.reader.own_mount_namespace(),
         logins,
         host,
@@ -51,14 +54,21 @@ pub(super) fn all(look: &Look, logins: &Logins, host: &Host) -> (Vec<Row>, Vec<S
     let part = (unread != 0).then(|| {
         format!("what {unread} processes read and wrote, and their connections, which may not be asked for")
     });
-    (rows, part.into_iter().collect())
+    // Of whom it isn't known what it read and wrote, it is told already that its connections aren't.
+    let unsummed = maker.unsummed.iter().filter(|why| unread == 0 || **why != Unsummed::Unread);
+    let bytes = unsummed.flat_map(|why| maker.traffic.parts(*why));
+    let parts = part.into_iter().chain(bytes).filter(|part| !look.parts.contains(part)).collect();
+    (rows, parts)
 }
 
 struct Maker<'a> {
     describer: Describer<'a>,
     counts: Accounts,
     connections: Connections,
+    traffic: Traffic,
     unread: usize,
+    /// Why bytes of the network aren't known of some session.
+    unsummed: BTreeSet<Unsummed>,
     mount_namespace: Option<u32>,
     logins: &'a Logins,
     host: &'a Host,
@@ -160,6 +170,7 @@ impl Maker<'_> {
             record.set(Field::SensorUsageDiskWriteBytes, sum(&|account| io(account).disk_write));
             record.set(Field::SensorUsageConnections, sum(&|account| account.connections.unwrap_or(0)));
         }
+        self.set_traffic(session, record);
         if let Some(command) = doing(session, &accounts) {
             let name =
                 || command.image.executable.clone().or_else(|| command.name.clone()).unwrap_or_default();
@@ -168,6 +179,20 @@ impl Maker<'_> {
             let args = command.image.args.get(..end).unwrap_or_default().to_vec();
             record.set(Field::SensorSessionCommand, if args.is_empty() { vec![name()] } else { args });
             record.set(Field::SensorSessionCommandPid, command.key.pid);
+        }
+    }
+
+    /// What its open connections have moved.
+    fn set_traffic(&mut self, session: &Session<'_>, record: &mut Record) {
+        if session.members.is_empty() {
+            return;
+        }
+        match self.traffic.of(session.members.iter().map(|member| member.key.pid)) {
+            Ok((received, sent)) => {
+                record.set(Field::SensorUsageNetRxBytes, received);
+                record.set(Field::SensorUsageNetTxBytes, sent);
+            }
+            Err(why) => drop(self.unsummed.insert(why)),
         }
     }
 
