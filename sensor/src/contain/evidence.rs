@@ -26,9 +26,6 @@ fn file_of(running: &Running) -> Option<File> {
     (running.inode != 0).then_some((running.device, running.inode, running.ctime, running.generation))
 }
 
-/// Who executes a file: which process, what it executes, its entity id.
-type Runner = (Key, Running, Text);
-
 /// What was kept.
 #[derive(Debug, Default)]
 pub struct Kept {
@@ -55,7 +52,7 @@ impl Kept {
         &mut self,
         limits: &config::Evidence,
         proc: &Path,
-        runners: impl IntoIterator<Item = Runner>,
+        runners: impl IntoIterator<Item = (Key, Running, Text)>,
         now: u64,
     ) {
         let Some(folder) = limits.folder.get() else { return };
