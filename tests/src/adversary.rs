@@ -65,7 +65,7 @@ impl Adversary {
     /// Those who are seen in many looks one after the other: a chain is in most of them.
     #[must_use]
     pub fn survivors(&self) -> BTreeSet<u32> {
-        (0..15).flat_map(|_| self.living()).collect()
+        (0..8).flat_map(|_| self.living()).collect()
     }
 }
 

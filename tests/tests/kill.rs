@@ -15,7 +15,7 @@ use tests::terminal::Terminal;
 use tests::{Event, Folder, Running, lock, words};
 
 /// How long each run looks for more, seconds.
-const VERIFY: &str = "0.3";
+const VERIFY: &str = "0.1";
 
 /// A place for what is kept.
 struct Place {
@@ -125,7 +125,9 @@ fn what_is_killed_is_kept_and_told() {
         return;
     }
     let place = Place::new();
-    let adversary = Adversary::of(&["daemons", "2"]);
+    let mut adversary = Adversary::of(&["daemons", "2"]);
+    // Who began them has ended.
+    adversary.running.wait();
     let uid = adversary.uid.to_string();
     let pids = adversary.living();
     let (answer, event) = place.kill(&["--user", &uid, "--yes", "--reason", "a\u{1b}[31m drill"]);
@@ -160,7 +162,8 @@ fn a_plan_does_nothing_and_nothing_is_done_unasked() {
         return;
     }
     let place = Place::new();
-    let adversary = Adversary::of(&["daemons", "3"]);
+    let mut adversary = Adversary::of(&["daemons", "3"]);
+    adversary.running.wait();
     let (uid, before) = (adversary.uid.to_string(), adversary.living());
     let (plan, event) = place.kill(&["--user", &uid, "--dry-run"]);
     assert_eq!(plan.status, Some(0), "{}", plan.said);

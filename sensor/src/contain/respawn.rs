@@ -238,7 +238,7 @@ mod tests {
         let found = starters(&host, &comer("/opt/agent", &[], "/system.slice/agent.service"));
         let wanted = [
             "systemd unit agent.service (/etc/systemd/system/agent.service, Restart=always): systemctl stop agent.service",
-            "its parent, process 77 (keeper\\n)",
+            "its parent, process 77 ($'keeper\\x0a')",
             "cron: /etc/cron.d/bad, line 2",
             "at: /var/spool/cron/atjobs/a1, line 2",
             "systemd: /etc/systemd/system/agent.service, line 3, by the timer /etc/systemd/system/agent.timer",
