@@ -69,7 +69,16 @@ impl Cli {
             Command::Ps(args) => ps::act(&args),
             Command::Files(args) => files::act(&args),
             Command::Ports(args) => ports::act(&args),
-            Command::Port(args) => port::act(&args),
+            Command::Port(args) => match args.stops() {
+                Some(port::Close { port, terms, .. }) => kill::act(&kill::Kill::of_port(
+                    *port,
+                    terms.yes,
+                    terms.dry_run,
+                    terms.reason.clone(),
+                    terms.format,
+                )),
+                None => port::act(&args),
+            },
             Command::Who(args) => who::act(&args),
             Command::History(args) => history::act(&args),
             Command::Inspect(args) => inspect::act(&args),

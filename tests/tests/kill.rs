@@ -8,7 +8,7 @@ use std::process::Command;
 use tests::adversary::{Adversary, living, new_uid};
 use tests::answer::Answer;
 use tests::place::{Cgroup, mount_tmpfs, private_mounts};
-use tests::program::{adversary, copy, sha256};
+use tests::program::{self, adversary, copy, sha256};
 use tests::sensor::{binary, command};
 use tests::skip::skip;
 use tests::terminal::Terminal;
@@ -133,7 +133,7 @@ fn what_is_killed_is_kept_and_told() {
     let (answer, event) = place.kill(&["--user", &uid, "--yes", "--reason", "a\u{1b}[31m drill"]);
     assert_eq!(answer.status, Some(0), "{}", answer.said);
     assert_eq!(answer.rows.len(), 2);
-    let hash = sha256(&tests::program::adversary());
+    let hash = sha256(&program::adversary());
     for pid in pids {
         let row = row(&answer, pid);
         assert_eq!(row.str("sensor.contain.result"), "ended");
@@ -474,4 +474,40 @@ fn wrong_usage_is_refused() {
     for words in wrong {
         assert_eq!(Answer::to(words).status, Some(2), "{words:?}");
     }
+}
+
+#[test]
+fn who_listens_on_a_port_is_ended_and_nobody_else() {
+    if skip() {
+        return;
+    }
+    let line = "netns tcp a 4 bind a 0.0.0.0 8080 listen a udp b 4 bind b 0.0.0.0 8080 say runs wait";
+    let mut listener = Running::of(program::net(), program::steps(line));
+    listener.until("runs");
+    let space = format!("--net=/proc/{}/ns/net", listener.pid());
+    // It keeps the namespace, and has another port.
+    let other = "tcp a 4 bind a 0.0.0.0 8081 listen a say runs wait";
+    let mut other =
+        Running::start(Command::new("nsenter").arg(&space).arg(program::net()).args(program::steps(other)));
+    other.until("runs");
+    let sensor = |words: &[&str]| {
+        let mut command = Command::new("nsenter");
+        command.arg(&space).arg(binary()).args(words).args(["--format", "json"]);
+        Answer::of(&mut command)
+    };
+    let planned = sensor(&["port", "close", "8080/tcp", "--stop", "--dry-run"]).status(0);
+    assert_eq!(results(&planned), ["planned"]);
+    assert_eq!(planned.rows[0].num("process.pid"), u64::from(listener.pid()));
+    let none = sensor(&["port", "close", "9", "--stop", "--yes"]).status(0);
+    assert!(none.rows.is_empty());
+    let unasked = sensor(&["port", "close", "8080", "--stop"]).status(2);
+    assert!(unasked.said.contains("nothing was done"), "{}", unasked.said);
+    let ended = sensor(&["kill", "--port", "8080", "--yes", "--no-evidence", "--verify", VERIFY]).status(0);
+    assert_eq!(results(&ended), ["ended"]);
+    listener.wait();
+    let lives = Path::new("/proc").join(other.pid().to_string()).join("exe").read_link();
+    assert!(lives.is_ok(), "who has another port lives");
+    let both = sensor(&["port", "close", "8081", "--stop", "--allow", "10.0.0.0/8"]).status(2);
+    assert!(both.said.contains("--stop"), "{}", both.said);
+    other.end();
 }

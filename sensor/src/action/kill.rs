@@ -24,6 +24,7 @@ use crate::{
         Key,
         contain::{Contained, Method, Target},
     },
+    firewall::rule::Port,
     host::Host,
     procfs::Reader,
     record::Text,
@@ -93,9 +94,40 @@ pub struct Who {
     /// Whatever executes a file of this SHA-256, also one that was deleted.
     #[arg(long, value_name = "HASH", value_parser = asked::hash)]
     pub sha256: Option<Text>,
+    /// Whoever listens on a port of this network namespace, or hears on it: 8080, 8080/tcp, 53/udp.
+    #[arg(long, value_name = "PORT[/tcp|/udp]")]
+    pub port: Option<Port>,
     /// Let those go on that --freeze left still.
     #[arg(long, value_name = "ID", conflicts_with_all = ["freeze", "dry_run", "force"])]
     pub thaw: Option<Id>,
+}
+
+impl Kill {
+    /// Whoever holds a port, as `sensor port close --stop` wants it.
+    #[must_use]
+    pub fn of_port(
+        port: Port,
+        yes: bool,
+        dry_run: bool,
+        reason: Option<String>,
+        format: Option<Format>,
+    ) -> Self {
+        let who = Who { user: None, pid: None, tree: None, sha256: None, port: Some(port), thaw: None };
+        Self {
+            who,
+            by: By::Any,
+            freeze: false,
+            dry_run,
+            yes,
+            force: false,
+            reason,
+            verify: VERIFY,
+            no_evidence: false,
+            means: Means::Cgroup,
+            config: None,
+            format,
+        }
+    }
 }
 
 /// Which id makes a process a user's.
@@ -121,6 +153,9 @@ pub enum Means {
     /// One SIGKILL to all of a user at once: nothing is held still, and what can't be reached so is ended by signals.
     User,
 }
+
+/// How long it is looked for who comes again unless it is said.
+const VERIFY: Duration = Duration::from_secs(5);
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
@@ -171,7 +206,7 @@ fn contain(args: &Kill, host: &Host, config: &Config) -> Result<(), Failure> {
     if contain.targets.members.is_empty() {
         let rows = row::after(host, &mut contain, &row::Seen::default(), &Kept::default(), Became::Ended);
         tell(actor, host, args, &asked, &contain, &rows);
-        return finish(args, &rows, &contain, &[]);
+        return finish(args, &rows, &contain, &[], Vec::new());
     }
     execute(args, host, config, &asked, contain, actor)
 }
@@ -219,8 +254,12 @@ fn execute(
     let mut parts: Vec<String> =
         kept.told.into_iter().map(|told| format!("kept nothing more: {told}")).collect();
     parts.append(&mut contain.told);
+    let left = match args.freeze {
+        true => Vec::new(),
+        false => asked.left(args, host, &contain.sweeper.rows()),
+    };
     tell(actor, host, args, asked, &contain, &rows);
-    finish(args, &rows, &contain, &parts)
+    finish(args, &rows, &contain, &parts, left)
 }
 
 fn keep(
@@ -307,7 +346,13 @@ fn tell(mut actor: Acting, host: &Host, args: &Kill, asked: &Asked, contain: &Co
     actor.tell(&contained, host);
 }
 
-fn finish(args: &Kill, rows: &[Row], contain: &Containment<'_>, told: &[String]) -> Result<(), Failure> {
+fn finish(
+    args: &Kill,
+    rows: &[Row],
+    contain: &Containment<'_>,
+    told: &[String],
+    more: Vec<String>,
+) -> Result<(), Failure> {
     answer(args, rows, &report::after(rows, contain, told, args))?;
     // What a person reads below the list, others read here.
     if !super::is_text(args.format) {
@@ -315,6 +360,7 @@ fn finish(args: &Kill, rows: &[Row], contain: &Containment<'_>, told: &[String])
     }
     let mut left = report::left(rows);
     left.extend(unread(contain));
+    left.extend(more);
     if left.is_empty() {
         return Ok(());
     }

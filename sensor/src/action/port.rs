@@ -28,6 +28,17 @@ pub struct Port {
     pub verb: Verb,
 }
 
+impl Port {
+    /// The port whose listeners are to be ended, if that is what is wanted.
+    #[must_use]
+    pub fn stops(&self) -> Option<&Close> {
+        match &self.verb {
+            Verb::Close(close) if close.stop => Some(close),
+            _ => None,
+        }
+    }
+}
+
 /// What can be done with rules.
 #[derive(Debug, clap::Subcommand)]
 pub enum Verb {
@@ -57,6 +68,9 @@ pub struct Close {
     /// Who gets through: addresses and ranges.
     #[arg(long, value_name = "CIDR", num_args = 1.., value_delimiter = ',')]
     pub allow: Vec<Cidr>,
+    /// End whoever listens there, as `sensor kill --port` does, and close nothing.
+    #[arg(long, conflicts_with_all = ["allow", "lasts", "persist", "confirm_within"])]
+    pub stop: bool,
     /// For how long, and so on.
     #[command(flatten)]
     pub terms: Terms,

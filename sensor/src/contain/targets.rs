@@ -1,7 +1,7 @@
 //! Who is meant: a rule, asked anew at each sweep, so that who is born meanwhile is found too.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::PathBuf,
 };
 
@@ -45,6 +45,8 @@ pub enum Rule {
     Tree(Key),
     /// Whatever executes a file of this SHA-256.
     Hash(Text),
+    /// Those that held a port when the plan was made.
+    Holders(BTreeSet<Key>),
 }
 
 /// A process that is meant.
@@ -52,7 +54,7 @@ pub enum Rule {
 pub struct Member {
     /// As it was found.
     pub row: Row,
-    /// By what it is meant: `login`, `real`, `effective`, `thread`, `pid`, `tree`, `session`, `hash`, `child`.
+    /// By what it is meant: `login`, `real`, `effective`, `thread`, `pid`, `tree`, `session`, `hash`, `port`, `child`.
     pub why: Vec<&'static str>,
     /// Its name.
     pub name: Text,
@@ -138,7 +140,8 @@ impl Targets {
             Rule::Process(key) if key == row.key => vec!["pid"],
             Rule::Tree(key) => self.in_tree(row, key),
             Rule::Hash(sha256) if self.has_hash(row, &sha256, reader) => vec!["hash"],
-            Rule::Process(_) | Rule::Hash(_) => Vec::new(),
+            Rule::Holders(holders) if holders.contains(&row.key) => vec!["port"],
+            Rule::Process(_) | Rule::Hash(_) | Rule::Holders(_) => Vec::new(),
         };
         // Of whatever was born since, to one that is meant.
         if why.is_empty() && row.key.start >= self.began && self.members.contains_key(&parent(row)) {

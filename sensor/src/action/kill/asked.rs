@@ -1,21 +1,31 @@
 //! What was asked for, as a rule, and in words.
 
-use std::{fs::File, io::Read};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fs::File,
+    io::Read,
+};
 
 use super::{By, Kill};
 use crate::{
-    action::{Failure, Status, user_id},
+    action::{Failure, Status, lister, user_id},
     contain::targets::{self, Rule},
     event::Key,
     evidence::folder::hexadecimal,
+    firewall::rule::Port,
     format::text::escape,
     host::Host,
-    look::Row,
+    look::{Look, Row, open::Open, sockets::Sockets},
+    net::found::{Found, Kind, State},
     record::Text,
+    sockdiag::Scope,
 };
 
 /// The first id of a person where the distribution doesn't say another (`login.defs(5)`).
 const FIRST_PERSON: u32 = 1000;
+/// `IPPROTO_TCP`, and `IPPROTO_MPTCP`, whose listeners take TCP too.
+const TCP: u16 = 6;
+const MPTCP: u16 = 262;
 /// Most bytes of `login.defs` that are read.
 const MOST_BYTES: u64 = 1024 * 1024;
 
@@ -46,6 +56,9 @@ impl Asked {
             }
             _ if let Some(pid) = who.pid => (Rule::Process(key(pid, rows)?), format!("pid {pid}")),
             _ if let Some(pid) = who.tree => (Rule::Tree(key(pid, rows)?), format!("tree of pid {pid}")),
+            _ if let Some(port) = who.port => {
+                (Rule::Holders(holders(port, host, rows)?), format!("port {port}"))
+            }
             _ => {
                 let sha256 = who.sha256.clone().unwrap_or_default();
                 let target = format!("sha256 {}", sha256.to_str_lossy());
@@ -59,6 +72,39 @@ impl Asked {
         };
         Ok(Self { rule, system, target, shown })
     }
+
+    /// What is still so that was to end, a sentence each.
+    pub(super) fn left(&self, args: &Kill, host: &Host, rows: &[Row]) -> Vec<String> {
+        let Some(port) = args.who.port else { return Vec::new() };
+        match holders(port, host, rows) {
+            Ok(left) if left.is_empty() => Vec::new(),
+            Ok(left) => {
+                let pids: Vec<String> = left.iter().map(|key| key.pid.to_string()).collect();
+                vec![format!("port {port} is still held, by {}", pids.join(", "))]
+            }
+            Err(error) => vec![format!("whether port {port} is still held: {error}")],
+        }
+    }
+}
+
+/// Who listens on a port in this network namespace, or hears on it.
+fn holders(port: Port, host: &Host, rows: &[Row]) -> Result<BTreeSet<Key>, Failure> {
+    let look = Look::at(host, lister(host))
+        .map_err(|error| Failure::new(Status::Failed, format!("listing who has the port open: {error}")))?;
+    let open = Open::at(&look);
+    let own = look.reader.network_namespace(None).map(|(inode, _)| inode);
+    let sockets = Sockets::at(&look, &open, Scope::Hearing);
+    let ours = sockets.found.iter().filter(|found| own == Some(found.netns) && is_heard(found, port));
+    let pids: HashSet<u32> =
+        ours.filter_map(|found| open.sockets.get(&found.inode)).flatten().map(|holder| holder.pid).collect();
+    Ok(rows.iter().map(|row| row.key).filter(|key| pids.contains(&key.pid)).collect())
+}
+
+fn is_heard(found: &Found, port: Port) -> bool {
+    let Kind::Inet(inet) = &found.kind else { return false };
+    let protocol = if inet.protocol == MPTCP { TCP } else { inet.protocol };
+    let hears = matches!(found.state, State::Listens | State::Bound);
+    hears && !inet.raw && port.is(protocol, inet.local.1)
 }
 
 /// The process that has this number.
