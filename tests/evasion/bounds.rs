@@ -149,7 +149,7 @@ pub const TABLES: &[Bound] = &[
     bound("account.rs::SUMS_MOST", "Loss `full` of usage: told with others.", &[]),
     bound("account.rs::ENDED_MOST", "In the row of all others that ended.", &[]),
     bound(
-        "procfs.rs::STUCK_MOST",
+        "procfs/patience.rs::STUCK_MOST",
         "No process older than the sensor is asked for its arguments any more: sensor.args_truncated.",
         &[],
     ),
@@ -199,7 +199,7 @@ pub const ROOMS: &[(&str, &str)] = rooms![
     "kernel/traffic.rs",
     "kernel/names.rs",
     "account.rs",
-    "procfs.rs",
+    "procfs/patience.rs",
     "evidence.rs",
     "evidence/held.rs",
     "evidence/store.rs",
@@ -213,4 +213,5 @@ pub const OTHERS: &[&str] = &[
     "pipeline/reach.rs::ROUND_MOST",
     "kernel/names.rs::MOST",
     "kernel/names.rs::READS_MOST",
+    "procfs/patience.rs::LOADS_MOST",
 ];

@@ -68,6 +68,9 @@ fn examine(host: &Host, config: &Config, hooks: Option<Hooks>) -> Result<Vec<Cov
         Pipeline::new(host, kernel, format, Box::new(Nowhere)).with_usage(config.usage.interval_s.get());
     if let Some(folder) = config.evidence.folder.get() {
         pipeline.examine_evidence(folder);
+        if let Some(folder) = config.state.folder.get() {
+            pipeline.examine_requests(folder);
+        }
     }
     pipeline.examine().map_err(|error| match error {
         PipelineError::Kernel(error) => error.gap(),

@@ -1,6 +1,6 @@
 //! What a verb asks of the run: to keep a file that is held, though no alert is about it.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, error::Error, path::Path};
 
 use super::Pipeline;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
         coverage::{Coverage, Gap},
         exe_deleted,
     },
-    evidence::{Captured, Missing, wanted::Wanted},
+    evidence::{Captured, Missing, folder::Folder, wanted::Wanted},
     process::Process,
     record::Text,
     requests::{Request, Requests},
@@ -36,9 +36,14 @@ impl Requested {
         }
     }
 
-    /// Whether anybody can ask.
+    /// That nobody can ask, where that is so.
     pub(super) fn coverage(&self) -> impl Iterator<Item = Coverage> {
         self.row.iter().cloned()
+    }
+
+    fn fault(&mut self, folder: &Path, error: &dyn Error) {
+        let row = Coverage::unseen(exe_deleted::ACTION.name, HOOK, unasked(folder, error));
+        self.row = Some(row);
     }
 
     /// Tells who asked what became of it.
@@ -52,12 +57,17 @@ impl Requested {
 impl Pipeline<'_> {
     /// Keeps from now on also what is asked for by a socket in this folder.
     pub fn answer_requests(&mut self, folder: &Path) {
-        let requests = Requests::listen(folder, &self.run);
-        self.requested.row = Some(match &requests {
-            Ok(_) => Coverage::seen(exe_deleted::ACTION.name, HOOK),
-            Err(error) => Coverage::unseen(exe_deleted::ACTION.name, HOOK, unasked(folder, error)),
-        });
-        self.requested.requests = requests.ok();
+        match Requests::listen(folder, &self.run) {
+            Ok(requests) => self.requested.requests = Some(requests),
+            Err(error) => self.requested.fault(folder, &error),
+        }
+    }
+
+    /// Only looks whether it could be asked there.
+    pub fn examine_requests(&mut self, folder: &Path) {
+        if let Err(error) = Folder::usable(folder) {
+            self.requested.fault(folder, &error);
+        }
     }
 
     /// What was asked since this was last looked at.
@@ -92,7 +102,7 @@ impl Pipeline<'_> {
     }
 }
 
-fn unasked(folder: &Path, error: &std::io::Error) -> Gap {
+fn unasked(folder: &Path, error: &dyn Error) -> Gap {
     Gap {
         reason: format!("listening in {}: {error}", folder.display()),
         missing: "state.folder".to_owned(),
