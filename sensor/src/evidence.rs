@@ -158,7 +158,8 @@ impl Evidence {
         begin("evidence-hash", move || hasher.hash(&to_hash, most)).map_err(failed)?;
         // Closing the last descriptor of a large file that has no name takes its time.
         begin("evidence-close", move || to_close.into_iter().for_each(drop)).map_err(failed)?;
-        begin("evidence-write", move || write(store, &to_keep, &tell, &waker)).map_err(failed)?;
+        let writer = Arc::clone(&shared);
+        begin("evidence-write", move || writer.write(store, &to_keep, &tell, &waker)).map_err(failed)?;
         Ok(Self { shared, keep, told, wake, tickets: 0 })
     }
 
@@ -286,22 +287,33 @@ impl Shared {
             }
             let Ok(Some(found)) = digest::digest(&file, most) else { continue };
             // What was changed meanwhile has another state, or will be told as new when it is executed again.
-            if found.size == state.size && State::of(&file).is_ok_and(|now| now == Some(state)) {
-                self.held.hashed(state, &found.sha256);
-                drop(self.known.send(Told::Hashed(state, found.sha256)));
+            if found.size == state.size {
+                self.hashed(&file, state, found.sha256);
             }
         }
     }
-}
 
-/// Writes what is asked for.
-fn write(mut store: Store, to_keep: &Receiver<Keep>, tell: &Sender<Told>, wake: &Notify) {
-    for Keep { ticket, file, runners, now } in to_keep {
-        let result = store.keep(&file, &runners, now);
-        if tell.send(Told::Kept(ticket, result)).is_err() {
-            return;
+    /// A file has this hash, unless it was changed meanwhile.
+    fn hashed(&self, file: &File, before: State, sha256: Text) {
+        if State::of(file).is_ok_and(|now| now == Some(before)) {
+            self.held.hashed(before, &sha256);
+            drop(self.known.send(Told::Hashed(before, sha256)));
         }
-        wake.notify_one();
+    }
+
+    /// Writes what is asked for, by which its hash is known too.
+    fn write(&self, mut store: Store, to_keep: &Receiver<Keep>, tell: &Sender<Told>, wake: &Notify) {
+        for Keep { ticket, file, runners, now } in to_keep {
+            let before = State::of(&file);
+            let result = store.keep(&file, &runners, now);
+            if let (Ok(Some(before)), Ok(kept)) = (before, &result) {
+                self.hashed(&file, before, kept.sha256.clone());
+            }
+            if tell.send(Told::Kept(ticket, result)).is_err() {
+                return;
+            }
+            wake.notify_one();
+        }
     }
 }
 
