@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 
 use crate::{
     background::begin,
-    evidence::{Captured, Missing, wanted::Wanted},
+    evidence::{Captured, Missing, folder::Folder, wanted::Wanted},
     record::Text,
 };
 
@@ -83,6 +83,8 @@ impl Requests {
     /// # Errors
     /// When the socket can't be made.
     pub fn listen(folder: &Path, run: &str) -> io::Result<Self> {
+        // Where others may write, they could ask in our place, or take requests.
+        Folder::open(folder).map_err(io::Error::other)?;
         clear(folder);
         let path = folder.join(format!("{PREFIX}{run}"));
         let listener = UnixListener::bind(&path)?;

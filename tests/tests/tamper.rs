@@ -223,7 +223,8 @@ fn a_killed_run_is_told_by_the_next() {
     first.fence();
     // It is noted each second how far it came.
     let noted = || -> u64 {
-        let file = fs::read_dir(&state).unwrap().next().unwrap().unwrap().path();
+        let mut names = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path());
+        let file = names.find(|path| path.to_str().unwrap().contains("/run-")).unwrap();
         fs::read_to_string(file).unwrap().split(' ').nth(5).unwrap().parse().unwrap()
     };
     while noted() == 0 {
