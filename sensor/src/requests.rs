@@ -35,8 +35,8 @@ const PREFIX: &str = "ask-";
 const LINE_MOST: usize = 1024;
 /// Most that wait to be looked at.
 const WAITING_MOST: usize = 16;
-/// Most runs that are asked.
-const RUNS_MOST: usize = 16;
+/// Most sockets that are looked at, of which some may be of runs that were killed.
+const RUNS_MOST: usize = 1024;
 /// How long somebody who asks may take to say what.
 const SLOW: Duration = Duration::from_secs(1);
 /// How long it is waited for an answer, which comes when a file is written.
@@ -87,8 +87,11 @@ impl Requests {
         Folder::open(folder).map_err(io::Error::other)?;
         clear(folder);
         let path = folder.join(format!("{PREFIX}{run}"));
-        let listener = UnixListener::bind(&path)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        // Under another name until it listens: another run takes away those at which nobody does.
+        let new = folder.join(format!("new-{PREFIX}{run}"));
+        let listener = UnixListener::bind(&new)?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
+        fs::rename(&new, &path)?;
         let (take, waiting) = sync_channel(WAITING_MOST);
         let wake = Arc::new(Notify::new());
         let waker = Arc::clone(&wake);

@@ -91,13 +91,25 @@ impl Nft {
     /// # Errors
     /// When it can't be read, or isn't the sensor's.
     pub(super) fn table(&self) -> Result<Option<Table>, NftError> {
-        let tables = self.ask(&["-j", "list", "tables"])?;
-        let own = |told: &Value| told["table"]["family"] == "inet" && told["table"]["name"] == TABLE;
-        if !tables["nftables"].as_array().is_some_and(|all| all.iter().any(own)) {
+        if !self.is_there()? {
             return Ok(None);
         }
-        let table = Table::of(&self.ask(&["-j", "list", "table", "inet", TABLE])?);
-        if table.is_ours() { Ok(Some(table)) } else { Err(NftError::NotOurs) }
+        match self.ask(&["-j", "list", "table", "inet", TABLE]) {
+            Ok(told) => match Table::of(&told) {
+                table if table.is_ours() => Ok(Some(table)),
+                _ => Err(NftError::NotOurs),
+            },
+            // A guard may have taken the last rule out meanwhile.
+            Err(NftError::Refused(_)) if !self.is_there()? => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether there is a table of that name.
+    fn is_there(&self) -> Result<bool, NftError> {
+        let tables = self.ask(&["-j", "list", "tables"])?;
+        let own = |told: &Value| told["table"]["family"] == "inet" && told["table"]["name"] == TABLE;
+        Ok(tables["nftables"].as_array().is_some_and(|all| all.iter().any(own)))
     }
 
     /// Asks the kernel whether it would take a rule, and changes nothing.
