@@ -2,11 +2,11 @@
 
 use std::{
     fs,
-    io::{self, Read, Write},
+    io::{self, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::mpsc::{self, Receiver},
+    sync::mpsc::Receiver,
     thread,
     time::Duration,
 };
@@ -183,12 +183,13 @@ impl Nft {
             .spawn()
             .map_err(NftError::Run)?;
         let mut stdin = child.stdin.take();
-        let (said, complaint) = (reading(child.stdout.take())?, reading(child.stderr.take())?);
+        let said = background::read("nft", child.stdout.take(), MOST);
+        let complaint = background::read("nft", child.stderr.take(), MOST);
         // One that ends early says why by itself.
         let _: Option<io::Result<()>> = stdin.as_mut().map(|stdin| stdin.write_all(input));
         drop(stdin);
         let status = wait(&mut child)?;
-        let (said, complaint) = (said.recv().unwrap_or_default(), complaint.recv().unwrap_or_default());
+        let (said, complaint) = (heard(&said)?, heard(&complaint)?);
         match status {
             true => Ok(said),
             false => Err(NftError::Refused(first_line(&complaint))),
@@ -196,20 +197,10 @@ impl Nft {
     }
 }
 
-/// Reads all that comes, in the background.
-fn reading(pipe: Option<impl Read + Send + 'static>) -> Result<Receiver<Vec<u8>>, NftError> {
-    let (tell, told) = mpsc::channel();
-    let read = move || {
-        let mut bytes = Vec::new();
-        if let Some(pipe) = pipe {
-            // What is cut isn't understood.
-            let _: io::Result<usize> = pipe.take(MOST).read_to_end(&mut bytes);
-        }
-        // Nobody asks when nft was given up.
-        drop(tell.send(bytes));
-    };
-    background::begin("nft", read).map_err(NftError::Run)?;
-    Ok(told)
+/// What came; what is cut isn't understood.
+fn heard(told: &Receiver<io::Result<Vec<u8>>>) -> Result<Vec<u8>, NftError> {
+    let told = told.recv().map_err(|_| io::Error::other("there is no thread to read its answer by"));
+    told.and_then(|bytes| bytes).map_err(NftError::Run)
 }
 
 /// Whether it ended well.

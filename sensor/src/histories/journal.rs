@@ -1,10 +1,8 @@
 //! sudo's lines from systemd's journal, which journalctl reads: its format is a database of several versions.
 
 use std::{
-    io::Read,
     path::Path,
     process::{Command, Stdio},
-    sync::mpsc,
     time::Duration,
 };
 
@@ -37,17 +35,7 @@ pub fn entries(root: &Path, since: Option<Time>) -> Result<Option<Vec<Entry>>, S
     command.args(["_COMM=sudo", "_COMM=sudo-rs"]);
     command.stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().map_err(|error| format!("the journal needs {JOURNALCTL}: {error}"))?;
-    let (answer, answers) = mpsc::channel();
-    if let Some(out) = child.stdout.take() {
-        let read = move || {
-            let mut bytes = Vec::new();
-            let read = out.take(MOST_ANSWER).read_to_end(&mut bytes);
-            // Nobody waits any more when it comes too late.
-            drop(answer.send(read.map(|_| bytes)));
-        };
-        // Without a thread there is no answer.
-        let _: std::io::Result<()> = background::begin("journal", read);
-    }
+    let answers = background::read("journal", child.stdout.take(), MOST_ANSWER);
     let bytes = answers.recv_timeout(PATIENCE);
     // It has closed its output, or is given up.
     let _: std::io::Result<()> = child.kill();

@@ -2,11 +2,9 @@
 
 use std::{
     ffi::OsStr,
-    io::Read,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::mpsc,
     time::Duration,
 };
 
@@ -77,17 +75,7 @@ impl Rpm {
         command.args(paths.iter().map(|path| OsStr::from_bytes(path.as_bytes())));
         command.stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::piped());
         let Ok(mut child) = command.spawn() else { return Vec::new() };
-        let (answer, answers) = mpsc::channel();
-        if let Some(out) = child.stdout.take() {
-            let read = move || {
-                let mut bytes = Vec::new();
-                let read = out.take(MOST_ANSWER).read_to_end(&mut bytes);
-                // Nobody waits any more when it comes too late.
-                drop(answer.send(read.map(|_| bytes)));
-            };
-            // Without a thread there is no answer.
-            let _: std::io::Result<()> = background::begin("rpm", read);
-        }
+        let answers = background::read("rpm", child.stdout.take(), MOST_ANSWER);
         let bytes = answers.recv_timeout(PATIENCE).ok().and_then(Result::ok).unwrap_or_default();
         // It has closed its output, or is given up.
         let _: std::io::Result<()> = child.kill();
