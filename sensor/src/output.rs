@@ -1,8 +1,11 @@
 //! Bytes to somewhere: one file an output.
 
+mod far;
 pub mod stdout;
 
 use std::io;
+
+pub use far::{Far, FarError, Fate, Load, Parcel};
 
 /// A place to which events go, one line each.
 pub trait Output: Send {
