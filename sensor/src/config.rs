@@ -10,6 +10,10 @@ use std::{
 
 use serde::Deserialize;
 
+mod redact;
+
+pub use redact::{Pattern, Redact};
+
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -24,6 +28,8 @@ pub struct Config {
     pub evidence: Evidence,
     /// Who is asked what is known of a file.
     pub lookup: Lookup,
+    /// Which secrets are masked.
+    pub redact: Redact,
 }
 
 /// `[lookup]`.
