@@ -1,5 +1,12 @@
 //! The configuration file: closed to unknown keys, and parsed once into types that can't be wrong.
 
+mod far;
+
+pub use far::{
+    Brokers, Elasticsearch, FarUrl, Hec, Index, Kafka, Login, Mechanism, Name, Otlp, OverHttp, Post, Sasl,
+    Tls, Topic,
+};
+
 use std::{
     fs, io,
     net::{IpAddr, SocketAddr},
@@ -99,7 +106,9 @@ impl TryFrom<String> for Url {
             || authority.parse().map_or_else(|_| authority.parse().ok(), |at: SocketAddr| Some(at.ip()));
         match plain && !authority.is_empty() {
             true if https || own().is_some_and(|ip: IpAddr| ip.is_loopback()) => Ok(Self(text)),
-            true => Err(format!("{text}: the key would go over the network for all to read: use https://")),
+            true => {
+                Err(format!("{text}: what is sent would go over the network for all to read: use https://"))
+            }
             false => Err(format!("{text:?} is no plain address: https://HOST[:PORT][/PATH]")),
         }
     }
