@@ -17,6 +17,13 @@ use std::{
 
 use serde::Deserialize;
 
+mod output;
+
+pub use output::{
+    Address, Facility, File, Format, Keep, MessageBytes, Output, OutputName, Outputs, RotateAge, RotateBytes,
+    Stdout, Syslog, To, Transport, Wanted, WholePath,
+};
+
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -31,6 +38,8 @@ pub struct Config {
     pub evidence: Evidence,
     /// Who is asked what is known of a file.
     pub lookup: Lookup,
+    /// Where events go.
+    pub outputs: Outputs,
 }
 
 /// `[lookup]`.

@@ -10,6 +10,7 @@ pub mod config;
 pub mod conntrack;
 pub mod contain;
 pub mod count;
+pub mod delivery;
 pub mod enrich;
 pub mod event;
 pub mod evidence;

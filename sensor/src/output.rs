@@ -1,11 +1,14 @@
 //! Bytes to somewhere: one file an output.
 
 mod far;
+pub mod file;
+pub mod standard;
 pub mod stdout;
+pub mod syslog;
 
 use std::io;
 
-pub use far::{Far, FarError, Fate, Load, Parcel};
+pub use far::{Clock, Far, FarError, Fate, Load, Parcel};
 
 /// A place to which events go, one line each.
 pub trait Output: Send {

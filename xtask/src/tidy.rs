@@ -24,7 +24,7 @@ const FLOORS: &[&[&str]] = &[
     &["action"],
     &["contain"],
     &["pipeline", "look", "reputation", "firewall"],
-    &["requests"],
+    &["requests", "delivery"],
     &[
         "kernel",
         "output",
