@@ -9,7 +9,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    format::text::escape,
+    format::text::cell::plain,
     output::{Clock, FarError, Fate, Parcel},
 };
 
@@ -107,7 +107,7 @@ impl Courier {
     }
 
     fn refuse(&mut self, entry: &Entry, why: &str) -> Result<(), CursorError> {
-        let why = escape(why.as_bytes());
+        let why = plain(why.as_bytes());
         self.cursor.refuse(entry, why.get(..why.floor_char_boundary(REASON_MOST)).unwrap_or_default())?;
         self.shared.refused(&entry.action);
         Ok(())
@@ -193,7 +193,7 @@ impl Courier {
 
     /// Says that nothing goes: on standard error when that begins, and in `coverage` as long as it lasts.
     fn tell(&mut self, what: &str) {
-        let what = escape(what.as_bytes());
+        let what = plain(what.as_bytes());
         if self.troubled.is_none() {
             self.troubled = Some((self.clock)());
             eprintln!("sensor: output {}: {what}; it is tried until it works", self.outlet.name);
