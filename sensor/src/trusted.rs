@@ -75,6 +75,12 @@ impl Key {
         }
     }
 
+    /// As a part of something else that is to be kept as it.
+    #[must_use]
+    pub fn map(self, make: impl FnOnce(&str) -> String) -> Self {
+        Self(make(&self.0))
+    }
+
     /// As the service wants it.
     #[must_use]
     pub fn get(&self) -> &str {

@@ -4,6 +4,8 @@ use std::{collections::HashSet, fmt};
 
 use serde::{Deserialize, Deserializer, de::Error};
 
+use super::{Elasticsearch, Hec, Kafka, Otlp, Post};
+
 mod file;
 mod format;
 mod syslog;
@@ -40,6 +42,27 @@ pub enum To {
     File(File),
     /// A syslog server.
     Syslog(Syslog),
+    /// Elasticsearch or OpenSearch.
+    Elasticsearch(Elasticsearch),
+    /// Splunk's HTTP event collector.
+    Hec(Hec),
+    /// Whoever takes lines by HTTP.
+    Post(Post),
+    /// OpenTelemetry.
+    Otlp(Otlp),
+    /// Kafka.
+    Kafka(Kafka),
+}
+
+impl To {
+    /// Whether what goes there must be JSON.
+    fn wants_json(&self) -> bool {
+        match self {
+            Self::Elasticsearch(_) | Self::Hec(_) => true,
+            Self::Stdout(_) | Self::File(_) | Self::Syslog(_) => false,
+            Self::Post(_) | Self::Otlp(_) | Self::Kafka(_) => false,
+        }
+    }
 }
 
 /// `type = "stdout"`: it has no keys of its own.
@@ -92,8 +115,11 @@ impl<'de> Deserialize<'de> for Output {
             D::Error::custom(format!("{message}{also}{place}"))
         };
         let common: Common = common.try_into().map_err(wrong)?;
-        let to = own.try_into().map_err(wrong)?;
+        let to: To = own.try_into().map_err(wrong)?;
         let Common { name, format, actions, users, severity_min } = common;
+        if format == Format::Text && to.wants_json() {
+            return Err(D::Error::custom(format!("what this goes to takes JSON, and text is none{place}")));
+        }
         Ok(Self { name, format, wanted: Wanted { actions, users, severity_min }, to })
     }
 }
@@ -146,7 +172,8 @@ impl TryFrom<Vec<Output>> for Outputs {
             let place = match &output.to {
                 To::Stdout(_) => Some("standard output".to_owned()),
                 To::File(file) => Some(file.path.get().display().to_string()),
-                To::Syslog(_) => None,
+                To::Syslog(_) | To::Elasticsearch(_) | To::Hec(_) => None,
+                To::Post(_) | To::Otlp(_) | To::Kafka(_) => None,
             };
             if let Some(place) = place.filter(|place| !places.insert(place.clone())) {
                 return Err(format!("two outputs write to {place}: give each its own"));

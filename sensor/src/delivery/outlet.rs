@@ -6,7 +6,7 @@ use crate::{
     event::ACTIONS,
     format::{self, Format, ecs},
     host::Host,
-    output::{Clock, Far, file, standard, syslog},
+    output::{Clock, Far, elasticsearch, file, hec, kafka, otlp, post, standard, syslog},
 };
 
 /// Why an output can't be made.
@@ -43,7 +43,7 @@ impl Outlet {
             return Err(failed(format!("there is no action `{odd}`: see `sensor events`")));
         }
         let clock = clock(host);
-        let (hook, far): (_, Box<dyn Far>) = match &config.to {
+        let (hook, far): (&str, Box<dyn Far>) = match &config.to {
             To::Stdout(_) => (
                 "output/stdout",
                 Box::new(
@@ -56,6 +56,13 @@ impl Outlet {
                 let json = config.format != config::Format::Text;
                 ("output/syslog", Box::new(syslog::Syslog::new(to, json, clock).map_err(failed)?))
             }
+            To::Elasticsearch(to) => {
+                ("output/elasticsearch", Box::new(elasticsearch::Elasticsearch::new(to)))
+            }
+            To::Hec(to) => ("output/hec", Box::new(hec::Hec::new(to))),
+            To::Post(to) => ("output/post", Box::new(post::Post::new(to))),
+            To::Otlp(to) => ("output/otlp", Box::new(otlp::Otlp::new(to))),
+            To::Kafka(to) => ("output/kafka", Box::new(kafka::Kafka::new(to))),
         };
         Ok(Self::bringing(config, hook, host.name.to_str_lossy().into_owned(), far))
     }
