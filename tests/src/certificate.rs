@@ -5,6 +5,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -16,6 +17,7 @@ use crate::Folder;
 use crate::answer::run;
 
 const OPENSSL: &str = "/usr/bin/openssl";
+static AUTHORITIES: AtomicUsize = AtomicUsize::new(0);
 const KEYS: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
 
 /// Whether there is what makes them.
@@ -46,7 +48,9 @@ impl Authority {
         let authority = Self { folder: Folder::new() };
         let own = authority.files("authority");
         let mut make = Command::new(OPENSSL);
-        make.args(["req", "-x509"]).args(KEYS).args(["-days", "2", "-subj", "/CN=authority"]);
+        // Each its own name: one with a name that is known is another error.
+        let name = format!("/CN=authority {}", AUTHORITIES.fetch_add(1, Ordering::Relaxed));
+        make.args(["req", "-x509"]).args(KEYS).args(["-days", "2", "-subj", &name]);
         make.args(["-addext", "basicConstraints=critical,CA:TRUE"]);
         done(make.arg("-keyout").arg(&own.key).arg("-out").arg(&own.certificate));
         authority
