@@ -117,8 +117,10 @@ impl Answer {
         match self.body.as_reader().take(most + 1).read_to_end(&mut bytes) {
             Ok(_) if bytes.len() as u64 > most => Err(Trouble::TooMuch(most)),
             Ok(_) => Ok(bytes),
-            Err(error) if error.kind() == ErrorKind::TimedOut => Err(Trouble::Late),
-            Err(error) => Err(Trouble::Broken(error)),
+            Err(error) => match ureq::Error::from(error) {
+                error if is_late(&error) => Err(Trouble::Late),
+                error => Err(Trouble::Broken(error.into_io())),
+            },
         }
     }
 
@@ -174,10 +176,17 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     seconds.or_else(left).map(|after| after.min(ALONE))
 }
 
+fn is_late(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Timeout(_) => true,
+        ureq::Error::Io(error) => error.kind() == ErrorKind::TimedOut,
+        _ => false,
+    }
+}
+
 fn trouble(error: &ureq::Error) -> Trouble {
     match error {
-        ureq::Error::Timeout(_) => Trouble::Late,
-        ureq::Error::Io(error) if error.kind() == ErrorKind::TimedOut => Trouble::Late,
+        error if is_late(error) => Trouble::Late,
         error if let Some(why) = certificate(error) => Trouble::Certificate(why.to_string()),
         error => Trouble::Unreached(error.to_string()),
     }

@@ -10,6 +10,7 @@ pub mod adversary;
 pub mod answer;
 pub mod base64;
 pub mod budget;
+pub mod certificate;
 pub mod event;
 pub mod fields;
 pub mod find;
