@@ -18,6 +18,7 @@ pub mod firewall;
 pub mod format;
 pub mod histories;
 pub mod host;
+pub mod journal;
 pub mod kernel;
 pub mod logins;
 pub mod look;

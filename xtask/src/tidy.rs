@@ -64,6 +64,8 @@ const OWNED: &[Owned] = &[
     owned("sensor_common::filter", &["kernel"], Tests::Too),
     owned("sensor_common::wire::…", &["event"], Tests::Exempt),
     owned("ureq", &["reputation"], Tests::Too),
+    owned("rusqlite", &["journal"], Tests::Too),
+    owned("lz4_flex", &["journal"], Tests::Too),
     owned("serde_json", &["format", "firewall"], Tests::Exempt),
     owned("procfs", &["procfs"], Tests::Too),
     owned("crossterm", &["action"], Tests::Too),
