@@ -20,6 +20,7 @@ pub mod format;
 pub mod histories;
 pub mod host;
 pub mod http;
+pub mod journal;
 pub mod kernel;
 pub mod logins;
 pub mod look;

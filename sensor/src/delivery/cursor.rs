@@ -2,26 +2,11 @@
 
 use std::time::Duration;
 
-use crate::output::Load;
-
-/// One event of the journal, and what is asked of it without reading its line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its place: rises from one to the next.
-    pub position: u64,
-    /// `event.id`.
-    pub id: String,
-    /// `@timestamp`, nanoseconds since 1970.
-    pub time: i64,
-    /// `event.action`.
-    pub action: String,
-    /// `event.severity`, 0 where there is none.
-    pub severity: u64,
-    /// `user.name`, else `user.id`; none where nobody acted.
-    pub user: Option<String>,
-    /// The event as the format `ecs` writes it, without the line's end.
-    pub line: String,
-}
+pub use crate::journal::Entry;
+use crate::{
+    journal::{self, Most},
+    output::Load,
+};
 
 /// Why the journal gives nothing.
 pub type CursorError = Box<dyn std::error::Error + Send + Sync>;
@@ -54,4 +39,31 @@ pub trait Cursor: Send {
 
     /// Waits until there may be something new, so long at most.
     fn wait(&self, at_most: Duration);
+}
+
+impl Cursor for journal::Cursor {
+    fn read(&mut self, most: Load) -> Result<Vec<Entry>, CursorError> {
+        let Load { events, bytes } = most;
+        Ok(self.read(Most { events, bytes })?)
+    }
+
+    fn acknowledge(&mut self, position: u64) -> Result<(), CursorError> {
+        Ok(self.acknowledge(position)?)
+    }
+
+    fn refuse(&mut self, entry: &Entry, reason: &str) -> Result<(), CursorError> {
+        Ok(self.refuse(entry, reason)?)
+    }
+
+    fn rewind(&mut self) {
+        self.rewind();
+    }
+
+    fn dropped(&mut self) -> u64 {
+        self.dropped()
+    }
+
+    fn wait(&self, at_most: Duration) {
+        self.wait(at_most);
+    }
 }
