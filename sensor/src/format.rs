@@ -12,8 +12,8 @@ mod json;
 mod nest;
 
 // What formats of JSON share.
-pub(crate) use json::rfc3339;
-use json::{array, base64, json_string, number, quoted, value};
+use json::{array, number, quoted, value};
+pub(crate) use json::{base64, json_string, rfc3339};
 use nest::{Nest, Plan};
 
 /// A way to write records.

@@ -1,11 +1,23 @@
 //! Bytes to somewhere: one file an output.
 
+pub mod elasticsearch;
 mod far;
+pub mod file;
+pub mod hec;
+pub mod kafka;
+pub mod otlp;
+mod over_http;
+pub mod post;
+mod split;
+pub mod standard;
 pub mod stdout;
+pub mod syslog;
 
 use std::io;
 
-pub use far::{Far, FarError, Fate, Load, Parcel};
+pub use far::{Clock, Far, FarError, Fate, Load, Parcel};
+use over_http::{Courier, Said, Sort, Who};
+use split::{Sent, bring, fitting, short};
 
 /// A place to which events go, one line each.
 pub trait Output: Send {
