@@ -13,6 +13,7 @@ pub mod budget;
 pub mod event;
 pub mod fields;
 pub mod find;
+pub mod journal;
 pub mod lock;
 pub mod netns;
 pub mod place;
