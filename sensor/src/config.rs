@@ -44,9 +44,6 @@ pub struct Config {
     pub journal: Journal,
 }
 
-/// Where the journal is unless something else is said.
-pub const JOURNAL: &str = "/var/lib/sensor/journal";
-
 /// `[journal]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -365,6 +362,12 @@ pub enum ConfigError {
 const LARGEST: u64 = 1024 * 1024;
 
 impl Config {
+    /// Where a journal is kept; none for nowhere, which is so unless a folder is said.
+    #[must_use]
+    pub fn journal_folder(&self) -> Option<&Path> {
+        self.journal.folder.as_ref().and_then(Folder::get)
+    }
+
     /// Reads a file.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::{
     format::Format,
     host::Host,
     kernel::{Batch, Counters, Kernel, KernelError},
-    output::{Output, OutputError},
+    output::{Output, OutputError, Tee},
     process::Table,
     procfs::Reader,
     record::Record,
@@ -29,6 +29,7 @@ mod capture;
 mod connect;
 mod ended;
 mod guard;
+mod journaled;
 mod missed;
 mod network;
 mod reach;
@@ -72,7 +73,7 @@ pub enum PipelineError {
 pub struct Pipeline<'a> {
     host: &'a Host,
     kernel: Kernel,
-    output: Box<dyn Output>,
+    output: Tee,
     format: &'a dyn Format,
     reader: Reader,
     table: Table,
@@ -113,16 +114,19 @@ pub struct Pipeline<'a> {
     guard: guard::Guard,
     capture: capture::Capture,
     requested: requested::Requested,
+    journaled: journaled::Journaled,
 }
 
 impl<'a> Pipeline<'a> {
     /// With programs that run already.
     #[must_use]
     pub fn new(host: &'a Host, kernel: Kernel, format: &'a dyn Format, output: Box<dyn Output>) -> Self {
+        let mut tee = Tee::default();
+        tee.add(output);
         Self {
             host,
             kernel,
-            output,
+            output: tee,
             format,
             reader: Reader::new(host.proc()),
             table: Table::new(host.boot_id.clone(), host.boot()),
@@ -154,6 +158,7 @@ impl<'a> Pipeline<'a> {
             guard: guard::Guard::default(),
             capture: capture::Capture::default(),
             requested: requested::Requested::default(),
+            journaled: journaled::Journaled::default(),
         }
     }
 
@@ -178,6 +183,7 @@ impl<'a> Pipeline<'a> {
             Ok(()) => self.end_run(),
             Err(_) => {
                 self.kernel.stop();
+                self.output.settle();
                 self.count_rest();
             }
         }
@@ -300,6 +306,7 @@ impl<'a> Pipeline<'a> {
             self.enricher.refresh(self.host.boot());
             self.table.refresh_clock(self.enricher.boot);
             self.watch_over(began)?;
+            self.watch_journal(began)?;
             self.beat(began)?;
             self.tell_losses()?;
         }
@@ -338,11 +345,14 @@ impl<'a> Pipeline<'a> {
         self.tell_losses()?;
         self.tell_stop()?;
         self.flush()?;
+        self.output.settle();
+        self.flush()?;
         match self.output.counts().waiting {
             0 => Ok(()),
             waiting => {
+                let stage = self.output.stage();
                 for action in std::mem::take(&mut self.waiting) {
-                    self.counts.lost("output", action, "not_written", 1);
+                    self.counts.lost(stage, action, "not_written", 1);
                 }
                 self.output.end();
                 Err(PipelineError::Waiting { waiting })

@@ -12,6 +12,7 @@ use crate::{
     kernel::{self, executed::When},
     output::{Counts, Output, OutputError, Taken},
     pipeline::{Pipeline, PipelineError},
+    record::Record,
 };
 
 mod report;
@@ -72,6 +73,9 @@ fn examine(host: &Host, config: &Config, hooks: Option<Hooks>) -> Result<Vec<Cov
             pipeline.examine_requests(folder);
         }
     }
+    if let Some(folder) = config.journal_folder() {
+        pipeline.examine_journal(folder);
+    }
     pipeline.examine().map_err(|error| match error {
         PipelineError::Kernel(error) => error.gap(),
         other => Gap { reason: Failure::new(Status::Failed, other).chain(), ..Gap::default() },
@@ -121,7 +125,7 @@ fn plans(args: &Doctor, config: &Config) -> String {
 struct Nowhere;
 
 impl Output for Nowhere {
-    fn write(&mut self, _: &[u8]) -> Result<Taken, OutputError> {
+    fn write(&mut self, _: &Record, _: &[u8]) -> Result<Taken, OutputError> {
         Ok(Taken::Kept)
     }
 

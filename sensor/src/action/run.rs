@@ -1,6 +1,6 @@
 //! `sensor run`: the daemon.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,9 +23,9 @@ pub struct Run {
     /// Which hooks, where several can see the same; the best that the kernel takes if not given.
     #[arg(long, value_enum)]
     pub hooks: Option<Hooks>,
-    /// Where events go.
-    #[arg(long, value_enum, default_value_t = Output::Stdout)]
-    pub output: Output,
+    /// Where events go, and nowhere else, whatever the configuration says: then no journal is kept either.
+    #[arg(long, value_enum)]
+    pub output: Option<Output>,
     /// How events are written.
     #[arg(long, value_enum, default_value_t = Format::Json)]
     pub format: Format,
@@ -79,6 +79,10 @@ async fn stream(config: &Config, format: &dyn format::Format, args: &Run) -> Res
             pipeline.answer_requests(folder);
         }
     }
+    if let Some(folder) = journal(config, args.output) {
+        let own = (args.format != Format::Json).then(|| format::named(Format::Json.name())).flatten();
+        pipeline.keep_journal(folder, &config.journal, own);
+    }
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -90,6 +94,11 @@ async fn stream(config: &Config, format: &dyn format::Format, args: &Run) -> Res
         eprintln!("sensor: {kind}: seen {seen}, delivered {delivered}, lost {lost}");
     }
     result.map_err(|error| Failure::new(Status::Failed, error))
+}
+
+/// Where a journal is kept, if one is: where the configuration says so, unless events go to standard output alone.
+fn journal(config: &Config, output: Option<Output>) -> Option<&Path> {
+    config.journal_folder().filter(|_| output != Some(Output::Stdout))
 }
 
 /// The programs' log lines on standard error.
