@@ -44,6 +44,9 @@ pub struct Config {
     pub journal: Journal,
 }
 
+/// Where the journal is unless something else is said.
+pub const JOURNAL: &str = "/var/lib/sensor/journal";
+
 /// `[journal]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -362,10 +365,13 @@ pub enum ConfigError {
 const LARGEST: u64 = 1024 * 1024;
 
 impl Config {
-    /// Where a journal is kept; none for nowhere, which is so unless a folder is said.
+    /// Where a journal is kept; none for nowhere, which is so unless a folder is said, or there are outputs to read from it.
     #[must_use]
     pub fn journal_folder(&self) -> Option<&Path> {
-        self.journal.folder.as_ref().and_then(Folder::get)
+        match &self.journal.folder {
+            Some(folder) => folder.get(),
+            None => (!self.outputs.get().is_empty()).then_some(Path::new(JOURNAL)),
+        }
     }
 
     /// Reads a file.

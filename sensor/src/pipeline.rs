@@ -27,6 +27,7 @@ use crate::{
 
 mod capture;
 mod connect;
+mod delivered;
 mod ended;
 mod guard;
 mod journaled;
@@ -63,6 +64,10 @@ pub enum PipelineError {
     Output(#[from] OutputError),
     #[error("waiting for changes of what is mounted, in /proc/self/mountinfo: mount proc on /proc")]
     Mounts(#[source] std::io::Error),
+    #[error("there is no journal for the outputs to read from: see what was said about it")]
+    NoJournal,
+    #[error("beginning with the outputs")]
+    Outputs(#[source] std::io::Error),
     #[error(
         "writing the last {waiting} events: the output has no space for them or doesn't take them; free some and start again"
     )]
@@ -115,14 +120,20 @@ pub struct Pipeline<'a> {
     capture: capture::Capture,
     requested: requested::Requested,
     journaled: journaled::Journaled,
+    delivered: delivered::Delivered,
 }
 
 impl<'a> Pipeline<'a> {
-    /// With programs that run already.
+    /// With programs that run already, and where lines go at once; none where all goes by the journal.
     #[must_use]
-    pub fn new(host: &'a Host, kernel: Kernel, format: &'a dyn Format, output: Box<dyn Output>) -> Self {
+    pub fn new(
+        host: &'a Host,
+        kernel: Kernel,
+        format: &'a dyn Format,
+        output: impl IntoIterator<Item = Box<dyn Output>>,
+    ) -> Self {
         let mut tee = Tee::default();
-        tee.add(output);
+        output.into_iter().for_each(|output| tee.add(output));
         Self {
             host,
             kernel,
@@ -159,6 +170,7 @@ impl<'a> Pipeline<'a> {
             capture: capture::Capture::default(),
             requested: requested::Requested::default(),
             journaled: journaled::Journaled::default(),
+            delivered: delivered::Delivered::default(),
         }
     }
 
@@ -307,6 +319,7 @@ impl<'a> Pipeline<'a> {
             self.table.refresh_clock(self.enricher.boot);
             self.watch_over(began)?;
             self.watch_journal(began)?;
+            self.watch_delivery(began)?;
             self.beat(began)?;
             self.tell_losses()?;
         }
@@ -347,6 +360,7 @@ impl<'a> Pipeline<'a> {
         self.flush()?;
         self.output.settle();
         self.flush()?;
+        self.end_delivery();
         match self.output.counts().waiting {
             0 => Ok(()),
             waiting => {

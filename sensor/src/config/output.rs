@@ -202,7 +202,8 @@ mod tests {
     #[test]
     fn every_example_of_the_documentation_is_right() {
         let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
-        let more = std::fs::read_dir(docs.join("outputs")).into_iter().flatten().map(|file| file.unwrap().path());
+        let more =
+            std::fs::read_dir(docs.join("outputs")).into_iter().flatten().map(|file| file.unwrap().path());
         let pages = more.chain([docs.join("outputs.md")]).map(|path| std::fs::read_to_string(path).unwrap());
         let page: String = pages.collect();
         let (mut types, mut examples) = (HashSet::new(), 0);
@@ -220,10 +221,16 @@ mod tests {
         let output = one("type = \"file\"\npath = \"/var/log/sensor/events\"").unwrap();
         assert_eq!((output.format, output.wanted), (Format::Ecs, Wanted::default()));
         let To::File(file) = output.to else { panic!() };
-        assert_eq!((file.max_bytes.get().unwrap().get(), file.max_age_s.get(), file.keep.get()), (100 << 20, None, 10));
+        assert_eq!(
+            (file.max_bytes.get().unwrap().get(), file.max_age_s.get(), file.keep.get()),
+            (100 << 20, None, 10)
+        );
         let output = one("type = \"syslog\"\ntransport = \"tls\"\naddress = \"[::1]:6514\"").unwrap();
         let To::Syslog(syslog) = output.to else { panic!() };
-        assert_eq!((syslog.transport, syslog.facility as u8), (Transport::Tls(super::super::Tls::default()), 16));
+        assert_eq!(
+            (syslog.transport, syslog.facility as u8),
+            (Transport::Tls(super::super::Tls::default()), 16)
+        );
         assert_eq!((syslog.address.host(), syslog.address.to_string().as_str()), ("::1", "[::1]:6514"));
     }
 
@@ -232,7 +239,10 @@ mod tests {
         for (keys, words) in [
             ("type = \"fil\"", &["unknown variant `fil`", "file"][..]),
             ("type = \"stdout\"\npath = \"/a\"", &["unknown field `path`", "severity_min"]),
-            ("type = \"file\"\npath = \"/a\"\naddress = \"a:1\"", &["unknown field `address`", "`max_bytes`"]),
+            (
+                "type = \"file\"\npath = \"/a\"\naddress = \"a:1\"",
+                &["unknown field `address`", "`max_bytes`"],
+            ),
             ("type = \"file\"", &["missing field `path`", "in the output \"a\""]),
             ("path = \"/a\"", &["missing field `type`"]),
             ("type = \"file\"\npath = \"a\"", &["no whole path"]),
@@ -246,9 +256,18 @@ mod tests {
             ("type = \"syslog\"\ntransport = \"udp\"\naddress = \"a:0\"", &["HOST:PORT"]),
             ("type = \"syslog\"\ntransport = \"udp\"\naddress = \"a b:1\"", &["HOST:PORT"]),
             ("type = \"syslog\"\ntransport = \"udp\"\naddress = \"a:1\"\ntls = {}", &["`tls` is for"]),
-            ("type = \"syslog\"\ntransport = \"tls\"\naddress = \"a:1\"\ntls = { cert_file = \"/a\" }", &["both or none"]),
-            ("type = \"syslog\"\ntransport = \"udp\"\naddress = \"a:1\"\nmax_message_bytes = 479", &["480 to"]),
-            ("type = \"syslog\"\ntransport = \"udp\"\naddress = \"a:1\"\nfacility = \"x\"", &["unknown variant `x`"]),
+            (
+                "type = \"syslog\"\ntransport = \"tls\"\naddress = \"a:1\"\ntls = { cert_file = \"/a\" }",
+                &["both or none"],
+            ),
+            (
+                "type = \"syslog\"\ntransport = \"udp\"\naddress = \"a:1\"\nmax_message_bytes = 479",
+                &["480 to"],
+            ),
+            (
+                "type = \"syslog\"\ntransport = \"udp\"\naddress = \"a:1\"\nfacility = \"x\"",
+                &["unknown variant `x`"],
+            ),
             ("type = \"elasticsearch\"\nurl = \"https://a\"\nformat = \"text\"", &["takes JSON"]),
             ("type = \"stdout\"\nformat = \"xml\"", &["unknown variant `xml`"]),
         ] {
