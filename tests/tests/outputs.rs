@@ -168,7 +168,7 @@ fn a_run_goes_on_where_the_last_was_killed() {
         return;
     }
     let _together = lock::together();
-    killed(3);
+    killed(2);
 }
 
 #[test]
