@@ -112,12 +112,15 @@ impl Asker {
         let failed = JournalError::database("opening for a question");
         let connection = match journal {
             Some(folder) => read_only(folder)?,
-            None => Connection::open_in_memory().map_err(&failed)?,
+            None => {
+                let connection = Connection::open_in_memory().map_err(&failed)?;
+                connection.execute_batch("PRAGMA temp_store = MEMORY").map_err(&failed)?;
+                connection
+            }
         };
         functions(&connection, now).map_err(&failed)?;
         let limit = limits.memory;
-        let setup = format!("PRAGMA temp_store = MEMORY; PRAGMA hard_heap_limit = {limit}");
-        connection.execute_batch(&setup).map_err(&failed)?;
+        connection.execute_batch(&format!("PRAGMA hard_heap_limit = {limit}")).map_err(&failed)?;
         for Table { name, columns } in tables {
             let sql = format!("CREATE TEMP TABLE {name} ({})", columns.join(", "));
             connection.execute_batch(&sql).map_err(&failed)?;

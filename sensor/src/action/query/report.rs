@@ -7,7 +7,7 @@ use super::{
     Format, Report,
 };
 use crate::{
-    format::{self, table::columns, text::escape},
+    format::{self, table::columns, text::bare},
     journal::{Answer, Cell},
 };
 
@@ -129,7 +129,7 @@ fn shown(cell: &Cell) -> String {
         Cell::Nothing => String::new(),
         Cell::Whole(number) => number.to_string(),
         Cell::Real(number) => number.to_string(),
-        Cell::Text(text) => escape(text.as_bytes()),
+        Cell::Text(text) => bare(text.as_bytes()),
         Cell::Bytes(bytes) => {
             let mut text = Vec::new();
             format::base64(bytes, &mut text);
@@ -147,7 +147,7 @@ struct Text {
 
 impl Answer for Text {
     fn head(&mut self, names: &[String]) {
-        self.names = names.iter().map(|name| escape(name.as_bytes())).collect();
+        self.names = names.iter().map(|name| bare(name.as_bytes())).collect();
     }
 
     fn row(&mut self, cells: Vec<Cell>) -> ControlFlow<()> {
