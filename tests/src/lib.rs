@@ -18,6 +18,7 @@ pub mod lock;
 pub mod netns;
 pub mod place;
 pub mod program;
+pub mod proxy;
 pub mod sensor;
 pub mod server;
 pub mod skip;
