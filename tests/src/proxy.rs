@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ pub enum Mood {
     CutsQuestions(usize),
     /// Lets all questions through, and cuts after so many bytes of what is answered: who asks can't know what became of it.
     CutsAnswers(usize),
+    /// Lets all through until so many bytes are asked on a connection, which is a load, and then no answer: it is there, and who asks
+    /// can't know.
+    LosesAnswers(usize),
     /// Takes what is asked and lets nothing through, for ever.
     Swallows,
     /// Lets little through at a time, with a pause after it.
@@ -71,7 +75,9 @@ impl Proxy {
 fn between(here: TcpStream, there: TcpStream, mood: Mood) {
     let clone = |end: &TcpStream| end.try_clone().expect("a descriptor");
     let (asked, answered) = ((clone(&here), clone(&there)), (there, here));
+    let asked_bytes = Arc::new(AtomicUsize::new(0));
     for ((from, to), is_question) in [(asked, true), (answered, false)] {
+        let asked_bytes = Arc::clone(&asked_bytes);
         std::thread::spawn(move || {
             let most = match (mood, is_question) {
                 (Mood::CutsQuestions(most), true) | (Mood::CutsAnswers(most), false) => most,
@@ -82,15 +88,30 @@ fn between(here: TcpStream, there: TcpStream, mood: Mood) {
                 Mood::Slow(piece, pause) => (piece, pause),
                 _ => (64 * 1024, Duration::ZERO),
             };
-            carry(from, to, most, piece, pause, mood == Mood::Swallows);
+            let goes_on = |bytes: usize| match (mood, is_question) {
+                (Mood::LosesAnswers(load), false) => asked_bytes.load(Ordering::SeqCst) < load,
+                (_, true) => asked_bytes.fetch_add(bytes, Ordering::SeqCst) < usize::MAX,
+                _ => true,
+            };
+            carry(from, to, most, (piece, pause), mood == Mood::Swallows, goes_on);
         });
     }
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream, most: usize, piece: usize, pause: Duration, swallows: bool) {
+fn carry(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    most: usize,
+    (piece, pause): (usize, Duration),
+    swallows: bool,
+    goes_on: impl Fn(usize) -> bool,
+) {
     let mut left = most;
     let mut bytes = vec![0; piece];
     while let Ok(read @ 1..) = from.read(&mut bytes) {
+        if !goes_on(read) {
+            break;
+        }
         let now = read.min(left);
         left -= now;
         if to.write_all(&bytes[..now]).is_err() || (now < read && !swallows) {

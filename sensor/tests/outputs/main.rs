@@ -3,6 +3,7 @@
 
 mod elasticsearch;
 mod hec;
+mod kafka;
 mod otlp;
 mod over_http;
 mod post;

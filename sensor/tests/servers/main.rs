@@ -35,7 +35,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// A program of `target/tools/servers` with these words, which listens there when it is ready.
-    pub(crate) fn start(program: &str, words: &[&str], files: &[&Path], address: SocketAddr) -> Self {
+    pub(crate) fn start(program: &str, words: &[&str], address: SocketAddr) -> Self {
         let from = PathBuf::from(std::env::var_os("SENSOR_SERVERS").expect("run by `cargo xtask servers`"));
         let folder = Folder::new();
         let readable = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -43,11 +43,6 @@ impl Server {
         let copy = folder.at("server");
         fs::copy(from.join(program), &copy).unwrap();
         readable(&copy, 0o755);
-        for file in files {
-            let copy = folder.at(file.file_name().unwrap().to_str().unwrap());
-            fs::copy(file, &copy).unwrap();
-            readable(&copy, 0o644);
-        }
         let mut command = Command::new("setpriv");
         command.args([
             "--reuid=65534",
@@ -131,7 +126,7 @@ pub(crate) fn bad_day(far: &mut dyn Far, proxy: &Proxy, all: &[Parcel<'_>], each
             0 => Mood::Refuses,
             1 => Mood::CutsQuestions(dice.throw(20_000)),
             2 => Mood::CutsAnswers(dice.throw(200)),
-            3 => Mood::CutsAnswers(0),
+            3 => Mood::LosesAnswers(1500),
             4 if dice.throw(8) == 0 => Mood::Swallows,
             5 => Mood::Slow(4096, Duration::from_millis(1)),
             _ => Mood::Passes,
@@ -161,6 +156,8 @@ pub(crate) fn bad_day(far: &mut dyn Far, proxy: &Proxy, all: &[Parcel<'_>], each
 /// Prints how fast all of them went, in loads as large as the output takes.
 pub(crate) fn pace(what: &str, far: &mut dyn Far, all: &[Parcel<'_>]) {
     let most = far.most();
+    // A connection and its keys are no part of it.
+    far.bring(&all[..1]).unwrap();
     let start = Instant::now();
     let mut done = 0;
     while done < all.len() {

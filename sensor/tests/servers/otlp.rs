@@ -57,7 +57,7 @@ fn start(to: &str) -> Server {
     if !to.is_empty() {
         words.extend(["--otlp-exporter-endpoint", to, "--otlp-exporter-protocol", "http"]);
     }
-    Server::start("rotel/rotel-agent", &words, &[], at(4318))
+    Server::start("rotel/rotel-agent", &words, at(4318))
 }
 
 fn far(at: std::net::SocketAddr) -> Otlp {
