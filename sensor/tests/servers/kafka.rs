@@ -39,7 +39,7 @@ fn create(topic: &str, partitions: i32) {
 fn records(topic: &str, partitions: i32) -> BTreeMap<i32, Vec<Record>> {
     runtime().block_on(async {
         let client = client().build().await.unwrap();
-        let all = BTreeMap::new();
+        let mut all = BTreeMap::new();
         for number in 0..partitions {
             let partition =
                 client.partition_client(topic, number, UnknownTopicHandling::Retry).await.unwrap();
