@@ -17,6 +17,16 @@ use std::{
 
 use serde::Deserialize;
 
+mod redact;
+
+pub use redact::{Pattern, Redact};
+mod output;
+
+pub use output::{
+    Address, Facility, File, Format, Keep, MessageBytes, Output, OutputName, Outputs, RotateAge, RotateBytes,
+    Stdout, Syslog, To, Transport, Wanted, WholePath,
+};
+
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -31,6 +41,62 @@ pub struct Config {
     pub evidence: Evidence,
     /// Who is asked what is known of a file.
     pub lookup: Lookup,
+    /// Which secrets are masked.
+    pub redact: Redact,
+    /// Where events go.
+    pub outputs: Outputs,
+    /// What is kept of events.
+    pub journal: Journal,
+}
+
+/// Where the journal is unless something else is said.
+pub const JOURNAL: &str = "/var/lib/sensor/journal";
+
+/// `[journal]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Journal {
+    /// Where events are kept; empty for nowhere. None when nothing is said.
+    pub folder: Option<Folder>,
+    /// Most bytes of all that is kept; the oldest go.
+    pub max_bytes: JournalBytes,
+    /// How long events are kept, seconds.
+    pub max_age_s: u64,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self { folder: None, max_bytes: JournalBytes(1 << 30), max_age_s: 30 * 24 * 3600 }
+    }
+}
+
+/// A size that the journal can keep to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct JournalBytes(u64);
+
+impl JournalBytes {
+    const LEAST: u64 = 8 << 20;
+    const MOST: u64 = 1 << 40;
+
+    /// Bytes.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl TryFrom<u64> for JournalBytes {
+    type Error = String;
+
+    fn try_from(bytes: u64) -> Result<Self, String> {
+        match bytes {
+            Self::LEAST..=Self::MOST => Ok(Self(bytes)),
+            _ => {
+                Err(format!("{bytes} is no size of a journal: give {} to {} bytes", Self::LEAST, Self::MOST))
+            }
+        }
+    }
 }
 
 /// `[lookup]`.
@@ -444,6 +510,19 @@ mod tests {
         }
         assert!(parse("[lookup]\nper_minute = 0").is_err() && parse("[lookup]\nengines = 0").is_err());
         assert!(parse("[lookup]\nkeyfile = \"x\"").unwrap_err().contains("did you mean `key_file`?"));
+    }
+
+    #[test]
+    fn a_journal_is_of_a_size_that_it_can_keep_to() {
+        let journal = |text: &str| parse(&format!("[journal]\n{text}")).map(|config| config.journal);
+        assert_eq!(journal("").unwrap().folder, None);
+        assert_eq!(journal("folder = \"\"").unwrap().folder.unwrap().get(), None);
+        assert_eq!(journal("folder = \"/a\"").unwrap().folder.unwrap().get(), Some(Path::new("/a")));
+        assert_eq!(journal("max_bytes = 8388608").unwrap().max_bytes.get(), 8 << 20);
+        for wrong in ["max_bytes = 8388607", "max_bytes = -1", "folder = \"a\"", "max_age_s = -1"] {
+            assert!(journal(wrong).is_err(), "{wrong}");
+        }
+        assert!(journal("max_byte = 1").unwrap_err().contains("did you mean `max_bytes`?"));
     }
 
     #[test]

@@ -2,17 +2,20 @@
 
 pub mod elasticsearch;
 mod far;
+pub mod file;
 pub mod hec;
 pub mod kafka;
 pub mod otlp;
 mod over_http;
 pub mod post;
 mod split;
+pub mod standard;
 pub mod stdout;
+pub mod syslog;
 
 use std::io;
 
-pub use far::{Far, FarError, Fate, Load, Parcel};
+pub use far::{Clock, Far, FarError, Fate, Load, Parcel};
 use over_http::{Courier, Said, Sort, Who};
 use split::{Sent, bring, fitting, short};
 

@@ -20,6 +20,7 @@ pub mod netns;
 pub mod place;
 pub mod program;
 pub mod proxy;
+pub mod rsyslog;
 pub mod sensor;
 pub mod server;
 pub mod skip;

@@ -24,7 +24,7 @@ const FLOORS: &[&[&str]] = &[
     &["action"],
     &["contain"],
     &["pipeline", "look", "reputation", "firewall"],
-    &["requests"],
+    &["requests", "delivery"],
     &[
         "kernel",
         "output",
@@ -65,6 +65,8 @@ const OWNED: &[Owned] = &[
     owned("sensor_common::wire::…", &["event"], Tests::Exempt),
     owned("ureq", &["http"], Tests::Too),
     owned("serde_json", &["format", "firewall", "http"], Tests::Exempt),
+    owned("rusqlite", &["journal"], Tests::Too),
+    owned("lz4_flex", &["journal"], Tests::Too),
     owned("procfs", &["procfs"], Tests::Too),
     owned("crossterm", &["action"], Tests::Too),
     owned("ratatui", &["action"], Tests::Too),

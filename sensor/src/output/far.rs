@@ -1,5 +1,8 @@
 //! What the outputs to other hosts and files have in common: they take parcels in loads, and say of each what became of it.
 
+/// How long it is since some moment: for time-outs.
+pub type Clock = std::sync::Arc<dyn Fn() -> std::time::Duration + Send + Sync>;
+
 /// One event on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parcel<'a> {
@@ -66,4 +69,9 @@ pub trait Far: Send {
 
     /// Somebody else moved what it writes to, or its certificates were renewed: opens everything anew at the next load.
     fn reopen(&mut self) {}
+
+    /// What can't be known here of what was brought, so that some of it may not have arrived; none where it is known.
+    fn doubt(&self) -> Option<&str> {
+        None
+    }
 }

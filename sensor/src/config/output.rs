@@ -1,0 +1,187 @@
+//! `[[outputs]]`: places to which events go, each with what it wants of them.
+
+use std::{collections::HashSet, fmt};
+
+use serde::{Deserialize, Deserializer, de::Error};
+
+use super::{Elasticsearch, Hec, Kafka, Otlp, Post};
+
+mod file;
+mod format;
+mod syslog;
+
+pub use file::{File, Keep, RotateAge, RotateBytes, WholePath};
+pub use format::Format;
+pub use syslog::{Address, Facility, MessageBytes, Syslog, Transport};
+
+/// Most outputs.
+const MOST: usize = 16;
+/// What every output has, beside the keys of its type.
+const COMMON: [&str; 5] = ["name", "format", "actions", "users", "severity_min"];
+
+/// A place to which events go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// What it is called, here and where it is told of it; its place in the journal goes by this name.
+    pub name: OutputName,
+    /// How events are written.
+    pub format: Format,
+    /// Which events.
+    pub wanted: Wanted,
+    /// Where to.
+    pub to: To,
+}
+
+/// Where to: the table of types. Each has the keys of its structure, and no others.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum To {
+    /// Standard output.
+    Stdout(Stdout),
+    /// A file.
+    File(File),
+    /// A syslog server.
+    Syslog(Syslog),
+    /// Elasticsearch or OpenSearch.
+    Elasticsearch(Elasticsearch),
+    /// Splunk's HTTP event collector.
+    Hec(Hec),
+    /// Whoever takes lines by HTTP.
+    Post(Post),
+    /// OpenTelemetry.
+    Otlp(Otlp),
+    /// Kafka.
+    Kafka(Kafka),
+}
+
+impl To {
+    /// Whether what goes there must be JSON.
+    fn wants_json(&self) -> bool {
+        match self {
+            Self::Elasticsearch(_) | Self::Hec(_) => true,
+            Self::Stdout(_) | Self::File(_) | Self::Syslog(_) => false,
+            Self::Post(_) | Self::Otlp(_) | Self::Kafka(_) => false,
+        }
+    }
+}
+
+/// `type = "stdout"`: it has no keys of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stdout {}
+
+/// Which events an output wants; what isn't said lets all pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Of these actions only.
+    pub actions: Vec<String>,
+    /// Of these users only, by `user.name`.
+    pub users: Vec<String>,
+    /// With this `event.severity` at least; an event without one has 0.
+    pub severity_min: u64,
+}
+
+/// What every output has.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Common {
+    name: OutputName,
+    #[serde(default)]
+    format: Format,
+    #[serde(default)]
+    actions: Vec<String>,
+    #[serde(default)]
+    users: Vec<String>,
+    #[serde(default)]
+    severity_min: u64,
+}
+
+/// The keys that every output has are taken out first, so that each type can be closed to all that isn't its own.
+impl<'de> Deserialize<'de> for Output {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut own = toml::Table::deserialize(deserializer)?;
+        let common = COMMON.iter().filter_map(|key| own.remove_entry(*key)).collect::<toml::Table>();
+        let place = match common.get("name") {
+            Some(toml::Value::String(name)) => format!(" (in the output {name:?})"),
+            _ => String::new(),
+        };
+        let wrong = |error: toml::de::Error| {
+            let message = error.message();
+            // All that could have been meant.
+            let also = match message.starts_with("unknown field") {
+                true => format!(", or of every output `{}`", COMMON.join("`, `")),
+                false => String::new(),
+            };
+            D::Error::custom(format!("{message}{also}{place}"))
+        };
+        let common: Common = common.try_into().map_err(wrong)?;
+        let to: To = own.try_into().map_err(wrong)?;
+        let Common { name, format, actions, users, severity_min } = common;
+        if format == Format::Text && to.wants_json() {
+            return Err(D::Error::custom(format!("what this goes to takes JSON, and text is none{place}")));
+        }
+        Ok(Self { name, format, wanted: Wanted { actions, users, severity_min }, to })
+    }
+}
+
+/// A name: letters, digits, `-` and `_`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct OutputName(String);
+
+impl fmt::Display for OutputName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for OutputName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        match plain && (1..=32).contains(&name.len()) {
+            true => Ok(Self(name)),
+            false => Err(format!("{name:?} is no name: give 1 to 32 letters, digits, `-` or `_`")),
+        }
+    }
+}
+
+/// All outputs, no two of one name or to one file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Vec<Output>")]
+pub struct Outputs(Vec<Output>);
+
+impl Outputs {
+    /// They.
+    #[must_use]
+    pub fn get(&self) -> &[Output] {
+        &self.0
+    }
+}
+
+impl TryFrom<Vec<Output>> for Outputs {
+    type Error = String;
+
+    fn try_from(outputs: Vec<Output>) -> Result<Self, String> {
+        let (mut names, mut places) = (HashSet::new(), HashSet::new());
+        for output in &outputs {
+            if !names.insert(&output.name) {
+                return Err(format!("two outputs are called `{}`: give each a name of its own", output.name));
+            }
+            let place = match &output.to {
+                To::Stdout(_) => Some("standard output".to_owned()),
+                To::File(file) => Some(file.path.get().display().to_string()),
+                To::Syslog(_) | To::Elasticsearch(_) | To::Hec(_) => None,
+                To::Post(_) | To::Otlp(_) | To::Kafka(_) => None,
+            };
+            if let Some(place) = place.filter(|place| !places.insert(place.clone())) {
+                return Err(format!("two outputs write to {place}: give each its own"));
+            }
+        }
+        match outputs.len() <= MOST {
+            true => Ok(Self(outputs)),
+            false => Err(format!("there are {} outputs, more than {MOST}", outputs.len())),
+        }
+    }
+}
