@@ -311,20 +311,23 @@ fn with_remedy(error: &ProcessError) -> String {
 pub struct Acting {
     /// Who acts: this process.
     actor: Record,
+    /// How it is told: a line for a person is none for a SIEM, so then as JSON.
+    format: Format,
     run: String,
     sequence: u64,
 }
 
 impl Acting {
-    /// Learns who acts.
+    /// Learns who acts, for somebody who wants this format.
     #[must_use]
-    pub fn new(host: &Host) -> Self {
+    pub fn new(host: &Host, format: Option<Format>) -> Self {
         let (pid, parent) = (std::process::id(), std::os::unix::process::parent_id());
         let look = look::Look::few(host, &[parent, pid]);
         let own: Vec<_> = look.table.at(pid).into_iter().collect();
         let mut describer = look::described::Describer::new(&look, host, &own);
         let actor = own.first().map_or_else(|| host.common(), |own| describer.describe(own).record);
-        Self { actor, run: host.run_id(), sequence: 0 }
+        let format = format.filter(|format| *format != Format::Text).unwrap_or(Format::Json);
+        Self { actor, format, run: host.run_id(), sequence: 0 }
     }
 
     /// Tells what was done.
@@ -336,7 +339,7 @@ impl Acting {
         record.set(Field::EventSequence, self.sequence);
         record.set(Field::EventId, Text::numbered(&self.run, self.sequence));
         let mut line = Vec::new();
-        if let Some(format) = format::named(Format::Json.name()) {
+        if let Some(format) = format::named(self.format.name()) {
             format.write(&record, &mut line);
         }
         // Nobody may be reading any more, and what was done is done.

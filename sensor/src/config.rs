@@ -17,6 +17,9 @@ use std::{
 
 use serde::Deserialize;
 
+mod redact;
+
+pub use redact::{Pattern, Redact};
 mod output;
 
 pub use output::{
@@ -38,6 +41,8 @@ pub struct Config {
     pub evidence: Evidence,
     /// Who is asked what is known of a file.
     pub lookup: Lookup,
+    /// Which secrets are masked.
+    pub redact: Redact,
     /// Where events go.
     pub outputs: Outputs,
     /// What is kept of events.

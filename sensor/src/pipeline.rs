@@ -11,6 +11,7 @@ use sensor_common::wire::KINDS;
 use usage::Usage;
 
 use crate::{
+    config,
     count::Counts,
     enrich::Enricher,
     event::{self, Event, Fact, exe_deleted, exe_memfd, process_snapshot, usage as usage_event},
@@ -21,6 +22,7 @@ use crate::{
     process::Table,
     procfs::Reader,
     record::Record,
+    redact::Redactor,
     sockets::Sockets,
     verdict::Verdicts,
 };
@@ -178,6 +180,16 @@ impl<'a> Pipeline<'a> {
     #[must_use]
     pub fn with_usage(mut self, interval: Option<Duration>) -> Self {
         self.interval = interval;
+        self
+    }
+
+    /// Masks secrets in arguments before anything is told of them.
+    #[must_use]
+    pub fn with_redaction(mut self, redact: &config::Redact) -> Self {
+        if !redact.off {
+            let patterns = redact.patterns.iter().map(|pattern| pattern.get().clone());
+            self.table.mask(Redactor::new(patterns));
+        }
         self
     }
 

@@ -139,7 +139,7 @@ pub fn act(args: &Port) -> Result<(), Failure> {
             "rules of the firewall are for root: run it with sudo",
         ));
     }
-    let mut desk = Desk::open()?;
+    let mut desk = Desk::open(args.verb.format())?;
     match &args.verb {
         Verb::Close(close) => make::make(&mut desk, Scope::Close(close.port), &close.allow, &close.terms),
         Verb::Isolate(isolate) => make::make(&mut desk, Scope::Isolate, &isolate.allow, &isolate.terms),
@@ -151,18 +151,31 @@ pub fn act(args: &Port) -> Result<(), Failure> {
     }
 }
 
+impl Verb {
+    /// In which format the answer is wanted, where there is a choice.
+    fn format(&self) -> Option<Format> {
+        match self {
+            Self::Close(Close { terms, .. }) | Self::Isolate(Isolate { terms, .. }) => terms.format,
+            Self::List(list) => list.format,
+            Self::Undo(_) | Self::Confirm(_) | Self::Restore | Self::Guard(_) => None,
+        }
+    }
+}
+
 /// What all of these verbs need.
 struct Desk {
     host: Host,
     reader: Reader,
     firewall: Firewall,
     ledger: Ledger,
+    /// How what is done is told.
+    format: Option<Format>,
     acting: Option<Acting>,
     parts: Vec<String>,
 }
 
 impl Desk {
-    fn open() -> Result<Self, Failure> {
+    fn open(format: Option<Format>) -> Result<Self, Failure> {
         let host = Host::real().map_err(|error| Failure::new(Status::Failed, error))?;
         let reader = Reader::new(host.proc());
         let ledger = Ledger::open(host.root()).map_err(|error| {
@@ -172,7 +185,7 @@ impl Desk {
             )
         })?;
         let firewall = Firewall::find(&reader);
-        Ok(Self { host, reader, firewall, ledger, acting: None, parts: Vec::new() })
+        Ok(Self { host, reader, firewall, ledger, format, acting: None, parts: Vec::new() })
     }
 
     /// Tells what was done, as an event.
@@ -186,7 +199,7 @@ impl Desk {
             targets: Vec::new(),
             rule: Some(Text::from(rule.id.to_string())),
         };
-        let acting = self.acting.get_or_insert_with(|| Acting::new(&self.host));
+        let acting = self.acting.get_or_insert_with(|| Acting::new(&self.host, self.format));
         acting.tell(&contained, &self.host);
     }
 

@@ -89,7 +89,9 @@ async fn stream(
     let when = if args.freeze_on_delete { When::Before } else { When::Beside };
     let kernel = loaded(&host, config, args.hooks, args.kernel_log, when)
         .map_err(|gap| Failure::new(Status::NotPermitted, gap))?;
-    let mut pipeline = Pipeline::new(&host, kernel, format, output).with_usage(config.usage.interval_s.get());
+    let mut pipeline = Pipeline::new(&host, kernel, format, output)
+        .with_usage(config.usage.interval_s.get())
+        .with_redaction(&config.redact);
     if let Some(folder) = config.state.folder.get() {
         pipeline.leave_for_the_next(folder);
     }
