@@ -100,7 +100,7 @@ pub(crate) fn refused(fate: &Fate) -> &str {
     }
 }
 
-/// Each example of the documents is one of its type.
+/// Each example of the documents is an output of its type.
 #[test]
 fn the_documents_examples_are_taken() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/outputs");
@@ -110,29 +110,12 @@ fn the_documents_examples_are_taken() {
         let text = fs::read_to_string(&path).unwrap();
         let examples = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
         for example in examples {
-            let mut whole: toml::Table = toml::from_str(example).unwrap();
-            let mut outputs = whole.remove("outputs").unwrap();
-            assert!(whole.is_empty());
-            for output in outputs.as_array_mut().unwrap().drain(..) {
-                let toml::Value::Table(mut own) = output else { panic!("{output}") };
-                let mut text = |key: &str| own.remove(key).unwrap().as_str().unwrap().to_owned();
-                let (_, kind) = (text("name"), text("type"));
-                assert_eq!(path.file_stem().unwrap().to_str(), Some(&*kind));
-                taken(&kind, own);
-                tried += 1;
-            }
+            let kind = path.file_stem().unwrap().to_str().unwrap();
+            assert!(example.contains(&format!("type = {kind:?}")), "{example}");
+            let config: config::Config = toml::from_str(example).unwrap();
+            assert_eq!(config.outputs.get().len(), 1);
+            tried += 1;
         }
     }
     assert_eq!(tried, 5);
-}
-
-fn taken(kind: &str, own: toml::Table) {
-    match kind {
-        "elasticsearch" => drop(own.try_into::<config::Elasticsearch>().unwrap()),
-        "hec" => drop(own.try_into::<config::Hec>().unwrap()),
-        "post" => drop(own.try_into::<config::Post>().unwrap()),
-        "otlp" => drop(own.try_into::<config::Otlp>().unwrap()),
-        "kafka" => drop(own.try_into::<config::Kafka>().unwrap()),
-        other => panic!("{other}"),
-    }
 }
