@@ -9,6 +9,7 @@
 pub mod adversary;
 pub mod answer;
 pub mod base64;
+pub mod broker;
 pub mod budget;
 pub mod certificate;
 pub mod event;
@@ -19,6 +20,7 @@ pub mod lock;
 pub mod netns;
 pub mod place;
 pub mod program;
+pub mod proxy;
 pub mod rsyslog;
 pub mod sensor;
 pub mod server;

@@ -30,8 +30,6 @@ use crate::{
 
 /// Largest answer of a broker, bytes: it tells of all its topics at once.
 const ANSWER: usize = 16 * 1024 * 1024;
-/// How long in all the client tries again by itself, before it is an error.
-const RETRIES: Duration = Duration::from_secs(1);
 
 /// The output.
 #[derive(Debug)]
@@ -122,12 +120,9 @@ impl Far for Kafka {
 impl Open {
     fn new(settings: &config::Kafka) -> Result<Self, Failure> {
         let driver = Driver::new()?;
-        let backoff = BackoffConfig {
-            init_backoff: Duration::from_millis(50),
-            max_backoff: RETRIES,
-            base: 2.0,
-            deadline: Some(RETRIES),
-        };
+        // It would try again by itself, and each try that came through without an answer doubles a load: who gives the load does
+        // that, more slowly each time.
+        let backoff = BackoffConfig { deadline: Some(Duration::ZERO), ..BackoffConfig::default() };
         let mut builder = ClientBuilder::new(settings.brokers.get().to_vec())
             .client_id("sensor")
             .max_message_size(ANSWER)

@@ -3,6 +3,7 @@
 
 mod elasticsearch;
 mod hec;
+mod kafka;
 mod otlp;
 mod over_http;
 mod post;
@@ -11,6 +12,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use sensor::config;
 use sensor::output::{Far, FarError, Fate, Parcel};
 use serde::de::DeserializeOwned;
 use tests::Folder;
@@ -96,4 +98,24 @@ pub(crate) fn refused(fate: &Fate) -> &str {
         Fate::Refused(why) => why,
         other => panic!("{other:?}"),
     }
+}
+
+/// Each example of the documents is an output of its type.
+#[test]
+fn the_documents_examples_are_taken() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/outputs");
+    let mut tried = 0;
+    for file in fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let examples = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        for example in examples {
+            let kind = path.file_stem().unwrap().to_str().unwrap();
+            assert!(example.contains(&format!("type = {kind:?}")), "{example}");
+            let config: config::Config = toml::from_str(example).unwrap();
+            assert_eq!(config.outputs.get().len(), 1);
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, 5);
 }

@@ -96,7 +96,7 @@ fn only_who_proves_who_he_is_gets_anything() {
         (&right, ca(&other), Some("UnknownIssuer")),
         (&right, String::new(), Some("UnknownIssuer")),
         (&elsewhere, ca(&authority), Some("certificate not valid for name")),
-        (&expired, ca(&authority), Some("expired")),
+        (&expired, ca(&authority), Some("Expired")),
     ] {
         let far_side = Server::over_tls(server(identity, None), [taken()]);
         let mut far = post(&far_side.url(), &tls);
