@@ -57,11 +57,7 @@ pub enum To {
 impl To {
     /// Whether what goes there must be JSON.
     fn wants_json(&self) -> bool {
-        match self {
-            Self::Elasticsearch(_) | Self::Hec(_) => true,
-            Self::Stdout(_) | Self::File(_) | Self::Syslog(_) => false,
-            Self::Post(_) | Self::Otlp(_) | Self::Kafka(_) => false,
-        }
+        matches!(self, Self::Elasticsearch(_) | Self::Hec(_))
     }
 }
 
@@ -172,8 +168,8 @@ impl TryFrom<Vec<Output>> for Outputs {
             let place = match &output.to {
                 To::Stdout(_) => Some("standard output".to_owned()),
                 To::File(file) => Some(file.path.get().display().to_string()),
-                To::Syslog(_) | To::Elasticsearch(_) | To::Hec(_) => None,
-                To::Post(_) | To::Otlp(_) | To::Kafka(_) => None,
+                // What goes to a server may go there twice, as in two formats.
+                _ => None,
             };
             if let Some(place) = place.filter(|place| !places.insert(place.clone())) {
                 return Err(format!("two outputs write to {place}: give each its own"));
