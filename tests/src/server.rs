@@ -197,7 +197,7 @@ fn serve(stream: impl Read + Write, state: &State) -> Option<()> {
     }
 }
 
-fn ask(stream: &mut (impl BufRead + Read), state: &State) -> Option<Question> {
+fn ask(stream: &mut impl BufRead, state: &State) -> Option<Question> {
     let mut head = Vec::new();
     loop {
         let mut line = String::new();
