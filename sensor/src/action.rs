@@ -4,6 +4,7 @@ use std::{
     error::Error,
     ffi::OsStr,
     io::{IsTerminal, Write},
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
@@ -22,7 +23,7 @@ use crate::{
     host::Host,
     kernel::{self, Gap, Kernel, Options, executed::When},
     look::{
-        self,
+        self, Look,
         hashed::{Images, ProcessError, Wanted},
     },
     procfs::Reader,
@@ -41,6 +42,7 @@ pub mod lookup;
 pub mod port;
 pub mod ports;
 pub mod ps;
+pub mod query;
 pub mod recover;
 pub mod run;
 pub mod top;
@@ -322,7 +324,7 @@ impl Acting {
     #[must_use]
     pub fn new(host: &Host, format: Option<Format>) -> Self {
         let (pid, parent) = (std::process::id(), std::os::unix::process::parent_id());
-        let look = look::Look::few(host, &[parent, pid]);
+        let look = Look::few(host, &[parent, pid]);
         let own: Vec<_> = look.table.at(pid).into_iter().collect();
         let mut describer = look::described::Describer::new(&look, host, &own);
         let actor = own.first().map_or_else(|| host.common(), |own| describer.describe(own).record);
@@ -387,15 +389,31 @@ fn table(heads: &[Head], lines: &[Line]) -> String {
     format::table::text(heads, lines, width, width.is_some() && colour())
 }
 
+/// Tells each row of a look, as long as more are wanted; gives what couldn't be seen.
+type Tell = fn(&Look, &Host, &mut dyn FnMut(&Record) -> ControlFlow<()>) -> Vec<String>;
+
+/// What is so now, by the names that the tables of `query` have: each is told by the verb that lists it.
+const LIVE: &[(&str, Tell)] = &[
+    ("processes", ps::tell),
+    ("listeners", ports::tell),
+    ("sockets", ports::tell_all),
+    ("files", files::tell),
+    ("users", who::tell),
+];
+
+/// Whether a person reads.
+fn is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
 /// Text for a person, else JSON.
 fn is_text(format: Option<Format>) -> bool {
-    format.map_or_else(|| std::io::stdout().is_terminal(), |format| format == Format::Text)
+    format.map_or_else(is_terminal, |format| format == Format::Text)
 }
 
 /// How wide the terminal is, where standard output is one.
 fn width() -> Option<usize> {
-    let terminal = std::io::stdout().is_terminal();
-    let size = terminal.then(|| crossterm::terminal::size().ok()).flatten();
+    let size = is_terminal().then(|| crossterm::terminal::size().ok()).flatten();
     size.map(|(width, _)| usize::from(width)).filter(|width| *width > 0)
 }
 

@@ -370,6 +370,15 @@ pub enum ConfigError {
 const LARGEST: u64 = 1024 * 1024;
 
 impl Config {
+    /// Where a journal is kept; none for nowhere, which is so unless a folder is said, or there are outputs to read from it.
+    #[must_use]
+    pub fn journal_folder(&self) -> Option<&Path> {
+        match &self.journal.folder {
+            Some(folder) => folder.get(),
+            None => (!self.outputs.get().is_empty()).then_some(Path::new(JOURNAL)),
+        }
+    }
+
     /// Reads a file.
     ///
     /// # Errors

@@ -73,9 +73,10 @@ impl Delivery {
         Ok(Self { at_work, clock })
     }
 
-    /// Has all outputs open anew what they write to: somebody moved it, or renewed certificates.
-    pub fn reopen(&self) {
-        self.at_work.iter().for_each(|one| one.shared.reopen());
+    /// Who can have all outputs open anew what they write to, from elsewhere.
+    #[must_use]
+    pub fn reopener(&self) -> Reopener {
+        Reopener(self.at_work.iter().map(|one| Arc::clone(&one.shared)).collect())
     }
 
     /// How each is, by name, and what became of events since this was last asked; and the rows of `coverage`, if those are
@@ -102,6 +103,17 @@ impl Delivery {
             one.ended.recv_timeout(wait) != Ok(true)
         };
         self.at_work.iter().filter(left).map(|one| one.name.as_str()).collect()
+    }
+}
+
+/// Has outputs open anew what they write to: somebody moved it, or renewed certificates.
+#[derive(Clone)]
+pub struct Reopener(Vec<Arc<Shared>>);
+
+impl Reopener {
+    /// At the next load of each.
+    pub fn reopen(&self) {
+        self.0.iter().for_each(|one| one.reopen());
     }
 }
 

@@ -8,6 +8,7 @@ use std::{path::Path, sync::Arc};
 
 use crate::{background, config};
 
+mod ask;
 mod batch;
 mod block;
 mod cursor;
@@ -20,6 +21,7 @@ mod schema;
 mod store;
 mod words;
 
+pub use ask::{Answer, AskError, Asker, Cell, Limits, Table};
 pub use cursor::{Cursor, Entry, Most};
 pub use error::JournalError;
 pub use folder::Folder;
@@ -112,8 +114,8 @@ mod tests {
 
     fn line(number: u64) -> String {
         // Bytes that don't pack: what is kept of them is of the size that it says.
-        let noise: String = (0..8_u64)
-            .map(|at| format!("{:016x}", (number * 8 + at + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        let noise: String = (0..64_u64)
+            .map(|at| format!("{:016x}", (number * 64 + at + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
             .collect();
         format!("{{\"number\":{number},\"noise\":\"{noise}\"}}")
     }
@@ -212,11 +214,11 @@ mod tests {
         assert_eq!(slow.read(Most { events: 50, bytes: usize::MAX }).unwrap().len(), 50);
         slow.acknowledge(20).unwrap();
         let (mut next, mut read, mut lost) = (101, Vec::new(), 0);
-        while next < 50_000 {
+        while next < 15_000 {
             write(&mut inlet, next..next + 1000);
             next += 1000;
             assert!(folder.bytes() <= most, "{} bytes after {next} events", folder.bytes());
-            if [10_101, 40_101].contains(&next) {
+            if [4_101, 12_101].contains(&next) {
                 read.extend(rest(&mut reading, ALL));
                 lost += reading.dropped();
             }
@@ -239,7 +241,7 @@ mod tests {
         assert_eq!(count("SELECT count(*) FROM entity"), (next - 1) / 2 - oldest / 2 + 1);
         assert_eq!(count("SELECT count(*) FROM executable"), 7);
         assert_eq!(count("SELECT sum(events) FROM block"), next - oldest);
-        assert!(count("SELECT count(*) FROM event") > 5000, "it holds more than next to nothing");
+        assert!(count("SELECT count(*) FROM event") > 1500, "it holds more than next to nothing");
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 
@@ -247,13 +249,13 @@ mod tests {
     fn a_journal_that_may_have_less_gives_it_back() {
         let path = place("smaller");
         let (_, mut inlet) = Journal::begin(&path, &limits(32 << 20)).unwrap();
-        write(&mut inlet, 1..40_000);
+        write(&mut inlet, 1..12_000);
         end(inlet);
         let folder = Folder::open(&path).unwrap();
         let before = folder.bytes();
         assert!(before > 9 << 20, "{before}");
         let (_, mut inlet) = Journal::begin(&path, &limits(8 << 20)).unwrap();
-        write(&mut inlet, 40_000..40_010);
+        write(&mut inlet, 12_000..12_010);
         end(inlet);
         assert!(folder.bytes() <= 8 << 20, "{} of {before}", folder.bytes());
         fs::remove_dir_all(path.parent().unwrap()).unwrap();

@@ -12,20 +12,24 @@ mod split;
 pub mod standard;
 pub mod stdout;
 pub mod syslog;
+mod tee;
 
 use std::io;
+
+use crate::record::Record;
 
 pub use far::{Clock, Far, FarError, Fate, Load, Parcel};
 use over_http::{Courier, Said, Sort, Who};
 use split::{Sent, bring, fitting, short};
+pub use tee::Tee;
 
 /// A place to which events go, one line each.
 pub trait Output: Send {
-    /// Takes one whole line, with its end. It may wait here for the next flush.
+    /// Takes an event: its record, and that as one whole line with its end. It may wait here for the next flush.
     ///
     /// # Errors
     /// [`Fault::Closed`] once nobody will ever read again: nothing more will be delivered.
-    fn write(&mut self, line: &[u8]) -> Result<Taken, OutputError>;
+    fn write(&mut self, record: &Record, line: &[u8]) -> Result<Taken, OutputError>;
 
     /// Gives on all that waits. To be called again after an error that is not final: what waits is
     /// kept for it.
@@ -34,8 +38,16 @@ pub trait Output: Send {
     /// What keeps the lines from going, and how many wait.
     fn flush(&mut self) -> Result<(), OutputError>;
 
+    /// Waits, not for ever, until what another thread has to give on is out, or can't be. Nothing more comes.
+    fn settle(&mut self) {}
+
     /// Nothing more comes: what waits is given up, and no part of it is left behind where that can be.
     fn end(&mut self);
+
+    /// The stage at which what waits is lost when it is given up, as a `loss` event names it.
+    fn stage(&self) -> &'static str {
+        "output"
+    }
 
     /// What became of all lines so far.
     fn counts(&self) -> Counts;
@@ -47,8 +59,14 @@ pub trait Output: Send {
 pub enum Taken {
     /// It is given on or will be.
     Kept,
-    /// It is dropped and counted: the output is stuck and has no more room to keep lines.
-    Refused,
+    /// It is dropped and counted: the output is stuck and has no more room to keep lines. At which stage and why, as a `loss` event
+    /// tells it.
+    Refused {
+        /// The stage.
+        stage: &'static str,
+        /// The reason.
+        reason: &'static str,
+    },
 }
 
 /// What became of the lines given to an output; the sum is what was given.

@@ -18,7 +18,7 @@ use crate::{
     format::Format,
     host::Host,
     kernel::{Batch, Counters, Kernel, KernelError},
-    output::{Output, OutputError},
+    output::{Output, OutputError, Tee},
     process::Table,
     procfs::Reader,
     record::Record,
@@ -29,8 +29,10 @@ use crate::{
 
 mod capture;
 mod connect;
+mod delivered;
 mod ended;
 mod guard;
+mod journaled;
 mod missed;
 mod network;
 mod reach;
@@ -64,6 +66,10 @@ pub enum PipelineError {
     Output(#[from] OutputError),
     #[error("waiting for changes of what is mounted, in /proc/self/mountinfo: mount proc on /proc")]
     Mounts(#[source] std::io::Error),
+    #[error("there is no journal for the outputs to read from: see what was said about it")]
+    NoJournal,
+    #[error("beginning with the outputs")]
+    Outputs(#[source] std::io::Error),
     #[error(
         "writing the last {waiting} events: the output has no space for them or doesn't take them; free some and start again"
     )]
@@ -74,7 +80,7 @@ pub enum PipelineError {
 pub struct Pipeline<'a> {
     host: &'a Host,
     kernel: Kernel,
-    output: Box<dyn Output>,
+    output: Tee,
     format: &'a dyn Format,
     reader: Reader,
     table: Table,
@@ -115,16 +121,25 @@ pub struct Pipeline<'a> {
     guard: guard::Guard,
     capture: capture::Capture,
     requested: requested::Requested,
+    journaled: journaled::Journaled,
+    delivered: delivered::Delivered,
 }
 
 impl<'a> Pipeline<'a> {
-    /// With programs that run already.
+    /// With programs that run already, and where lines go at once; none where all goes by the journal.
     #[must_use]
-    pub fn new(host: &'a Host, kernel: Kernel, format: &'a dyn Format, output: Box<dyn Output>) -> Self {
+    pub fn new(
+        host: &'a Host,
+        kernel: Kernel,
+        format: &'a dyn Format,
+        output: impl IntoIterator<Item = Box<dyn Output>>,
+    ) -> Self {
+        let mut tee = Tee::default();
+        output.into_iter().for_each(|output| tee.add(output));
         Self {
             host,
             kernel,
-            output,
+            output: tee,
             format,
             reader: Reader::new(host.proc()),
             table: Table::new(host.boot_id.clone(), host.boot()),
@@ -156,6 +171,8 @@ impl<'a> Pipeline<'a> {
             guard: guard::Guard::default(),
             capture: capture::Capture::default(),
             requested: requested::Requested::default(),
+            journaled: journaled::Journaled::default(),
+            delivered: delivered::Delivered::default(),
         }
     }
 
@@ -190,6 +207,7 @@ impl<'a> Pipeline<'a> {
             Ok(()) => self.end_run(),
             Err(_) => {
                 self.kernel.stop();
+                self.output.settle();
                 self.count_rest();
             }
         }
@@ -312,6 +330,8 @@ impl<'a> Pipeline<'a> {
             self.enricher.refresh(self.host.boot());
             self.table.refresh_clock(self.enricher.boot);
             self.watch_over(began)?;
+            self.watch_journal(began)?;
+            self.watch_delivery(began)?;
             self.beat(began)?;
             self.tell_losses()?;
         }
@@ -350,11 +370,15 @@ impl<'a> Pipeline<'a> {
         self.tell_losses()?;
         self.tell_stop()?;
         self.flush()?;
+        self.output.settle();
+        self.flush()?;
+        self.end_delivery();
         match self.output.counts().waiting {
             0 => Ok(()),
             waiting => {
+                let stage = self.output.stage();
                 for action in std::mem::take(&mut self.waiting) {
-                    self.counts.lost("output", action, "not_written", 1);
+                    self.counts.lost(stage, action, "not_written", 1);
                 }
                 self.output.end();
                 Err(PipelineError::Waiting { waiting })

@@ -178,6 +178,23 @@ pub const TABLES: &[Bound] = &[
         "The alert is told at once, with sensor.evidence.missing.",
         &[],
     ),
+    bound("journal/queue.rs::BYTES_MOST", "Loss `queue_full` of the stage `journal`, by action.", &[]),
+    bound("journal/queue.rs::EVENTS_MOST", "Loss `queue_full` of the stage `journal`, by action.", &[]),
+    bound(
+        "journal/words.rs::BYTES_MOST",
+        "All are forgotten: words are looked up in the database again.",
+        &[],
+    ),
+    bound(
+        "journal/cursor.rs::DEAD_MOST",
+        "The oldest that was refused goes, whichever output refused it.",
+        &[],
+    ),
+    bound(
+        "journal/cursor.rs::DEAD_BYTES_MOST",
+        "The oldest that was refused goes, whichever output refused it.",
+        &[],
+    ),
 ];
 
 macro_rules! rooms {
@@ -205,6 +222,9 @@ pub const ROOMS: &[(&str, &str)] = rooms![
     "evidence/store.rs",
     "evidence/folder.rs",
     "pipeline/capture.rs",
+    "journal/queue.rs",
+    "journal/words.rs",
+    "journal/cursor.rs",
 ];
 
 /// Those that bound no table: how often something is done, or how much at once.
@@ -214,4 +234,5 @@ pub const OTHERS: &[&str] = &[
     "kernel/names.rs::MOST",
     "kernel/names.rs::READS_MOST",
     "procfs/patience.rs::LOADS_MOST",
+    "journal/cursor.rs::REASON_MOST",
 ];

@@ -15,6 +15,7 @@ pub mod certificate;
 pub mod event;
 pub mod fields;
 pub mod find;
+pub mod journal;
 pub mod lock;
 pub mod netns;
 pub mod place;

@@ -432,6 +432,12 @@ impl End {
         self.seen.so_far()
     }
 
+    /// All lines, as they came.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.seen.state.lock().unwrap().lines.clone()
+    }
+
     /// How many lines of each action came.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<String, u64> {

@@ -20,12 +20,14 @@ use report::{Figure, Table};
 mod cost;
 mod exec;
 mod io;
+mod journal;
 mod lab;
 mod latency;
 mod lines;
 mod look;
 mod net;
 mod number;
+mod outputs;
 mod pin;
 mod quiet;
 mod recover;
@@ -74,6 +76,10 @@ enum What {
     Net(net::Args),
     /// How soon verbs answer beside thousands of processes.
     Look(look::Args),
+    /// How much the journal takes, and what it costs.
+    Journal(journal::Args),
+    /// How many events an output brings.
+    Outputs(outputs::Args),
 }
 
 /// Runs the task.
@@ -95,6 +101,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         What::Recover(args) => recover::run(&lab, args, &mut report)?,
         What::Net(args) => net::run(&lab, args, &mut quiet, &mut report)?,
         What::Look(args) => look::run(&lab, args, &mut quiet, &mut report)?,
+        What::Journal(args) => journal::run(workspace, &lab, args, &mut quiet, &mut report)?,
+        What::Outputs(args) => outputs::run(workspace, &lab, args, &mut quiet, &mut report)?,
     }
     if let Some(path) = &args.json {
         report.write(path)?;

@@ -10,7 +10,6 @@ use crate::{
     format,
     host::Host,
     kernel::{self, executed::When},
-    output::{Counts, Output, OutputError, Taken},
     pipeline::{Pipeline, PipelineError},
 };
 
@@ -64,13 +63,15 @@ pub fn act(args: &Doctor) -> Result<(), Failure> {
 fn examine(host: &Host, config: &Config, hooks: Option<Hooks>) -> Result<Vec<Coverage>, Gap> {
     let kernel = loaded(host, config, hooks, false, When::Beside)?;
     let format = format::named(Format::Json.name()).ok_or_else(Gap::default)?;
-    let mut pipeline =
-        Pipeline::new(host, kernel, format, Box::new(Nowhere)).with_usage(config.usage.interval_s.get());
+    let mut pipeline = Pipeline::new(host, kernel, format, None).with_usage(config.usage.interval_s.get());
     if let Some(folder) = config.evidence.folder.get() {
         pipeline.examine_evidence(folder);
         if let Some(folder) = config.state.folder.get() {
             pipeline.examine_requests(folder);
         }
+    }
+    if let Some(folder) = config.journal_folder() {
+        pipeline.examine_journal(folder);
     }
     pipeline.examine().map_err(|error| match error {
         PipelineError::Kernel(error) => error.gap(),
@@ -115,23 +116,4 @@ fn plans(args: &Doctor, config: &Config) -> String {
         config.kernel.bulk_ring_bytes.get(),
         config.kernel.urgent_ring_bytes.get(),
     )
-}
-
-/// Where events of nobody go.
-struct Nowhere;
-
-impl Output for Nowhere {
-    fn write(&mut self, _: &[u8]) -> Result<Taken, OutputError> {
-        Ok(Taken::Kept)
-    }
-
-    fn flush(&mut self) -> Result<(), OutputError> {
-        Ok(())
-    }
-
-    fn end(&mut self) {}
-
-    fn counts(&self) -> Counts {
-        Counts::default()
-    }
 }

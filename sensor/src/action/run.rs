@@ -1,14 +1,15 @@
 //! `sensor run`: the daemon.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, Format, Hooks, Status, awaiting, configuration, loaded};
 use crate::{
     config::Config,
-    format,
+    delivery::{Outlet, Reopener},
+    format::{self, ecs},
     kernel::executed::When,
     output::{self, stdout::Stdout},
     pipeline::Pipeline,
@@ -23,10 +24,10 @@ pub struct Run {
     /// Which hooks, where several can see the same; the best that the kernel takes if not given.
     #[arg(long, value_enum)]
     pub hooks: Option<Hooks>,
-    /// Where events go.
-    #[arg(long, value_enum, default_value_t = Output::Stdout)]
-    pub output: Output,
-    /// How events are written.
+    /// Where events go, and nowhere else, whatever the configuration says: then no journal is kept either.
+    #[arg(long, value_enum)]
+    pub output: Option<Output>,
+    /// How events are written to standard output; each output of the configuration has its own.
     #[arg(long, value_enum, default_value_t = Format::Json)]
     pub format: Format,
     /// Let the kernel stop who executes a file that isn't known until the sensor holds it, so that it can be recovered whatever the
@@ -57,13 +58,32 @@ pub fn act(args: &Run) -> Result<(), Failure> {
         log::set_logger(&LogLines).map_err(|error| Failure::new(Status::Failed, error.to_string()))?;
         log::set_max_level(log::LevelFilter::Debug);
     }
-    awaiting(stream(&config, format, args))?
+    let outputs = outlets(&config, args.output)?;
+    awaiting(stream(&config, format, outputs, args))?
 }
 
-async fn stream(config: &Config, format: &dyn format::Format, args: &Run) -> Result<(), Failure> {
+/// The outputs of the configuration, ready to begin; none when events go to standard output alone.
+fn outlets(config: &Config, output: Option<Output>) -> Result<Vec<Outlet>, Failure> {
+    let host = super::host()?;
+    let outputs = config.outputs.get().iter().filter(|_| output.is_none());
+    let usage = |error| Failure::new(Status::Usage, error);
+    outputs.map(|output| Outlet::new(output, &host).map_err(usage)).collect()
+}
+
+async fn stream(
+    config: &Config,
+    format: &dyn format::Format,
+    outlets: Vec<Outlet>,
+    args: &Run,
+) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::new(Status::Failed, error);
     let host = super::host()?;
-    let output: Box<dyn output::Output> = Box::new(Stdout::open().map_err(failed)?);
+    // With outputs of its own only what is in the journal goes anywhere, and that in its format.
+    let output: Option<Box<dyn output::Output>> = match outlets.is_empty() {
+        true => Some(Box::new(Stdout::open().map_err(failed)?)),
+        false => None,
+    };
+    let format = if output.is_some() { format } else { &ecs::Ecs };
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let when = if args.freeze_on_delete { When::Before } else { When::Beside };
@@ -81,10 +101,24 @@ async fn stream(config: &Config, format: &dyn format::Format, args: &Run) -> Res
             pipeline.answer_requests(folder);
         }
     }
+    if let Some(folder) = journal(config, args.output) {
+        let own = (outlets.is_empty() && args.format != Format::Json)
+            .then(|| format::named(Format::Json.name()))
+            .flatten();
+        pipeline.keep_journal(folder, &config.journal, own);
+    }
+    let mut hangup = None;
+    if !outlets.is_empty() {
+        let reopener = pipeline.bring_to(outlets).map_err(|error| Failure::new(Status::Failed, error))?;
+        hangup = Some((signal(SignalKind::hangup()).map_err(failed)?, reopener));
+    }
     let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                () = hung_up(&mut hangup) => {}
+            }
         }
     };
     let result = pipeline.run(stop, || eprintln!("sensor: ready")).await;
@@ -92,6 +126,22 @@ async fn stream(config: &Config, format: &dyn format::Format, args: &Run) -> Res
         eprintln!("sensor: {kind}: seen {seen}, delivered {delivered}, lost {lost}");
     }
     result.map_err(|error| Failure::new(Status::Failed, error))
+}
+
+/// Waits for a SIGHUP, and has outputs open anew what they write to; for ever where there are none.
+async fn hung_up(hangup: &mut Option<(Signal, Reopener)>) {
+    match hangup {
+        Some((hangup, reopener)) => {
+            hangup.recv().await;
+            reopener.reopen();
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Where a journal is kept, if one is: where the configuration says so, unless events go to standard output alone.
+fn journal(config: &Config, output: Option<Output>) -> Option<&Path> {
+    config.journal_folder().filter(|_| output != Some(Output::Stdout))
 }
 
 /// The programs' log lines on standard error.

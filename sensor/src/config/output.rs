@@ -185,3 +185,115 @@ impl TryFrom<Vec<Output>> for Outputs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn parse(text: &str) -> Result<Outputs, String> {
+        toml::from_str::<Config>(text).map(|config| config.outputs).map_err(|error| error.to_string())
+    }
+
+    fn one(keys: &str) -> Result<Output, String> {
+        parse(&format!("[[outputs]]\nname = \"a\"\n{keys}")).map(|outputs| outputs.get()[0].clone())
+    }
+
+    #[test]
+    fn every_example_of_the_documentation_is_right() {
+        let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        let more =
+            std::fs::read_dir(docs.join("outputs")).into_iter().flatten().map(|file| file.unwrap().path());
+        let pages = more.chain([docs.join("outputs.md")]).map(|path| std::fs::read_to_string(path).unwrap());
+        let page: String = pages.collect();
+        let (mut types, mut examples) = (HashSet::new(), 0);
+        for block in page.split("```toml\n").skip(1) {
+            let example = block.split("```").next().unwrap();
+            let outputs = parse(example).unwrap_or_else(|error| panic!("{error}\n{example}"));
+            types.extend(outputs.get().iter().map(|output| std::mem::discriminant(&output.to)));
+            examples += 1;
+        }
+        assert!(types.len() >= 3 && examples > 3, "{} types in {examples} examples", types.len());
+    }
+
+    #[test]
+    fn what_is_not_said_has_a_default() {
+        let output = one("type = \"file\"\npath = \"/var/log/sensor/events\"").unwrap();
+        assert_eq!((output.format, output.wanted), (Format::Ecs, Wanted::default()));
+        let To::File(file) = output.to else { panic!() };
+        assert_eq!(
+            (file.max_bytes.get().unwrap().get(), file.max_age_s.get(), file.keep.get()),
+            (100 << 20, None, 10)
+        );
+        let output = one("type = \"syslog\"\ntransport = \"tls\"\naddress = \"[::1]:6514\"").unwrap();
+        let To::Syslog(syslog) = output.to else { panic!() };
+        assert_eq!(
+            (syslog.transport, syslog.facility as u8),
+            (Transport::Tls(super::super::Tls::default()), 16)
+        );
+        assert_eq!((syslog.address.host(), syslog.address.to_string().as_str()), ("::1", "[::1]:6514"));
+    }
+
+    #[test]
+    fn each_type_is_closed_to_what_is_not_its_own() {
+        for (keys, words) in [
+            ("type = \"fil\"", &["unknown variant `fil`", "file"][..]),
+            ("type = \"stdout\"\npath = \"/a\"", &["unknown field `path`", "severity_min"]),
+            (
+                "type = \"file\"\npath = \"/a\"\naddress = \"a:1\"",
+                &["unknown field `address`", "`max_bytes`"],
+            ),
+            ("type = \"file\"", &["missing field `path`", "in the output \"a\""]),
+            ("path = \"/a\"", &["missing field `type`"]),
+            ("type = \"file\"\npath = \"a\"", &["no whole path"]),
+            ("type = \"file\"\npath = \"/a/../b\"", &["no whole path"]),
+            ("type = \"file\"\npath = \"/a/\"", &["no whole path"]),
+            ("type = \"file\"\npath = \"/a\"\nmax_bytes = 1", &["65536 or more"]),
+            ("type = \"file\"\npath = \"/a\"\nmax_age_s = 1", &["60 to"]),
+            ("type = \"file\"\npath = \"/a\"\nkeep = 0", &["1 to 1000"]),
+            ("type = \"syslog\"\naddress = \"a:1\"", &["missing field `transport`"]),
+            ("type = \"syslog\"\ntransport = \"udp\"\naddress = \"a\"", &["HOST:PORT"]),
+            ("type = \"syslog\"\ntransport = \"udp\"\naddress = \"a:0\"", &["HOST:PORT"]),
+            ("type = \"syslog\"\ntransport = \"udp\"\naddress = \"a b:1\"", &["HOST:PORT"]),
+            ("type = \"syslog\"\ntransport = \"udp\"\naddress = \"a:1\"\ntls = {}", &["`tls` is for"]),
+            (
+                "type = \"syslog\"\ntransport = \"tls\"\naddress = \"a:1\"\ntls = { cert_file = \"/a\" }",
+                &["both or none"],
+            ),
+            (
+                "type = \"syslog\"\ntransport = \"udp\"\naddress = \"a:1\"\nmax_message_bytes = 479",
+                &["480 to"],
+            ),
+            (
+                "type = \"syslog\"\ntransport = \"udp\"\naddress = \"a:1\"\nfacility = \"x\"",
+                &["unknown variant `x`"],
+            ),
+            ("type = \"elasticsearch\"\nurl = \"https://a\"\nformat = \"text\"", &["takes JSON"]),
+            ("type = \"stdout\"\nformat = \"xml\"", &["unknown variant `xml`"]),
+        ] {
+            let error = one(keys).unwrap_err();
+            assert!(words.iter().all(|word| error.contains(word)), "{keys}: {error}");
+        }
+    }
+
+    #[test]
+    fn no_two_outputs_are_in_each_others_way() {
+        let output = |name: &str, keys: &str| format!("[[outputs]]\nname = {name:?}\n{keys}\n");
+        let file = "type = \"file\"\npath = \"/a\"";
+        let wrong = [
+            (output("a", file) + &output("a", "type = \"stdout\""), "two outputs are called `a`"),
+            (output("a", file) + &output("b", file), "two outputs write to /a"),
+            (output("a", "type = \"stdout\"") + &output("b", "type = \"stdout\""), "standard output"),
+            (output("a b", file), "no name"),
+            (output("", file), "no name"),
+            (output(&"x".repeat(33), file), "no name"),
+        ];
+        for (text, word) in wrong {
+            assert!(parse(&text).unwrap_err().contains(word), "{text}");
+        }
+        let many: String = (0..17)
+            .map(|n| output(&n.to_string(), "type = \"syslog\"\ntransport = \"udp\"\naddress = \"a:1\""))
+            .collect();
+        assert!(parse(&many).unwrap_err().contains("more than 16"));
+    }
+}

@@ -31,6 +31,8 @@ pub(super) struct Courier {
     owed: Option<u64>,
     /// Since when nothing goes.
     troubled: Option<Duration>,
+    /// That the journal dropped some is told.
+    dropping: bool,
 }
 
 /// An event that was read.
@@ -55,7 +57,7 @@ enum Next {
 impl Courier {
     pub(super) fn new(outlet: Outlet, cursor: Box<dyn Cursor>, shared: Arc<Shared>, clock: Clock) -> Self {
         let (pace, waiting) = (Pace::default(), VecDeque::new());
-        Self { outlet, cursor, shared, clock, pace, waiting, owed: None, troubled: None }
+        Self { outlet, cursor, shared, clock, pace, waiting, owed: None, troubled: None, dropping: false }
     }
 
     /// Until it is told to stop, and then as long as something goes and time is left. Whether all was brought.
@@ -83,11 +85,22 @@ impl Courier {
         {
             return self.failed("reading the journal", &*error);
         }
-        self.shared.dropped(self.cursor.dropped());
+        self.count_dropped();
         if self.waiting.is_empty() {
             return if self.settle() { Next::Idle } else { Next::Pause(self.pace.failed(None)) };
         }
         self.bring()
+    }
+
+    fn count_dropped(&mut self) {
+        let count = self.cursor.dropped();
+        if count > 0 && !std::mem::replace(&mut self.dropping, true) {
+            let name = &self.outlet.name;
+            eprintln!(
+                "sensor: output {name}: the journal had no room to keep all that it hasn't read: {count} events, and more are counted in loss events"
+            );
+        }
+        self.shared.dropped(count);
     }
 
     /// Reads the next load, and marks what isn't wanted or can't be written as done.
@@ -206,6 +219,7 @@ impl Courier {
             let seconds = (self.clock)().saturating_sub(since).as_secs();
             eprintln!("sensor: output {}: events go again, after {seconds} s", self.outlet.name);
             self.shared.trouble(None);
+            self.dropping = false;
         }
     }
 }

@@ -18,7 +18,7 @@ pub const ACTION: Action = Action {
 /// One count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Where: `kernel`, `decode`, `output`.
+    /// Where: `kernel`, `table`, `decode`, `output`, `journal`.
     pub stage: &'static str,
     /// What: an action, or the kind of a record.
     pub action: &'static str,

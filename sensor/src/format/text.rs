@@ -269,6 +269,14 @@ pub fn escape(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// Bytes from the host as they stand alone in a column: without quotes, and with escapes as [`escape`] has them; a backslash of
+/// their own is two.
+pub fn bare(bytes: &[u8]) -> String {
+    let mut out = Vec::with_capacity(bytes.len());
+    visible(bytes, |c| c == '\\', &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// Appends what [`escape`] gives.
 pub fn escape_into(bytes: &[u8], out: &mut Vec<u8>) {
     match needs(bytes) {

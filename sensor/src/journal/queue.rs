@@ -226,6 +226,12 @@ impl Inlet {
         status
     }
 
+    /// What keeps it from being written to.
+    #[must_use]
+    pub fn fault(&self) -> Option<Fault> {
+        self.queue.lock().status.fault.clone()
+    }
+
     /// Events that are stored and that wait, as [`Inlet::status`] tells, and that had no room.
     #[must_use]
     pub fn counts(&self) -> (u64, u64, u64) {

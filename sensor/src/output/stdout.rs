@@ -2,6 +2,7 @@
 //! the tail of one that went out in part goes first when writes work again.
 
 use super::{Counts, Fault, Output, OutputError, Taken};
+use crate::record::Record;
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::AsFd;
@@ -11,6 +12,8 @@ const FILL: usize = 256 << 10;
 /// Bytes that are kept while writes fail.
 const ROOM: usize = 4 << 20;
 
+/// What has no room.
+const FULL: Taken = Taken::Refused { stage: "output", reason: "full" };
 const ATTEMPTED: &str = "write to standard output";
 
 /// Buffered standard output, or any other sink that takes its place.
@@ -125,15 +128,15 @@ impl<W: Write> Stdout<W> {
     }
 }
 
-impl<W: Write + Send> Output for Stdout<W> {
-    fn write(&mut self, line: &[u8]) -> Result<Taken, OutputError> {
+impl<W: Write + Send> Stdout<W> {
+    fn take(&mut self, line: &[u8]) -> Result<Taken, OutputError> {
         if self.fault == Some(Fault::Closed) {
             self.refused += 1;
             return Err(self.error(Fault::Closed, io::ErrorKind::BrokenPipe.into()));
         }
         if self.fault.is_some() && self.waits() + line.len() > self.room {
             self.refused += 1;
-            return Ok(Taken::Refused);
+            return Ok(FULL);
         }
         self.keep(line);
         if self.fault.is_none() && self.waits() >= FILL {
@@ -144,6 +147,12 @@ impl<W: Write + Send> Output for Stdout<W> {
             }
         }
         Ok(Taken::Kept)
+    }
+}
+
+impl<W: Write + Send> Output for Stdout<W> {
+    fn write(&mut self, _: &Record, line: &[u8]) -> Result<Taken, OutputError> {
+        self.take(line)
     }
 
     fn flush(&mut self) -> Result<(), OutputError> {
@@ -215,7 +224,7 @@ mod tests {
     }
 
     fn give(output: &mut Stdout<Fake>, lines: &[&str]) -> Vec<Taken> {
-        lines.iter().map(|line| output.write(line.as_bytes()).unwrap()).collect()
+        lines.iter().map(|line| output.take(line.as_bytes()).unwrap()).collect()
     }
 
     fn counts(delivered: u64, waiting: u64, refused: u64) -> Counts {
@@ -275,7 +284,7 @@ mod tests {
         assert_eq!((error.fault, error.undelivered), (Fault::Full, 2));
         assert_eq!(output.counts(), counts(1, 2, 0));
         // Six bytes wait, four more may: the next line is dropped, and the sink is left alone.
-        assert_eq!(give(&mut output, &["ten\n", "nil\n"]), [Taken::Kept, Taken::Refused]);
+        assert_eq!(give(&mut output, &["ten\n", "nil\n"]), [Taken::Kept, FULL]);
         assert_eq!((output.sink.calls, output.counts()), (2, counts(1, 3, 1)));
         assert_eq!(output.flush().unwrap_err().undelivered, 3);
         assert_eq!(output.flush().unwrap_err().undelivered, 3);
@@ -291,7 +300,7 @@ mod tests {
         let mut output = planned(0, [Fails(Errno::EAGAIN)]);
         give(&mut output, &["one\n"]);
         assert_eq!(output.flush().unwrap_err().fault, Fault::Busy);
-        assert_eq!(give(&mut output, &["two\n"]), [Taken::Refused]);
+        assert_eq!(give(&mut output, &["two\n"]), [FULL]);
         output.flush().unwrap();
         assert_eq!((output.sink.got.as_slice(), output.counts()), (&b"one\n"[..], counts(1, 0, 1)));
     }
@@ -302,7 +311,7 @@ mod tests {
         give(&mut output, &["one\n", "two\n", "six\n"]);
         let error = output.flush().unwrap_err();
         assert_eq!((error.fault, error.undelivered), (Fault::Closed, 2));
-        assert_eq!(output.write(b"ten\n").unwrap_err().fault, Fault::Closed);
+        assert_eq!(output.take(b"ten\n").unwrap_err().fault, Fault::Closed);
         assert_eq!(output.flush().unwrap_err().fault, Fault::Closed);
         assert_eq!((output.sink.calls, output.counts()), (2, counts(1, 2, 1)));
     }
@@ -320,11 +329,11 @@ mod tests {
     fn a_full_buffer_is_given_on_unasked() {
         let mut output = planned(ROOM, [Fails(Errno::ENOSPC)]);
         let line = [b'x'; FILL];
-        assert_eq!(output.write(&line).unwrap(), Taken::Kept);
-        assert_eq!(output.write(&line).unwrap(), Taken::Kept);
+        assert_eq!(output.take(&line).unwrap(), Taken::Kept);
+        assert_eq!(output.take(&line).unwrap(), Taken::Kept);
         assert_eq!((output.sink.calls, output.counts()), (1, counts(0, 2, 0)));
         output.flush().unwrap();
-        assert_eq!(output.write(&line).unwrap(), Taken::Kept);
+        assert_eq!(output.take(&line).unwrap(), Taken::Kept);
         assert_eq!((output.sink.calls, output.counts()), (3, counts(3, 0, 0)));
     }
 
@@ -346,7 +355,7 @@ mod tests {
             let (mut output, mut kept) = (planned(20, plan), String::new());
             for n in 0..40_u64 {
                 let line = format!("{}\n", "x".repeat(random(8)));
-                if output.write(line.as_bytes()).unwrap() == Taken::Kept {
+                if output.take(line.as_bytes()).unwrap() == Taken::Kept {
                     kept += &line;
                 }
                 if random(3) == 0 {

@@ -5,7 +5,7 @@ use crate::{
     event::{self, Action, Stamp, exe_deleted, exe_memfd, exec, loss, process_snapshot, usage},
     field::Field,
     kernel::{Batch, Coverage, Gap, State},
-    output::{Fault, OutputError, Taken},
+    output::{Fault, Output, OutputError, Taken},
     process::Process,
     record::{Record, Text, Value},
     verdict::Found,
@@ -79,6 +79,7 @@ impl Pipeline<'_> {
         let own = [self.reaches.coverage()].into_iter().chain(self.guard.coverage());
         let mut rows: Vec<_> = self.kernel.coverage().iter().chain(own).cloned().collect();
         rows.extend(self.capture.coverage().chain(self.requested.coverage()));
+        rows.extend(self.journaled.coverage().chain(self.delivered.coverage()).cloned());
         if self.interval.is_none() {
             for row in rows.iter_mut().filter(|row| row.action == usage::ACTION.name) {
                 let gap = Gap {
@@ -149,9 +150,9 @@ impl Pipeline<'_> {
         record.set(Field::EventId, Text::numbered(&self.run, self.sequence));
         self.line.clear();
         self.format.write(&record, &mut self.line);
-        match self.output.write(&self.line) {
+        match self.output.write(&record, &self.line) {
             Ok(Taken::Kept) => self.waiting.push_back(action),
-            Ok(Taken::Refused) => self.counts.lost("output", action, "full", 1),
+            Ok(Taken::Refused { stage, reason }) => self.counts.lost(stage, action, reason, 1),
             Err(error) => return self.trouble(error),
         }
         Ok(())
