@@ -92,8 +92,8 @@ impl Authority {
 
     fn files(&self, name: &str) -> Identity {
         Identity {
-            certificate: self.folder.at(&format!("{name}.pem")),
-            key: self.folder.at(&format!("{name}.key")),
+            certificate: self.folder.at(format!("{name}.pem")),
+            key: self.folder.at(format!("{name}.key")),
         }
     }
 }

@@ -93,11 +93,20 @@ pub struct Server {
     state: Arc<State>,
 }
 
+#[derive(Clone)]
+struct Usual(Arc<dyn Fn(&Question) -> Reply + Send + Sync>);
+
+impl std::fmt::Debug for Usual {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Usual(…)")
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     replies: Mutex<VecDeque<Reply>>,
     /// What it says when it hasn't been told more.
-    usual: Mutex<Option<Reply>>,
+    usual: Mutex<Option<Usual>>,
     questions: Mutex<Vec<Question>>,
     connections: AtomicUsize,
 }
@@ -155,7 +164,18 @@ impl Server {
 
     /// What it says from now on when it hasn't been told more.
     pub fn usually(&self, reply: Reply) {
-        *self.state.usual.lock().expect("nobody panicked") = Some(reply);
+        self.thinks(move |_| reply.clone());
+    }
+
+    /// How it comes to what it says from now on when it hasn't been told more.
+    pub fn thinks(&self, says: impl Fn(&Question) -> Reply + Send + Sync + 'static) {
+        *self.state.usual.lock().expect("nobody panicked") = Some(Usual(Arc::new(says)));
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// How many connections were made to it so far.
@@ -169,10 +189,11 @@ fn serve(stream: impl Read + Write, state: &State) -> Option<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let question = ask(&mut stream, state)?;
+        let told = state.replies.lock().ok()?.pop_front();
+        let usual = state.usual.lock().ok()?.clone();
+        let reply = told.or_else(|| usual.map(|usual| (usual.0)(&question)));
+        let reply = reply.unwrap_or_else(|| Reply::json(599, ""));
         state.questions.lock().ok()?.push(question);
-        let reply = state.replies.lock().ok()?.pop_front();
-        let reply =
-            reply.or_else(|| state.usual.lock().ok()?.clone()).unwrap_or_else(|| Reply::json(599, ""));
         let to = stream.get_mut();
         match reply {
             Reply::Says(status, lines, body) => {
@@ -197,7 +218,7 @@ fn serve(stream: impl Read + Write, state: &State) -> Option<()> {
     }
 }
 
-fn ask(stream: &mut (impl BufRead + Read), state: &State) -> Option<Question> {
+fn ask(stream: &mut impl BufRead, state: &State) -> Option<Question> {
     let mut head = Vec::new();
     loop {
         let mut line = String::new();

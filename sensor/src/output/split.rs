@@ -122,8 +122,8 @@ mod tests {
                 _ => Err(failed()),
             }
         });
-        use Fate::{Again, Arrived};
-        assert_eq!(fates.unwrap(), [Arrived, Arrived, Again, Again]);
+        let wanted = [Fate::Arrived, Fate::Arrived, Fate::Again, Fate::Again];
+        assert_eq!(fates.unwrap(), wanted);
         assert!(bring(&parcels(&["a"]), |_| Err(failed())).is_err());
         assert_eq!(bring(&[], |_| Err(failed())).unwrap(), []);
     }

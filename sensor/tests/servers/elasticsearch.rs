@@ -81,6 +81,5 @@ fn how_fast() {
     let taken = vec!["{\"create\":{\"status\":201}}"; 2000].join(",");
     let taker = Taker::start([Reply::json(200, "{\"items\":[{\"create\":{\"status\":201}}]}")]);
     taker.usually(Reply::json(200, format!("{{\"items\":[{taken}]}}")));
-    let address = taker.url().trim_start_matches("http://").parse().unwrap();
-    pace("_bulk, one that looks at nothing", &mut far(address, 60), &parcels(&events(50_000)));
+    pace("_bulk, one that looks at nothing", &mut far(taker.address(), 60), &parcels(&events(50_000)));
 }

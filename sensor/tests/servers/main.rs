@@ -1,6 +1,6 @@
 //! The outputs against real servers, through a network that cuts, loses and hangs: `cargo xtask servers` brings the servers and runs
 //! this. They run as nobody, where there is no network but loopback.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that can't go on fails the test")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a helper that can't go on fails the test")]
 
 mod elasticsearch;
 mod kafka;
