@@ -46,6 +46,7 @@ pub mod query;
 pub mod recover;
 pub mod run;
 pub mod top;
+pub mod watch;
 pub mod who;
 
 /// How events can be written.
