@@ -180,9 +180,21 @@ pub const TABLES: &[Bound] = &[
     ),
     bound("journal/queue.rs::BYTES_MOST", "Loss `queue_full` of the stage `journal`, by action.", &[]),
     bound("journal/queue.rs::EVENTS_MOST", "Loss `queue_full` of the stage `journal`, by action.", &[]),
-    bound("journal/words.rs::BYTES_MOST", "All are forgotten: words are looked up in the database again.", &[]),
-    bound("journal/cursor.rs::DEAD_MOST", "The oldest that was refused goes, whichever output refused it.", &[]),
-    bound("journal/cursor.rs::DEAD_BYTES_MOST", "The oldest that was refused goes, whichever output refused it.", &[]),
+    bound(
+        "journal/words.rs::BYTES_MOST",
+        "All are forgotten: words are looked up in the database again.",
+        &[],
+    ),
+    bound(
+        "journal/cursor.rs::DEAD_MOST",
+        "The oldest that was refused goes, whichever output refused it.",
+        &[],
+    ),
+    bound(
+        "journal/cursor.rs::DEAD_BYTES_MOST",
+        "The oldest that was refused goes, whichever output refused it.",
+        &[],
+    ),
 ];
 
 macro_rules! rooms {
