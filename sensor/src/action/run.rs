@@ -21,7 +21,7 @@ use crate::{
 /// `sensor run`.
 #[derive(Debug, clap::Args)]
 pub struct Run {
-    /// Configuration file (TOML).
+    /// Configuration file (TOML); /etc/sensor/config.toml if there is one and no other is named, as with every verb.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Say whether the configuration is right, also the files that it names, and do nothing else.
