@@ -73,10 +73,9 @@ impl Delivery {
         Ok(Self { at_work, clock })
     }
 
-    /// Who can have all outputs open anew what they write to, from elsewhere.
-    #[must_use]
-    pub fn reopener(&self) -> Reopener {
-        Reopener(self.at_work.iter().map(|one| Arc::clone(&one.shared)).collect())
+    /// Has all outputs open anew what they write to, at the next load of each: somebody moved it, or renewed certificates.
+    pub fn reopen(&self) {
+        self.at_work.iter().for_each(|one| one.shared.reopen());
     }
 
     /// How each is, by name, and what became of events since this was last asked; and the rows of `coverage`, if those are
@@ -104,16 +103,14 @@ impl Delivery {
         };
         self.at_work.iter().filter(left).map(|one| one.name.as_str()).collect()
     }
-}
 
-/// Has outputs open anew what they write to: somebody moved it, or renewed certificates.
-#[derive(Clone)]
-pub struct Reopener(Vec<Arc<Shared>>);
-
-impl Reopener {
-    /// At the next load of each.
-    pub fn reopen(&self) {
-        self.0.iter().for_each(|one| one.reopen());
+    /// Stops, and waits until none of them can bring anything any more: then others may go on from their places.
+    pub fn retire(&self) {
+        let _: Vec<&str> = self.stop(Duration::ZERO);
+        // The end of the channel is the end of the thread, too.
+        for one in &self.at_work {
+            let _: Result<bool, _> = one.ended.recv();
+        }
     }
 }
 

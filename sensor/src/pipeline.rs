@@ -43,6 +43,8 @@ mod tell;
 mod usage;
 mod watch;
 
+pub use delivered::Reload;
+
 /// How often the bulk ring is looked at while there is something in it.
 const BUSY: Duration = Duration::from_millis(10);
 /// And while there is nothing: the first record wakes, only names that go wait in a queue.
@@ -186,11 +188,13 @@ impl<'a> Pipeline<'a> {
     /// Masks secrets in arguments before anything is told of them.
     #[must_use]
     pub fn with_redaction(mut self, redact: &config::Redact) -> Self {
-        if !redact.off {
-            let patterns = redact.patterns.iter().map(|pattern| pattern.get().clone());
-            self.table.mask(Redactor::new(patterns));
-        }
+        self.redact(redact);
         self
+    }
+
+    fn redact(&mut self, redact: &config::Redact) {
+        let patterns = redact.patterns.iter().map(|pattern| pattern.get().clone());
+        self.table.mask((!redact.off).then(|| Redactor::new(patterns)));
     }
 
     /// Streams until told to stop, and then all that was seen.

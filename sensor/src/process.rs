@@ -144,9 +144,9 @@ impl Table {
         Self { boot_id, boot, live, recent, most: MOST, forgotten: 0, redactor: None }
     }
 
-    /// Masks secrets in the arguments of all that come from now on.
-    pub fn mask(&mut self, redactor: Redactor) {
-        self.redactor = Some(redactor);
+    /// Masks secrets in the arguments of all that come from now on, or doesn't.
+    pub fn mask(&mut self, redactor: Option<Redactor>) {
+        self.redactor = redactor;
     }
 
     /// Arguments as they may be told.

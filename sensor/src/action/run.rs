@@ -3,6 +3,7 @@
 use std::{
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    sync::mpsc::Sender,
 };
 
 use clap::ValueEnum;
@@ -10,12 +11,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, Format, Hooks, Status, awaiting, configuration, loaded};
 use crate::{
-    config::Config,
-    delivery::{Outlet, Reopener},
+    config::{self, Config},
+    delivery::Outlet,
     format::{self, ecs},
+    host::Host,
     kernel::executed::When,
     output::{self, stdout::Stdout},
-    pipeline::Pipeline,
+    pipeline::{Pipeline, Reload},
 };
 
 /// `sensor run`.
@@ -64,7 +66,7 @@ pub fn act(args: &Run) -> Result<(), Failure> {
         log::set_logger(&LogLines).map_err(|error| Failure::new(Status::Failed, error.to_string()))?;
         log::set_max_level(log::LevelFilter::Debug);
     }
-    let outputs = outlets(&config, args.output)?;
+    let outputs = outlets(&config, args.output, &super::host()?)?;
     if args.check {
         return checked(&config, args);
     }
@@ -84,11 +86,10 @@ fn checked(config: &Config, args: &Run) -> Result<(), Failure> {
 }
 
 /// The outputs of the configuration, ready to begin; none when events go to standard output alone.
-fn outlets(config: &Config, output: Option<Output>) -> Result<Vec<Outlet>, Failure> {
-    let host = super::host()?;
+fn outlets(config: &Config, output: Option<Output>, host: &Host) -> Result<Vec<Outlet>, Failure> {
     let outputs = config.outputs.get().iter().filter(|_| output.is_none());
     let usage = |error| Failure::new(Status::Usage, error);
-    outputs.map(|output| Outlet::new(output, &host).map_err(usage)).collect()
+    outputs.map(|output| Outlet::new(output, host).map_err(usage)).collect()
 }
 
 async fn stream(
@@ -128,17 +129,23 @@ async fn stream(
             .flatten();
         pipeline.keep_journal(folder, &config.journal, own);
     }
-    let mut hangup = None;
     if !outlets.is_empty() {
-        let reopener = pipeline.bring_to(outlets).map_err(|error| Failure::new(Status::Failed, error))?;
-        hangup = Some((signal(SignalKind::hangup()).map_err(failed)?, reopener));
+        pipeline.bring_to(outlets).map_err(|error| Failure::new(Status::Failed, error))?;
     }
+    // Without a file there is nothing to read again, and a terminal that closes ends the run.
+    let mut again = match source(args) {
+        Some(file) => {
+            let hangup = signal(SignalKind::hangup()).map_err(failed)?;
+            Some(Again { hangup, file, config: config.clone(), reloads: pipeline.reloads(), host: &host })
+        }
+        None => None,
+    };
     let stop = async move {
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                () = hung_up(&mut hangup) => {}
+                () = read_again(&mut again, args) => {}
             }
         }
     };
@@ -149,15 +156,68 @@ async fn stream(
     result.map_err(|error| Failure::new(Status::Failed, error))
 }
 
-/// Waits for a SIGHUP, and has outputs open anew what they write to; for ever where there are none.
-async fn hung_up(hangup: &mut Option<(Signal, Reopener)>) {
-    match hangup {
-        Some((hangup, reopener)) => {
-            hangup.recv().await;
-            reopener.reopen();
+/// What it takes to read the configuration again.
+struct Again<'h> {
+    hangup: Signal,
+    file: PathBuf,
+    config: Config,
+    reloads: Sender<Reload>,
+    host: &'h Host,
+}
+
+/// Waits for a SIGHUP, and reads the configuration again; for ever where there is none.
+async fn read_again(again: &mut Option<Again<'_>>, args: &Run) {
+    match again {
+        Some(again) => {
+            again.hangup.recv().await;
+            match again.read(args) {
+                Ok(later) if later.is_empty() => eprintln!("sensor: the configuration was read again"),
+                Ok(later) => eprintln!(
+                    "sensor: the configuration was read again; what it says of {} is used from the next start on",
+                    later.join(", ")
+                ),
+                Err(error) => eprintln!("sensor: {error}: the configuration read before stays in use"),
+            }
         }
         None => std::future::pending().await,
     }
+}
+
+impl Again<'_> {
+    /// Hands on what can be used at once; gives the sections that can't.
+    fn read(&mut self, args: &Run) -> Result<Vec<&'static str>, Failure> {
+        let config = configuration(Some(&self.file), args.hooks)?;
+        let old = &self.config;
+        let brings = |config: &Config| args.output.is_none() && !config.outputs.get().is_empty();
+        let other = old.outputs != config.outputs;
+        let outlets = match other && brings(old) && brings(&config) {
+            true => Some(outlets(&config, args.output, self.host)?),
+            false => None,
+        };
+        let never = |config: &Config| config.usage.interval_s.get().is_none();
+        let later = [
+            ("kernel", old.kernel != config.kernel),
+            ("state", old.state != config.state),
+            ("evidence", old.evidence != config.evidence),
+            ("journal", old.journal != config.journal),
+            ("usage", never(old) != never(&config)),
+            ("outputs", other && outlets.is_none() && args.output.is_none()),
+        ];
+        let reload =
+            Reload { outlets, redact: config.redact.clone(), interval: config.usage.interval_s.get() };
+        // At its end the run wants none any more.
+        let _ = self.reloads.send(reload);
+        // What is used from the next start on is told each time.
+        self.config.outputs =
+            if brings(old) == brings(&config) { config.outputs } else { self.config.outputs.clone() };
+        (self.config.redact, self.config.usage) = (config.redact, config.usage);
+        Ok(later.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect())
+    }
+}
+
+/// The file of the configuration, if there is one.
+fn source(args: &Run) -> Option<PathBuf> {
+    args.config.clone().or_else(|| Some(PathBuf::from(config::FILE)).filter(|usual| usual.exists()))
 }
 
 /// Where a journal is kept, if one is: where the configuration says so, unless events go to standard output alone.

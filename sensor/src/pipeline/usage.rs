@@ -1,5 +1,7 @@
 //! What is used: read at each interval, counted at each exit, told by process and by user.
 
+use std::time::Duration;
+
 use super::{Pipeline, PipelineError};
 use crate::{
     account::{Account, Owner, Subject, User},
@@ -87,6 +89,13 @@ impl Pipeline<'_> {
     fn tell_usage(&mut self, key: Key, time: u64, ms: u64, used: &Used) -> Result<(), PipelineError> {
         let stamp = Stamp { time, key, thread: key.pid };
         self.tell_process(&usage::ACTION, stamp, |record| usage::set(record, Scope::Process, ms, used))
+    }
+
+    /// Tells it this often from now on; where it wasn't told at all, or no more shall be, that begins with the next run.
+    pub(super) fn tell_usage_each(&mut self, interval: Option<Duration>) {
+        if let (Some(usage), Some(interval)) = (&mut self.usage, interval) {
+            usage.interval = interval.as_nanos().try_into().unwrap_or(u64::MAX);
+        }
     }
 
     /// Ends the interval, and tells of each user what was used in it.
