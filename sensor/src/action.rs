@@ -4,6 +4,7 @@ use std::{
     error::Error,
     ffi::OsStr,
     io::{IsTerminal, Write},
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +12,7 @@ use clap::ValueEnum;
 use nix::unistd::geteuid;
 
 use crate::{
-    config::{Config, ConfigError, Names},
+    config::{self, Config, ConfigError, Names},
     enrich,
     event::contain::Contained,
     field::Field,
@@ -22,7 +23,7 @@ use crate::{
     host::Host,
     kernel::{self, Gap, Kernel, Options, executed::When},
     look::{
-        self,
+        self, Look,
         hashed::{Images, ProcessError, Wanted},
     },
     procfs::Reader,
@@ -41,9 +42,11 @@ pub mod lookup;
 pub mod port;
 pub mod ports;
 pub mod ps;
+pub mod query;
 pub mod recover;
 pub mod run;
 pub mod top;
+pub mod watch;
 pub mod who;
 
 /// How events can be written.
@@ -164,7 +167,8 @@ impl Failure {
 
 /// The configuration; what is usual where no file is given. What it says and what is demanded must fit.
 fn configuration(path: Option<&Path>, hooks: Option<Hooks>) -> Result<Config, Failure> {
-    let Some(path) = path else {
+    let usual = Path::new(config::FILE);
+    let Some(path) = path.or_else(|| usual.exists().then_some(usual)) else {
         return Ok(Config::default());
     };
     let config = Config::read(path).map_err(|error| {
@@ -311,20 +315,23 @@ fn with_remedy(error: &ProcessError) -> String {
 pub struct Acting {
     /// Who acts: this process.
     actor: Record,
+    /// How it is told: a line for a person is none for a SIEM, so then as JSON.
+    format: Format,
     run: String,
     sequence: u64,
 }
 
 impl Acting {
-    /// Learns who acts.
+    /// Learns who acts, for somebody who wants this format.
     #[must_use]
-    pub fn new(host: &Host) -> Self {
+    pub fn new(host: &Host, format: Option<Format>) -> Self {
         let (pid, parent) = (std::process::id(), std::os::unix::process::parent_id());
-        let look = look::Look::few(host, &[parent, pid]);
+        let look = Look::few(host, &[parent, pid]);
         let own: Vec<_> = look.table.at(pid).into_iter().collect();
         let mut describer = look::described::Describer::new(&look, host, &own);
         let actor = own.first().map_or_else(|| host.common(), |own| describer.describe(own).record);
-        Self { actor, run: host.run_id(), sequence: 0 }
+        let format = format.filter(|format| *format != Format::Text).unwrap_or(Format::Json);
+        Self { actor, format, run: host.run_id(), sequence: 0 }
     }
 
     /// Tells what was done.
@@ -336,7 +343,7 @@ impl Acting {
         record.set(Field::EventSequence, self.sequence);
         record.set(Field::EventId, Text::numbered(&self.run, self.sequence));
         let mut line = Vec::new();
-        if let Some(format) = format::named(Format::Json.name()) {
+        if let Some(format) = format::named(self.format.name()) {
             format.write(&record, &mut line);
         }
         // Nobody may be reading any more, and what was done is done.
@@ -384,15 +391,31 @@ fn table(heads: &[Head], lines: &[Line]) -> String {
     format::table::text(heads, lines, width, width.is_some() && colour())
 }
 
+/// Tells each row of a look, as long as more are wanted; gives what couldn't be seen.
+type Tell = fn(&Look, &Host, &mut dyn FnMut(&Record) -> ControlFlow<()>) -> Vec<String>;
+
+/// What is so now, by the names that the tables of `query` have: each is told by the verb that lists it.
+const LIVE: &[(&str, Tell)] = &[
+    ("processes", ps::tell),
+    ("listeners", ports::tell),
+    ("sockets", ports::tell_all),
+    ("files", files::tell),
+    ("users", who::tell),
+];
+
+/// Whether a person reads.
+fn is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
 /// Text for a person, else JSON.
 fn is_text(format: Option<Format>) -> bool {
-    format.map_or_else(|| std::io::stdout().is_terminal(), |format| format == Format::Text)
+    format.map_or_else(is_terminal, |format| format == Format::Text)
 }
 
 /// How wide the terminal is, where standard output is one.
 fn width() -> Option<usize> {
-    let terminal = std::io::stdout().is_terminal();
-    let size = terminal.then(|| crossterm::terminal::size().ok()).flatten();
+    let size = is_terminal().then(|| crossterm::terminal::size().ok()).flatten();
     size.map(|(width, _)| usize::from(width)).filter(|width| *width > 0)
 }
 

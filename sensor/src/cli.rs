@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::action::{
     Catalogue, Failure, doctor, events, fields, files, hash, history, inspect, kill, lookup, port, ports, ps,
-    recover, run, top, who,
+    query, recover, run, top, watch, who,
 };
 
 /// A Linux host sensor: who runs what, and what running binary loses its name.
@@ -25,6 +25,8 @@ pub struct Cli {
 pub enum Command {
     /// Stream events until told to stop (SIGINT, SIGTERM); needs root.
     Run(run::Run),
+    /// The events of `run`, live, for a person: as text on a terminal, of a user, a process or some sorts; needs root.
+    Watch(watch::Watch),
     /// Who uses CPU, memory, disks and connections, live.
     Top(top::Top),
     /// What runs, and what is to be thought of each executable: the odd ones first.
@@ -39,6 +41,8 @@ pub enum Command {
     Who(who::Who),
     /// What was run: by what still runs, shells' histories and sudo's logs; and what is missing in those.
     History(history::History),
+    /// SQL over the journal and over what is so now: what runs, listens, is open, and who is on the host.
+    Query(query::Query),
     /// All that is known of one process, on a page, and why it is suspicious.
     Inspect(inspect::Inspect),
     /// SHA-256 of what a process really executes and has mapped to be executed, or of a file.
@@ -65,6 +69,7 @@ impl Cli {
     pub fn act(self) -> Result<(), Failure> {
         match self.command {
             Command::Run(args) => run::act(&args),
+            Command::Watch(args) => watch::act(&args),
             Command::Top(args) => top::act(&args),
             Command::Ps(args) => ps::act(&args),
             Command::Files(args) => files::act(&args),
@@ -81,6 +86,7 @@ impl Cli {
             },
             Command::Who(args) => who::act(&args),
             Command::History(args) => history::act(&args),
+            Command::Query(args) => query::act(&args),
             Command::Inspect(args) => inspect::act(&args),
             Command::Hash(args) => hash::act(&args),
             Command::Lookup(args) => lookup::act(&args),

@@ -1,5 +1,12 @@
 //! The configuration file: closed to unknown keys, and parsed once into types that can't be wrong.
 
+mod far;
+
+pub use far::{
+    Brokers, Elasticsearch, FarUrl, Hec, Index, Kafka, Login, Mechanism, Name, Otlp, OverHttp, Post, Sasl,
+    Tls, Topic,
+};
+
 use std::{
     fs, io,
     net::{IpAddr, SocketAddr},
@@ -9,6 +16,16 @@ use std::{
 };
 
 use serde::Deserialize;
+
+mod redact;
+
+pub use redact::{Pattern, Redact};
+mod output;
+
+pub use output::{
+    Address, Facility, File, Format, Keep, MessageBytes, Output, OutputName, Outputs, RotateAge, RotateBytes,
+    Stdout, Syslog, To, Transport, Wanted, WholePath,
+};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -24,9 +41,16 @@ pub struct Config {
     pub evidence: Evidence,
     /// Who is asked what is known of a file.
     pub lookup: Lookup,
+    /// Which secrets are masked.
+    pub redact: Redact,
+    /// Where events go.
+    pub outputs: Outputs,
     /// What is kept of events.
     pub journal: Journal,
 }
+
+/// Where the journal is unless something else is said.
+pub const JOURNAL: &str = "/var/lib/sensor/journal";
 
 /// `[journal]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -148,7 +172,9 @@ impl TryFrom<String> for Url {
             || authority.parse().map_or_else(|_| authority.parse().ok(), |at: SocketAddr| Some(at.ip()));
         match plain && !authority.is_empty() {
             true if https || own().is_some_and(|ip: IpAddr| ip.is_loopback()) => Ok(Self(text)),
-            true => Err(format!("{text}: the key would go over the network for all to read: use https://")),
+            true => {
+                Err(format!("{text}: what is sent would go over the network for all to read: use https://"))
+            }
             false => Err(format!("{text:?} is no plain address: https://HOST[:PORT][/PATH]")),
         }
     }
@@ -340,14 +366,19 @@ pub enum ConfigError {
     },
 }
 
+/// Where it is unless another one is named.
+pub const FILE: &str = "/etc/sensor/config.toml";
 /// Largest file that is read, bytes.
 const LARGEST: u64 = 1024 * 1024;
 
 impl Config {
-    /// Where a journal is kept; none for nowhere, which is so unless a folder is said.
+    /// Where a journal is kept; none for nowhere, which is so unless a folder is said, or there are outputs to read from it.
     #[must_use]
     pub fn journal_folder(&self) -> Option<&Path> {
-        self.journal.folder.as_ref().and_then(Folder::get)
+        match &self.journal.folder {
+            Some(folder) => folder.get(),
+            None => (!self.outputs.get().is_empty()).then_some(Path::new(JOURNAL)),
+        }
     }
 
     /// Reads a file.

@@ -21,6 +21,9 @@ const ZONE: u16 = 18;
 /// `CTA_TUPLE_IP`, `CTA_TUPLE_PROTO`.
 const IP: u16 = 1;
 const PROTO: u16 = 2;
+/// `CTA_PROTOINFO`, `CTA_PROTOINFO_TCP`, `CTA_PROTOINFO_TCP_STATE`, and its `TCP_CONNTRACK_CLOSE`.
+const STATE: [u16; 3] = [4, 1, 1];
+const CLOSED: u8 = 8;
 /// `CTA_IP_V4_SRC`, `…_V4_DST`, `…_V6_SRC`, `…_V6_DST`.
 const SOURCES: [u16; 2] = [1, 3];
 const DESTINATIONS: [u16; 2] = [2, 4];
@@ -53,6 +56,8 @@ pub struct Flow {
     pub original: Direction,
     /// As its answers come, from whom they really come.
     pub reply: Direction,
+    /// Whether a reset has passed, by which one end tells the other that it is over.
+    pub closed: bool,
     /// What names it: its attributes, as the kernel told them.
     name: Vec<u8>,
 }
@@ -102,9 +107,12 @@ fn flow(body: &[u8]) -> Result<Option<Flow>, Malformed> {
     let (Some((protocol, original)), Some((_, reply))) = (direction(told)?, direction(reply)?) else {
         return Ok(None);
     };
+    let [info, tcp, state] = STATE;
+    let info = attribute(attribute(rest, info)?.unwrap_or(&[]), tcp)?.unwrap_or(&[]);
+    let closed = attribute(info, state)?.is_some_and(|state| state == [CLOSED]);
     let mut name = vec![(ORIGINAL | NESTED, told)];
     name.extend(attribute(rest, ZONE)?.map(|zone| (ZONE, zone)));
-    Ok(Some(Flow { protocol, original, reply, name: attributes_of(&name) }))
+    Ok(Some(Flow { protocol, original, reply, closed, name: attributes_of(&name) }))
 }
 
 fn direction(tuple: &[u8]) -> Result<Option<(u8, Direction)>, Malformed> {
@@ -146,10 +154,17 @@ mod tests {
         assert_eq!(flow.protocol, 6);
         assert_eq!(flow.original.destination, "192.0.2.2:8080".parse().unwrap());
         assert_eq!(flow.reply.source, "172.17.0.2:80".parse().unwrap());
+        assert!(!flow.closed);
         assert_eq!(attribute(&flow.name, ORIGINAL), Ok(Some(&original[..])));
         assert_eq!(attribute(&flow.name, ZONE), Ok(Some(&[0, 7][..])));
         for len in 0..body.len() - 8 {
             assert!(!matches!(super::flow(&body[..len]), Ok(Some(_))), "{len}");
+        }
+        let [info, tcp, state] = STATE;
+        let within = |kind, value: &[u8]| attributes_of(&[(kind | NESTED, value)]);
+        for (value, closed) in [(3, false), (CLOSED, true)] {
+            let more = within(info, &within(tcp, &attributes_of(&[(state, &[value])])));
+            assert_eq!(super::flow(&[body.as_slice(), &more].concat()).unwrap().unwrap().closed, closed);
         }
         let without_ports = attributes_of(&[
             (IP, &attributes_of(&[(1, &[1; 4]), (2, &[2; 4])])),

@@ -9,6 +9,8 @@ pub struct Counts {
     lost: BTreeMap<(&'static str, &'static str, &'static str), u64>,
     told: BTreeMap<(&'static str, &'static str, &'static str), u64>,
     found: BTreeMap<&'static str, u64>,
+    /// What was lost after it had counted as delivered.
+    later: BTreeMap<(&'static str, &'static str, &'static str), u64>,
 }
 
 impl Counts {
@@ -35,10 +37,23 @@ impl Counts {
         }
     }
 
+    /// This many were lost on the way from where they are kept, for one of those who read them there: they were delivered before.
+    pub fn lost_later(
+        &mut self,
+        stage: &'static str,
+        action: &'static str,
+        reason: &'static str,
+        count: u64,
+    ) {
+        if count != 0 {
+            *self.later.entry((stage, action, reason)).or_default() += count;
+        }
+    }
+
     /// What was lost since this was last asked: stage, action, reason, how many.
     pub fn news(&mut self) -> Vec<(&'static str, &'static str, &'static str, u64)> {
         let mut news = Vec::new();
-        for ((stage, action, reason), count) in &self.lost {
+        for ((stage, action, reason), count) in self.lost.iter().chain(&self.later) {
             let told = self.told.entry((stage, action, reason)).or_default();
             if *count > *told {
                 news.push((*stage, *action, *reason, *count - *told));
@@ -82,6 +97,9 @@ mod tests {
         counts.lost("output", "exec", "full", 4);
         assert_eq!(counts.news(), [("output", "exec", "full", 4)]);
         assert_eq!((counts.lost_of("exec"), counts.lost_for("exec", "full")), (7, 5));
+        counts.lost_later("output", "exec", "refused", 3);
+        assert_eq!(counts.news(), [("output", "exec", "refused", 3)]);
+        assert_eq!(counts.lost_of("exec"), 7, "it was delivered, and counts once");
         counts.delivered("exec");
         counts.found("socket_listen");
         assert_eq!((counts.found_of("socket_listen"), counts.found_of("exec")), (1, 0));

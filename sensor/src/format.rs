@@ -5,15 +5,16 @@ pub mod ocsf;
 pub mod table;
 pub mod text;
 
-use crate::record::Record;
+use crate::field::Field;
+use crate::record::{Record, Value};
 use std::fmt;
 
 mod json;
 mod nest;
 
 // What formats of JSON share.
-pub(crate) use json::rfc3339;
-use json::{array, base64, json_string, number, quoted, value};
+use json::{array, number, quoted, value};
+pub(crate) use json::{base64, json_string, rfc3339};
 use nest::{Nest, Plan};
 
 /// A way to write records.
@@ -47,6 +48,27 @@ pub static FORMATS: &[Known] = &[
 /// The format of that name.
 pub fn named(name: &str) -> Option<&'static dyn Format> {
     FORMATS.iter().find(|known| known.name == name).map(|known| known.format)
+}
+
+/// A value as JSON; objects in it have their members by their short names.
+pub fn json_of(field: Field, held: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    value(field, held, &mut out, object);
+    out
+}
+
+fn object(record: &Record, _: Field, out: &mut Vec<u8>) -> bool {
+    out.push(b'{');
+    for (at, (field, held)) in record.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        json_string(field.short().as_bytes(), out);
+        out.push(b':');
+        value(field, held, out, object);
+    }
+    out.push(b'}');
+    true
 }
 
 /// One flat object of texts as a line of JSON, for catalogues: what describes records is none.

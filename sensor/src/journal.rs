@@ -8,6 +8,7 @@ use std::{path::Path, sync::Arc};
 
 use crate::{background, config};
 
+mod ask;
 mod batch;
 mod block;
 mod cursor;
@@ -20,6 +21,7 @@ mod schema;
 mod store;
 mod words;
 
+pub use ask::{Answer, AskError, Asker, Cell, Limits, Table};
 pub use cursor::{Cursor, Entry, Most};
 pub use error::JournalError;
 pub use folder::Folder;

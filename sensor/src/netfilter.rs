@@ -1,7 +1,7 @@
 //! Whether the host's own firewall lets new connections to a port in: reads the rules of the thread's network namespace,
 //! and changes nothing.
 //!
-//! Only what is understood for certain is said. A rule that depends on what isn't known here (an address, a set, an
+//! Only what is understood for certain is said. A rule that depends on what isn't known here (an address, an
 //! interface, a match of another program) may hold or not, and what hangs on it is not judged.
 
 use nix::errno::Errno;
@@ -10,6 +10,7 @@ use crate::netlink::{Line, NetlinkError, Protocol};
 
 mod judge;
 mod rules;
+mod sets;
 
 pub use judge::Arrival;
 
@@ -19,6 +20,10 @@ const GET_CHAIN: u16 = SUBSYSTEM | 4;
 const GET_RULE: u16 = SUBSYSTEM | 7;
 const NEW_CHAIN: u16 = SUBSYSTEM | 3;
 const NEW_RULE: u16 = SUBSYSTEM | 6;
+const NEW_SET: u16 = SUBSYSTEM | 9;
+const GET_SET: u16 = SUBSYSTEM | 10;
+const NEW_ELEMENTS: u16 = SUBSYSTEM | 12;
+const GET_ELEMENTS: u16 = SUBSYSTEM | 13;
 /// `nfgenmsg`, of all families.
 const ALL: [u8; 4] = [0; 4];
 /// Most chains and rules; of more nothing is judged.
@@ -91,6 +96,7 @@ impl Firewall {
                     rules.add_rule(body);
                 }
             })?;
+            interrupted |= fill(&mut line, &mut rules)?;
             if !interrupted {
                 return Ok(Self { rules, legacy });
             }
@@ -107,6 +113,37 @@ impl Firewall {
             verdict => verdict,
         }
     }
+}
+
+/// Reads the sets in which rules look something up that can be known; whether they changed meanwhile.
+fn fill(line: &mut Line, rules: &mut rules::Rules) -> Result<bool, NetlinkError> {
+    let wanted = rules.wanted();
+    if wanted.is_empty() {
+        return Ok(false);
+    }
+    let mut interrupted = line.dump(GET_SET, &ALL, |kind, body| {
+        // Of one that isn't understood nothing is known.
+        if kind == NEW_SET {
+            let _: Result<(), _> = rules.sets.add(body);
+        }
+    })?;
+    rules.sets.keep(|name| wanted.contains(name));
+    for name in rules.sets.names() {
+        let mut understood = true;
+        let told = line.dump(GET_ELEMENTS, &sets::question(&name), |kind, body| {
+            understood &= kind != NEW_ELEMENTS || rules.sets.add_elements(body).is_ok();
+        });
+        match told {
+            Ok(changed) => interrupted |= changed,
+            // It went meanwhile.
+            Err(NetlinkError::Refused(Errno::ENOENT)) => interrupted = true,
+            Err(error) => return Err(error),
+        }
+        if !understood {
+            rules.sets.forget(&name);
+        }
+    }
+    Ok(interrupted)
 }
 
 #[cfg(test)]

@@ -89,6 +89,19 @@ impl Line {
         self.exchange(kind, COMMAND, what, &mut |_, _| {}).map(drop)
     }
 
+    /// Asks for one thing.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn ask(
+        &mut self,
+        kind: u16,
+        question: &[u8],
+        mut take: impl FnMut(u16, &[u8]),
+    ) -> Result<(), NetlinkError> {
+        self.exchange(kind, COMMAND, question, &mut take).map(drop)
+    }
+
     fn exchange(
         &mut self,
         kind: u16,

@@ -1,14 +1,26 @@
 //! Bytes to somewhere: one file an output.
 
+pub mod elasticsearch;
 mod far;
+pub mod file;
+pub mod hec;
+pub mod kafka;
+pub mod otlp;
+mod over_http;
+pub mod post;
+mod split;
+pub mod standard;
 pub mod stdout;
+pub mod syslog;
 mod tee;
 
 use std::io;
 
 use crate::record::Record;
 
-pub use far::{Far, FarError, Fate, Load, Parcel};
+pub use far::{Clock, Far, FarError, Fate, Load, Parcel};
+use over_http::{Courier, Said, Sort, Who};
+use split::{Sent, bring, fitting, short};
 pub use tee::Tee;
 
 /// A place to which events go, one line each.

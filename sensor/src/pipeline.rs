@@ -11,6 +11,7 @@ use sensor_common::wire::KINDS;
 use usage::Usage;
 
 use crate::{
+    config,
     count::Counts,
     enrich::Enricher,
     event::{self, Event, Fact, exe_deleted, exe_memfd, process_snapshot, usage as usage_event},
@@ -21,12 +22,14 @@ use crate::{
     process::Table,
     procfs::Reader,
     record::Record,
+    redact::Redactor,
     sockets::Sockets,
     verdict::Verdicts,
 };
 
 mod capture;
 mod connect;
+mod delivered;
 mod ended;
 mod guard;
 mod journaled;
@@ -63,6 +66,10 @@ pub enum PipelineError {
     Output(#[from] OutputError),
     #[error("waiting for changes of what is mounted, in /proc/self/mountinfo: mount proc on /proc")]
     Mounts(#[source] std::io::Error),
+    #[error("there is no journal for the outputs to read from: see what was said about it")]
+    NoJournal,
+    #[error("beginning with the outputs")]
+    Outputs(#[source] std::io::Error),
     #[error(
         "writing the last {waiting} events: the output has no space for them or doesn't take them; free some and start again"
     )]
@@ -115,14 +122,20 @@ pub struct Pipeline<'a> {
     capture: capture::Capture,
     requested: requested::Requested,
     journaled: journaled::Journaled,
+    delivered: delivered::Delivered,
 }
 
 impl<'a> Pipeline<'a> {
-    /// With programs that run already.
+    /// With programs that run already, and where lines go at once; none where all goes by the journal.
     #[must_use]
-    pub fn new(host: &'a Host, kernel: Kernel, format: &'a dyn Format, output: Box<dyn Output>) -> Self {
+    pub fn new(
+        host: &'a Host,
+        kernel: Kernel,
+        format: &'a dyn Format,
+        output: impl IntoIterator<Item = Box<dyn Output>>,
+    ) -> Self {
         let mut tee = Tee::default();
-        tee.add(output);
+        output.into_iter().for_each(|output| tee.add(output));
         Self {
             host,
             kernel,
@@ -159,6 +172,7 @@ impl<'a> Pipeline<'a> {
             capture: capture::Capture::default(),
             requested: requested::Requested::default(),
             journaled: journaled::Journaled::default(),
+            delivered: delivered::Delivered::default(),
         }
     }
 
@@ -166,6 +180,16 @@ impl<'a> Pipeline<'a> {
     #[must_use]
     pub fn with_usage(mut self, interval: Option<Duration>) -> Self {
         self.interval = interval;
+        self
+    }
+
+    /// Masks secrets in arguments before anything is told of them.
+    #[must_use]
+    pub fn with_redaction(mut self, redact: &config::Redact) -> Self {
+        if !redact.off {
+            let patterns = redact.patterns.iter().map(|pattern| pattern.get().clone());
+            self.table.mask(Redactor::new(patterns));
+        }
         self
     }
 
@@ -307,6 +331,7 @@ impl<'a> Pipeline<'a> {
             self.table.refresh_clock(self.enricher.boot);
             self.watch_over(began)?;
             self.watch_journal(began)?;
+            self.watch_delivery(began)?;
             self.beat(began)?;
             self.tell_losses()?;
         }
@@ -347,6 +372,7 @@ impl<'a> Pipeline<'a> {
         self.flush()?;
         self.output.settle();
         self.flush()?;
+        self.end_delivery();
         match self.output.counts().waiting {
             0 => Ok(()),
             waiting => {

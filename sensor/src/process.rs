@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     event::{Actor, Key, Running, exec::Exec},
     record::{Boot, Text, Time},
+    redact::Redactor,
 };
 
 /// What a process runs, and how it was started.
@@ -123,6 +124,8 @@ pub struct Table {
     most: usize,
     /// Processes that made room for others, and are known anew only by what they do next.
     forgotten: u64,
+    /// By whom secrets in arguments are masked before anybody hears of them.
+    redactor: Option<Redactor>,
 }
 
 /// More than any host runs; each takes about a kilobyte.
@@ -137,7 +140,24 @@ impl Table {
     /// An empty one, for this boot.
     #[must_use]
     pub fn new(boot_id: String, boot: Boot) -> Self {
-        Self { boot_id, boot, live: HashMap::new(), recent: VecDeque::new(), most: MOST, forgotten: 0 }
+        let (live, recent) = (HashMap::new(), VecDeque::new());
+        Self { boot_id, boot, live, recent, most: MOST, forgotten: 0, redactor: None }
+    }
+
+    /// Masks secrets in the arguments of all that come from now on.
+    pub fn mask(&mut self, redactor: Redactor) {
+        self.redactor = Some(redactor);
+    }
+
+    /// Arguments as they may be told.
+    fn masked(&self, args: &Arc<[Text]>) -> Arc<[Text]> {
+        let Some(redactor) = &self.redactor else { return Arc::clone(args) };
+        let bytes: Vec<&[u8]> = args.iter().map(Text::as_bytes).collect();
+        let masked = redactor.arguments(&bytes);
+        if masked.iter().zip(&bytes).all(|(masked, bytes)| masked.as_ref() == *bytes) {
+            return Arc::clone(args);
+        }
+        args.iter().zip(masked).map(|(arg, masked)| arg.replaced(&masked)).collect()
     }
 
     /// The host's clock was looked at again: for what becomes known from now on.
@@ -231,7 +251,8 @@ impl Table {
     }
 
     /// A process was there before, or its birth was lost.
-    pub fn found(&mut self, key: Key, actor: Actor, image: Image) -> &mut Process {
+    pub fn found(&mut self, key: Key, actor: Actor, mut image: Image) -> &mut Process {
+        image.args = self.masked(&image.args);
         let mut process = self.blank(key, actor);
         process.now = image.running;
         process.image = Arc::new(image);
@@ -275,7 +296,7 @@ impl Table {
         process.cgroup = Some(exec.cgroup.clone());
         process.image = Arc::new(Image {
             executable: Some(exec.executable.path.clone()),
-            args: Arc::clone(&exec.args),
+            args: self.masked(&exec.args),
             args_bytes: exec.args_bytes,
             args_count: exec.args_count,
             args_truncated: exec.args_truncated(),

@@ -26,6 +26,12 @@ impl Text {
         Text(Bytes::copy_from_slice(bytes))
     }
 
+    /// A copy of these bytes, or the text itself where they are the same.
+    #[must_use]
+    pub fn replaced(&self, bytes: &[u8]) -> Self {
+        if self.as_bytes() == bytes { self.clone() } else { Self::copy_from(bytes) }
+    }
+
     /// The prefix, a hyphen and the number.
     #[must_use]
     pub fn numbered(prefix: &str, number: u64) -> Self {

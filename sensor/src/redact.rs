@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use regex::bytes::Regex;
+
 mod scan;
 mod table;
 
@@ -49,6 +51,43 @@ pub fn arguments<'a>(arguments: &[&'a [u8]]) -> Vec<Cow<'a, [u8]>> {
         });
     }
     masked
+}
+
+/// Masks what an operator has patterns for as well.
+#[derive(Clone, Debug, Default)]
+pub struct Redactor {
+    patterns: Vec<Regex>,
+}
+
+impl Redactor {
+    /// With these patterns besides the tables.
+    #[must_use]
+    pub fn new(patterns: impl IntoIterator<Item = Regex>) -> Self {
+        Self { patterns: patterns.into_iter().collect() }
+    }
+
+    /// Masks the secrets in the arguments of a program, as [`arguments`] does.
+    #[must_use]
+    pub fn arguments<'a>(&self, words: &[&'a [u8]]) -> Vec<Cow<'a, [u8]>> {
+        let masked = arguments(words);
+        self.patterns.iter().fold(masked, |words, pattern| {
+            words.into_iter().map(|word| matched(pattern, &word).map_or(word, Cow::Owned)).collect()
+        })
+    }
+}
+
+/// Masks the matches of a pattern; none when there is none.
+fn matched(pattern: &Regex, text: &[u8]) -> Option<Vec<u8>> {
+    let (mut out, mut copied) = (Vec::new(), 0);
+    for found in pattern.captures_iter(text) {
+        let Some(secret) = found.get(1).or(found.get(0)).filter(|secret| !secret.is_empty()) else {
+            continue;
+        };
+        out.extend_from_slice(text.get(copied..secret.start()).unwrap_or_default());
+        out.extend_from_slice(MASK);
+        copied = secret.end();
+    }
+    (copied > 0).then(|| [out.as_slice(), text.get(copied..).unwrap_or_default()].concat())
 }
 
 /// An option that holds a secret, masked; and how the next word is to be masked if the option announces one.
@@ -163,6 +202,15 @@ mod tests {
         for (line, wanted) in masked {
             assert_eq!(shown(line), wanted);
         }
+    }
+
+    #[test]
+    fn patterns_of_an_operator_are_masked_too() {
+        let redactor = Redactor::new(["pin ([0-9]+)", "KD-[A-Z]{3}"].map(|text| Regex::new(text).unwrap()));
+        let masked =
+            redactor.arguments(&[b"x", b"my pin 123, your pin 4", b"KD-ABC\xff", b"--token=a", b"pin"]);
+        let wanted: [&[u8]; 5] = [b"x", b"my pin ***, your pin ***", b"***\xff", b"--token=***", b"pin"];
+        assert_eq!(masked, wanted);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! What is known of a file by its hash: by lists of this host, by its packages, by VirusTotal. Nothing is ever uploaded.
 
 pub mod cache;
-pub mod key;
 pub mod lists;
 pub mod pace;
 pub mod virustotal;

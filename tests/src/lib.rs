@@ -9,7 +9,9 @@
 pub mod adversary;
 pub mod answer;
 pub mod base64;
+pub mod broker;
 pub mod budget;
+pub mod certificate;
 pub mod event;
 pub mod fields;
 pub mod find;
@@ -18,6 +20,8 @@ pub mod lock;
 pub mod netns;
 pub mod place;
 pub mod program;
+pub mod proxy;
+pub mod rsyslog;
 pub mod sensor;
 pub mod server;
 pub mod skip;

@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tests::answer::run;
 use tests::lock::alone;
+use tests::netns;
 use tests::program::{actor, actor_at, nest, storm, tiny};
 use tests::sensor::command;
 use tests::skip::{not_here, skip};
@@ -136,6 +137,37 @@ fn every_row_is_as_the_schema_wants_it() {
         check(&packages, File::open(&rows).unwrap());
     }
     drop(listener);
+}
+
+#[test]
+fn every_deed_is_as_the_schema_wants_it() {
+    if skip() {
+        return;
+    }
+    let Some(packages) = std::env::var_os("SENSOR_OCSF") else {
+        let _ = not_here("SENSOR_OCSF doesn't name the folder of the checker (cargo xtask test brings it)");
+        return;
+    };
+    let folder = Folder::new();
+    let (told, victim) = (folder.at("told"), Running::idle(actor()));
+    let pid = victim.pid().to_string();
+    let deed = |words: &str, class: u64| {
+        let output = run(command().args(words.split_whitespace()).args(["--yes", "--format", "ocsf"]));
+        let said = output.stderr.split_inclusive(|byte| *byte == b'\n');
+        let lines: Vec<&[u8]> = said.filter(|line| line.starts_with(b"{")).collect();
+        let event: Value = serde_json::from_slice(lines.first().expect("what was done is told")).unwrap();
+        assert_eq!((&event["class_uid"], &event["status"]), (&class.into(), &"Success".into()), "{event}");
+        std::fs::write(&told, lines.concat()).unwrap();
+        check(&packages, File::open(&told).unwrap());
+    };
+    deed(&format!("kill --pid {pid} --freeze"), 7003);
+    deed(&format!("kill --pid {pid} --verify 1"), 7003);
+    if Command::new("nft").arg("--version").output().is_ok() {
+        netns::world(|_| {
+            deed("port close 7000/tcp", 7004);
+            deed("port isolate --allow 192.0.2.2", 7004);
+        });
+    }
 }
 
 /// Has each line checked against the schema of its class.

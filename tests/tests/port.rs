@@ -210,6 +210,50 @@ fn a_port_that_leads_into_a_container_is_closed_by_its_outer_number() {
     });
 }
 
+/// What `ports` says the firewall does with what comes to each of these ports.
+fn judged<const N: usize>(ports: [u16; N]) -> [String; N] {
+    let answer = Answer::of(command().arg("ports"));
+    ports.map(|port| {
+        let row = answer.rows.iter().find(|row| row.text("server.port") == Some(port.to_string()));
+        row.unwrap().text("sensor.firewall").unwrap_or_default()
+    })
+}
+
+#[test]
+fn what_is_closed_shows_where_listeners_are_listed() {
+    if lacks() {
+        return;
+    }
+    world(|_| {
+        let echoes = [7001, 7002, 7003, 7004].map(echo_here);
+        assert_eq!(judged([7001]), [""]);
+        let made = done("close 7001 --yes");
+        assert_eq!(judged([7001, 7002]), ["closed", "open"]);
+        done(&format!("undo {}", id(&made)));
+        let some = done("close 7001 --allow 198.51.100.2 --yes");
+        assert_eq!(judged([7001, 7002]), ["not_judged", "open"], "from one address it is open");
+        done(&format!("undo {}", id(&some)));
+        // As nft's own pages begin a firewall: with sets, maps and ranges.
+        nft("table inet filter {
+            set services { type inet_service; flags interval; elements = { 7002, 7100-7200 }; }
+            chain input { type filter hook input priority filter; policy drop;
+                ct state vmap { established : accept, related : accept, invalid : drop }
+                iifname { \"lo\" } accept
+                tcp dport @services accept
+                udp dport { 53, 7003 } accept
+                tcp dport vmap { 22 : accept, 7001 : jump more }; }
+            chain more { ip saddr 192.0.2.2 accept; }
+        }");
+        assert_eq!(judged([7001, 7002, 7004]), ["not_judged", "open", "closed"]);
+        let udp = Answer::of(command().arg("ports"));
+        let row = udp.rows.iter().find(|row| {
+            row.text("server.port") == Some("7003".to_owned()) && row.str("network.transport") == "tcp"
+        });
+        assert_eq!(row.unwrap().str("sensor.firewall"), "closed", "open for UDP only");
+        drop(echoes);
+    });
+}
+
 #[test]
 fn an_isolated_host_speaks_only_with_whom_it_allows() {
     if lacks() {
@@ -242,6 +286,29 @@ fn an_isolated_host_speaks_only_with_whom_it_allows() {
         assert!(reaches(at(ALLOWED[1], 7100)));
         done(&format!("undo {}", id(&made)));
         assert!(world.outsider.there(|| reaches(at(OUTSIDE[1], 7000))) && reaches(at(OUTSIDER[0], 7100)));
+    });
+}
+
+#[test]
+fn an_isolated_host_still_reaches_where_its_events_go() {
+    if lacks() {
+        return;
+    }
+    world(|world| {
+        let _siem = world.outsider.echo(6514);
+        let folder = tests::Folder::inside(Path::new("/run"));
+        let config = folder.at("sensor.toml");
+        let outputs = [OUTSIDER[0], "siem.invalid"].map(|host| {
+            let name = if host == OUTSIDER[0] { "near" } else { "nowhere" };
+            format!("[[outputs]]\nname = \"{name}\"\ntype = \"syslog\"\ntransport = \"tcp\"\naddress = \"{host}:6514\"\n")
+        });
+        fs::write(&config, outputs.concat()).unwrap();
+        let made =
+            port(&format!("isolate --allow 198.51.100.2 --yes --config {}", config.display())).status(4);
+        assert!(made.said.contains("the output near: 192.0.2.2"), "{}", made.said);
+        assert!(made.said.contains("the output nowhere"), "{}", made.said);
+        assert!(reaches(at(OUTSIDER[0], 6514)) && silent(at(OUTSIDER[1], 6514)));
+        done(&format!("undo {}", id(&made)));
     });
 }
 

@@ -27,6 +27,7 @@ mod lines;
 mod look;
 mod net;
 mod number;
+mod outputs;
 mod pin;
 mod quiet;
 mod recover;
@@ -77,6 +78,8 @@ enum What {
     Look(look::Args),
     /// How much the journal takes, and what it costs.
     Journal(journal::Args),
+    /// How many events an output brings.
+    Outputs(outputs::Args),
 }
 
 /// Runs the task.
@@ -99,6 +102,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         What::Net(args) => net::run(&lab, args, &mut quiet, &mut report)?,
         What::Look(args) => look::run(&lab, args, &mut quiet, &mut report)?,
         What::Journal(args) => journal::run(workspace, &lab, args, &mut quiet, &mut report)?,
+        What::Outputs(args) => outputs::run(workspace, &lab, args, &mut quiet, &mut report)?,
     }
     if let Some(path) = &args.json {
         report.write(path)?;

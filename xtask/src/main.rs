@@ -23,6 +23,7 @@ mod fingerprint;
 mod fmt;
 mod place;
 mod run;
+mod servers;
 mod setup;
 mod test;
 mod tidy;
@@ -51,6 +52,8 @@ enum Verb {
     Run(run::Args),
     /// Build the sensor and run all tests.
     Test(test::Args),
+    /// Bring the servers that outputs are tried against, and try the outputs (as root).
+    Servers(servers::Args),
     /// Boot other kernels in virtual machines and run the tests there.
     Vm(vm::Args),
     /// Write what the programs cost the verifier, on this kernel and others, into docs/verifier.md.
@@ -87,6 +90,7 @@ fn act(verb: &Verb) -> Result<()> {
         Verb::Build => build_sensor::run(&workspace, &[]),
         Verb::Run(args) => run::run(&workspace, args),
         Verb::Test(args) => test::run(&workspace, args),
+        Verb::Servers(args) => servers::run(&workspace, args),
         Verb::Vm(args) => vm::run(&workspace, args),
         Verb::Verifier => verifier::run(&workspace),
         Verb::Clippy => clippy::run(&workspace),

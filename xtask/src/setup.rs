@@ -12,8 +12,8 @@ mod apt;
 mod compiler;
 mod debian;
 mod nightly;
-pub(crate) mod ocsf;
 pub(crate) mod packages;
+pub(crate) mod python;
 
 /// What a task is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

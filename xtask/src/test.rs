@@ -35,7 +35,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     // overflow checks and assertions are wanted, and it builds faster.
     let mut cargo = workspace.cargo();
     cargo.args(["test", "--locked", "--no-fail-fast"]).args(&args.rest).env("SENSOR_BIN", workspace.sensor());
-    if let Some(packages) = setup::ocsf::packages(workspace) {
+    if let Some(packages) = setup::python::ocsf(workspace) {
         cargo.env("SENSOR_OCSF", packages);
     }
     if env::var_os("CI").is_some_and(|value| value == "true") {

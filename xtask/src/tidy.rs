@@ -24,7 +24,7 @@ const FLOORS: &[&[&str]] = &[
     &["action"],
     &["contain"],
     &["pipeline", "look", "reputation", "firewall"],
-    &["requests"],
+    &["requests", "delivery"],
     &[
         "kernel",
         "output",
@@ -44,9 +44,9 @@ const FLOORS: &[&[&str]] = &[
     &["enrich", "account"],
     &["verdict"],
     &["process", "sockets", "network"],
-    &["event", "format", "untrusted", "shelf"],
-    &["record"],
-    &["background", "field", "config", "count", "net", "netlink", "redact"],
+    &["event", "format", "http", "untrusted", "shelf"],
+    &["record", "tls"],
+    &["background", "field", "config", "count", "net", "netlink", "redact", "trusted"],
 ];
 
 /// Names between rooms that the floors forbid: who, whom, and why it is right here.
@@ -63,10 +63,10 @@ const OWNED: &[Owned] = &[
     owned("sensor_common::ask", &["kernel"], Tests::Too),
     owned("sensor_common::filter", &["kernel"], Tests::Too),
     owned("sensor_common::wire::…", &["event"], Tests::Exempt),
-    owned("ureq", &["reputation"], Tests::Too),
+    owned("ureq", &["http"], Tests::Too),
+    owned("serde_json", &["format", "firewall", "http"], Tests::Exempt),
     owned("rusqlite", &["journal"], Tests::Too),
     owned("lz4_flex", &["journal"], Tests::Too),
-    owned("serde_json", &["format", "firewall"], Tests::Exempt),
     owned("procfs", &["procfs"], Tests::Too),
     owned("crossterm", &["action"], Tests::Too),
     owned("ratatui", &["action"], Tests::Too),

@@ -65,6 +65,9 @@ pub(crate) struct Args {
     /// How many times longer than here something may take: more where others are at work on this machine too.
     #[arg(long, value_name = "N", default_value_t = PATIENCE)]
     patience: u32,
+    /// Machines of one processor each whose time goes by their instructions: a host with other work makes nothing late there.
+    #[arg(long)]
+    steady: bool,
     /// Machines at a time; one for each processor if not given.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -165,7 +168,8 @@ pub(crate) fn boot(workspace: &Workspace, args: &Args) -> Result<Vec<Went>> {
         let runs = plan::runs(&boot.machine, extent, &names, args.test.as_deref());
         let runs: Vec<_> = iter::repeat_n(runs, args.times).flatten().collect();
         let hooks = args.hooks.as_deref().unwrap_or_default();
-        let tests = machine::Tests { hooks, patience: args.patience.max(1), runs: &runs };
+        let tests =
+            machine::Tests { hooks, patience: args.patience.max(1), steady: args.steady, runs: &runs };
         let said = machine::boot(&boot.machine, kernel, &disk, &place, &tests)?;
         let went = Went { name, rows: results::rows(&said), said: said.results };
         show(&went, said.took);

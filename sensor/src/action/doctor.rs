@@ -10,9 +10,7 @@ use crate::{
     format,
     host::Host,
     kernel::{self, executed::When},
-    output::{Counts, Output, OutputError, Taken},
     pipeline::{Pipeline, PipelineError},
-    record::Record,
 };
 
 mod report;
@@ -65,8 +63,7 @@ pub fn act(args: &Doctor) -> Result<(), Failure> {
 fn examine(host: &Host, config: &Config, hooks: Option<Hooks>) -> Result<Vec<Coverage>, Gap> {
     let kernel = loaded(host, config, hooks, false, When::Beside)?;
     let format = format::named(Format::Json.name()).ok_or_else(Gap::default)?;
-    let mut pipeline =
-        Pipeline::new(host, kernel, format, Box::new(Nowhere)).with_usage(config.usage.interval_s.get());
+    let mut pipeline = Pipeline::new(host, kernel, format, None).with_usage(config.usage.interval_s.get());
     if let Some(folder) = config.evidence.folder.get() {
         pipeline.examine_evidence(folder);
         if let Some(folder) = config.state.folder.get() {
@@ -114,28 +111,14 @@ fn plans(args: &Doctor, config: &Config) -> String {
         || "never told while it lasts".to_owned(),
         |interval| format!("told every {} s", interval.as_secs()),
     );
+    let outputs: Vec<String> = config.outputs.get().iter().map(|output| output.name.to_string()).collect();
+    let events = match outputs.is_empty() {
+        true => "standard output".to_owned(),
+        false => format!("the outputs {}", outputs.join(", ")),
+    };
     format!(
-        "\n`sensor run` {by}:\n  rings   {} bytes, and {} for alerts\n  names   by {names}\n  usage   {usage}\n  events  to standard output\n",
+        "\n`sensor run` {by}:\n  rings   {} bytes, and {} for alerts\n  names   by {names}\n  usage   {usage}\n  events  to {events}\n",
         config.kernel.bulk_ring_bytes.get(),
         config.kernel.urgent_ring_bytes.get(),
     )
-}
-
-/// Where events of nobody go.
-struct Nowhere;
-
-impl Output for Nowhere {
-    fn write(&mut self, _: &Record, _: &[u8]) -> Result<Taken, OutputError> {
-        Ok(Taken::Kept)
-    }
-
-    fn flush(&mut self) -> Result<(), OutputError> {
-        Ok(())
-    }
-
-    fn end(&mut self) {}
-
-    fn counts(&self) -> Counts {
-        Counts::default()
-    }
 }

@@ -98,15 +98,10 @@ pub fn act(args: &Files) -> Result<(), Failure> {
     }
     let open = Open::at(&look);
     let sockets = Sockets::at(&look, &open, Scope::All);
-    let mut parts = [look.parts.as_slice(), sockets.parts.as_slice()].concat();
-    if sockets.has_no_table(Family::Unix) {
-        parts.push(
-            "the other ends of unix sockets, which the kernel doesn't tell: it has no unix_diag".to_owned(),
-        );
-    }
+    let mut parts = [look.parts.clone(), unseen(&sockets)].concat();
     let mut listing = Listing::new(args.format);
     let around = Around { look: &look, host: &host, open: &open, sockets: &sockets, user };
-    parts.extend(tell(&around, wanted, &mut listing));
+    parts.extend(tell_of(&around, wanted, &mut listing));
     listing.end()?;
     partly(&parts)
 }
@@ -130,8 +125,63 @@ struct Around<'a> {
     user: Option<u32>,
 }
 
+/// Who takes rows as they are found.
+trait Takes {
+    /// Whether it is of use to go on: what isn't wanted any more isn't asked.
+    fn is_wanted(&self) -> bool;
+
+    /// The rows of a process begin.
+    fn begin(&mut self);
+
+    /// A row, how odd it is, and its process and number.
+    fn take(&mut self, record: Record, severity: u64, at: (u32, u32));
+}
+
+/// Gives rows on, as long as more are wanted.
+struct Giving<'g>(Option<&'g mut dyn FnMut(&Record) -> ControlFlow<()>>);
+
+impl Takes for Giving<'_> {
+    fn is_wanted(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn begin(&mut self) {}
+
+    fn take(&mut self, record: Record, _: u64, _: (u32, u32)) {
+        if self.0.as_mut().is_some_and(|give| give(&record).is_break()) {
+            self.0 = None;
+        }
+    }
+}
+
+/// Tells what all processes have open.
+pub(super) fn tell(
+    look: &Look,
+    host: &Host,
+    give: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+) -> Vec<String> {
+    let open = Open::at(look);
+    let sockets = Sockets::at(look, &open, Scope::All);
+    let wanted = look.all().iter().map(|process| process.key.pid).collect();
+    let around = Around { look, host, open: &open, sockets: &sockets, user: None };
+    let mut parts = unseen(&sockets);
+    parts.extend(tell_of(&around, wanted, &mut Giving(Some(give))));
+    parts
+}
+
+/// What the tables of sockets don't tell.
+fn unseen(sockets: &Sockets) -> Vec<String> {
+    let mut parts = sockets.parts.clone();
+    if sockets.has_no_table(Family::Unix) {
+        parts.push(
+            "the other ends of unix sockets, which the kernel doesn't tell: it has no unix_diag".to_owned(),
+        );
+    }
+    parts
+}
+
 /// Tells what all of them have open, one process after the other; gives what couldn't be told.
-fn tell(around: &Around<'_>, wanted: Vec<u32>, listing: &mut Listing) -> Vec<String> {
+fn tell_of(around: &Around<'_>, wanted: Vec<u32>, listing: &mut impl Takes) -> Vec<String> {
     let Around { look, host, open, sockets, user } = *around;
     let mounts = Arc::new(mounts(look));
     let processes: Vec<&Process> = wanted.iter().filter_map(|pid| look.table.at(*pid)).collect();

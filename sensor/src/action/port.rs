@@ -1,10 +1,10 @@
 //! `sensor port`: closes a port, or all of the host, and opens it again.
 
-use std::{io::Write, time::Duration};
+use std::{io::Write, path::PathBuf, time::Duration};
 
 use nix::unistd::geteuid;
 
-use super::{Acting, Failure, Format, Status, list, partly, table};
+use super::{Acting, Failure, Format, Status, configuration, list, partly, table};
 use crate::{
     event::contain::{Contained, Method},
     firewall::{
@@ -18,6 +18,7 @@ use crate::{
 
 mod keep;
 mod make;
+mod outputs;
 mod report;
 
 /// `sensor port`.
@@ -82,6 +83,9 @@ pub struct Isolate {
     /// Who gets through, in and out: addresses and ranges. Nothing else does, name servers neither.
     #[arg(long, value_name = "CIDR", num_args = 1.., value_delimiter = ',', required = true)]
     pub allow: Vec<Cidr>,
+    /// Configuration file (TOML): the hosts of its outputs get through too, so that events still arrive.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// For how long, and so on.
     #[command(flatten)]
     pub terms: Terms,
@@ -139,15 +143,31 @@ pub fn act(args: &Port) -> Result<(), Failure> {
             "rules of the firewall are for root: run it with sudo",
         ));
     }
-    let mut desk = Desk::open()?;
+    let mut desk = Desk::open(args.verb.format())?;
     match &args.verb {
         Verb::Close(close) => make::make(&mut desk, Scope::Close(close.port), &close.allow, &close.terms),
-        Verb::Isolate(isolate) => make::make(&mut desk, Scope::Isolate, &isolate.allow, &isolate.terms),
+        Verb::Isolate(isolate) => {
+            let config = configuration(isolate.config.as_deref(), None)?;
+            let mut allow = isolate.allow.clone();
+            allow.extend(outputs::allowed(&config, &mut desk.parts));
+            make::make(&mut desk, Scope::Isolate, &allow, &isolate.terms)
+        }
         Verb::List(list) => all(&desk, list),
         Verb::Undo(one) => keep::undo(&mut desk, &one.id),
         Verb::Confirm(one) => keep::confirm(&mut desk, &one.id),
         Verb::Restore => keep::restore(&mut desk),
         Verb::Guard(one) => keep::guard(&mut desk, &one.id),
+    }
+}
+
+impl Verb {
+    /// In which format the answer is wanted, where there is a choice.
+    fn format(&self) -> Option<Format> {
+        match self {
+            Self::Close(Close { terms, .. }) | Self::Isolate(Isolate { terms, .. }) => terms.format,
+            Self::List(list) => list.format,
+            Self::Undo(_) | Self::Confirm(_) | Self::Restore | Self::Guard(_) => None,
+        }
     }
 }
 
@@ -157,12 +177,14 @@ struct Desk {
     reader: Reader,
     firewall: Firewall,
     ledger: Ledger,
+    /// How what is done is told.
+    format: Option<Format>,
     acting: Option<Acting>,
     parts: Vec<String>,
 }
 
 impl Desk {
-    fn open() -> Result<Self, Failure> {
+    fn open(format: Option<Format>) -> Result<Self, Failure> {
         let host = Host::real().map_err(|error| Failure::new(Status::Failed, error))?;
         let reader = Reader::new(host.proc());
         let ledger = Ledger::open(host.root()).map_err(|error| {
@@ -172,7 +194,7 @@ impl Desk {
             )
         })?;
         let firewall = Firewall::find(&reader);
-        Ok(Self { host, reader, firewall, ledger, acting: None, parts: Vec::new() })
+        Ok(Self { host, reader, firewall, ledger, format, acting: None, parts: Vec::new() })
     }
 
     /// Tells what was done, as an event.
@@ -186,7 +208,7 @@ impl Desk {
             targets: Vec::new(),
             rule: Some(Text::from(rule.id.to_string())),
         };
-        let acting = self.acting.get_or_insert_with(|| Acting::new(&self.host));
+        let acting = self.acting.get_or_insert_with(|| Acting::new(&self.host, self.format));
         acting.tell(&contained, &self.host);
     }
 

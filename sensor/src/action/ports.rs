@@ -3,6 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::{HashMap, HashSet},
+    ops::ControlFlow,
 };
 
 use super::{Failure, Format, Status, awaiting, host, list, lister, partly, table};
@@ -122,6 +123,39 @@ pub fn act(args: &Ports) -> Result<(), Failure> {
     partly(&parts)
 }
 
+/// Tells what listens.
+pub(super) fn tell(
+    look: &Look,
+    host: &Host,
+    give: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+) -> Vec<String> {
+    let open = Open::at(look);
+    let sockets = Sockets::at(look, &open, Scope::Hearing);
+    let ports = ports(look, &open, &sockets);
+    let _: Option<Row> = rows(look, host, &ports).into_iter().find(|row| give(&row.record).is_break());
+    parts(look, &open, &sockets, &ports)
+}
+
+/// Tells every socket, with the first of its owners.
+pub(super) fn tell_all(
+    look: &Look,
+    host: &Host,
+    give: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+) -> Vec<String> {
+    let open = Open::at(look);
+    let sockets = Sockets::at(look, &open, Scope::All);
+    let ports: Vec<Port<'_>> = sockets.found.iter().map(|found| held(look, &open, found)).collect();
+    let described = described(look, host, &ports);
+    let common = common(host);
+    let _: Option<&Port<'_>> = ports.iter().find(|port| {
+        let mut record = begun(port, &described, &common);
+        told::set(port.found, Side::Here, &mut record);
+        set_owners(port, &described, &mut record);
+        give(&record).is_break()
+    });
+    sockets.parts
+}
+
 /// What couldn't be seen.
 fn parts(look: &Look, open: &Open, sockets: &Sockets, ports: &[Port<'_>]) -> Vec<String> {
     let mut parts = [look.parts.as_slice(), sockets.parts.as_slice()].concat();
@@ -178,26 +212,33 @@ fn ports<'a>(look: &'a Look, open: &Open, sockets: &'a Sockets) -> Vec<Port<'a>>
 
 fn port<'a>(look: &'a Look, open: &Open, sockets: &'a Sockets, found: &'a Found) -> Port<'a> {
     let network = sockets.networks.get(&found.netns);
-    let holders = open.sockets.get(&found.inode).filter(|_| found.inode != 0);
-    let holders = holders.map(Vec::as_slice).unwrap_or_default();
+    let socket = inet(found).map(|inet| event_socket(found, inet));
+    let reach = socket.and_then(|socket| socket.reach(network?.live.as_ref()?));
+    Port {
+        network,
+        filter: filter(found, network, holders(open, found)),
+        firewall: firewall(found, network),
+        reach: reach.map(|reach| (*reach).clone()),
+        ..held(look, open, found)
+    }
+}
+
+/// The descriptors that lead to a socket.
+fn holders<'o>(open: &'o Open, found: &Found) -> &'o [Holder] {
+    open.sockets.get(&found.inode).filter(|_| found.inode != 0).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// A socket with those who hold it.
+fn held<'a>(look: &'a Look, open: &Open, found: &'a Found) -> Port<'a> {
     let mut seen = HashSet::new();
-    let mut owners: Vec<(&Process, u32)> = holders
+    let mut owners: Vec<(&Process, u32)> = holders(open, found)
         .iter()
         .filter(|holder| seen.insert(holder.pid))
         .filter_map(|holder| Some((look.table.at(holder.pid)?, holder.descriptor)))
         .collect();
     owners.sort_by_key(|(process, _)| (process.key.start, process.key.pid));
-    let socket = inet(found).map(|inet| event_socket(found, inet));
-    let reach = socket.and_then(|socket| socket.reach(network?.live.as_ref()?));
-    Port {
-        found,
-        network,
-        filter: filter(found, network, holders),
-        firewall: firewall(found, network),
-        owners,
-        reach: reach.map(|reach| (*reach).clone()),
-        sharing: 1,
-    }
+    let (filter, firewall) = (Filter::None, Verdict::None);
+    Port { found, network: None, owners, reach: None, filter, firewall, sharing: 1 }
 }
 
 fn inet(found: &Found) -> Option<&Inet> {
@@ -244,18 +285,36 @@ fn firewall(found: &Found, network: Option<&Network>) -> Verdict {
 }
 
 fn rows(look: &Look, host: &Host, ports: &[Port<'_>]) -> Vec<Row> {
+    let described = described(look, host, ports);
+    let own = look.reader.network_namespace(None).map_or(0, |(inode, _)| inode);
+    let judge = judge::Judge::new(ports, &described);
+    let common = common(host);
+    ports.iter().map(|port| row(port, &judge, &described, &common, own)).collect()
+}
+
+/// What is known of those who hold them.
+fn described(look: &Look, host: &Host, ports: &[Port<'_>]) -> HashMap<u32, Described> {
     let mut owners: Vec<&Process> =
         ports.iter().flat_map(|port| port.owners.iter().map(|(process, _)| *process)).collect();
     owners.sort_by_key(|process| process.key);
     owners.dedup_by_key(|process| process.key);
     let mut describer = Describer::new(look, host, &owners);
-    let described: HashMap<u32, Described> =
-        owners.iter().map(|process| (process.key.pid, describer.describe(process))).collect();
-    let own = look.reader.network_namespace(None).map_or(0, |(inode, _)| inode);
-    let judge = judge::Judge::new(ports, &described);
+    owners.iter().map(|process| (process.key.pid, describer.describe(process))).collect()
+}
+
+/// What all rows say.
+fn common(host: &Host) -> Record {
     let mut common = host.common();
-    common.set(Field::Timestamp, host.boot().at(host.boot_now()));
-    ports.iter().map(|port| row(port, &judge, &described, &common, own)).collect()
+    common.set(Field::Timestamp, host.now());
+    common
+}
+
+/// A row with what is known of the first who holds it.
+fn begun(port: &Port<'_>, described: &HashMap<u32, Described>, common: &Record) -> Record {
+    let first = port.owners.first().and_then(|(process, _)| described.get(&process.key.pid));
+    let mut record = first.map_or_else(|| common.clone(), |first| first.record.clone());
+    record.extend(ROW.record());
+    record
 }
 
 fn row(
@@ -265,9 +324,7 @@ fn row(
     common: &Record,
     own: u32,
 ) -> Row {
-    let first = port.owners.first().and_then(|(process, _)| described.get(&process.key.pid));
-    let mut record = first.map_or_else(|| common.clone(), |first| first.record.clone());
-    record.extend(ROW.record());
+    let mut record = begun(port, described, common);
     set_socket(port, &mut record);
     set_owners(port, described, &mut record);
     let severity = find(&mut record, judge.findings(port));

@@ -1,6 +1,9 @@
 //! `sensor ps`: what runs, and what is to be thought of each executable.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::ControlFlow,
+};
 
 use super::{Failure, Format, Status, awaiting, host, list, lister, partly, table, user_id};
 use crate::{
@@ -71,6 +74,16 @@ pub fn act(args: &Ps) -> Result<(), Failure> {
         table(&report::heads(), &lines()) + &report::sum(&rows, left_out)
     })?;
     partly(&look.parts)
+}
+
+/// Tells all processes, also threads of the kernel.
+pub(super) fn tell(
+    look: &Look,
+    host: &Host,
+    give: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+) -> Vec<String> {
+    let _: Option<Row> = rows(look, host, None).into_iter().find(|row| give(&row.record).is_break());
+    Vec::new()
 }
 
 fn wanted(row: &Row, args: &Ps) -> bool {

@@ -1,14 +1,18 @@
 //! `sensor run`: the daemon.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
 
 use clap::ValueEnum;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, Format, Hooks, Status, awaiting, configuration, loaded};
 use crate::{
     config::Config,
-    format,
+    delivery::{Outlet, Reopener},
+    format::{self, ecs},
     kernel::executed::When,
     output::{self, stdout::Stdout},
     pipeline::Pipeline,
@@ -17,16 +21,19 @@ use crate::{
 /// `sensor run`.
 #[derive(Debug, clap::Args)]
 pub struct Run {
-    /// Configuration file (TOML).
+    /// Configuration file (TOML); /etc/sensor/config.toml if there is one and no other is named, as with every verb.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Say whether the configuration is right, also the files that it names, and do nothing else.
+    #[arg(long)]
+    pub check: bool,
     /// Which hooks, where several can see the same; the best that the kernel takes if not given.
     #[arg(long, value_enum)]
     pub hooks: Option<Hooks>,
     /// Where events go, and nowhere else, whatever the configuration says: then no journal is kept either.
     #[arg(long, value_enum)]
     pub output: Option<Output>,
-    /// How events are written.
+    /// How events are written to standard output; each output of the configuration has its own.
     #[arg(long, value_enum, default_value_t = Format::Json)]
     pub format: Format,
     /// Let the kernel stop who executes a file that isn't known until the sensor holds it, so that it can be recovered whatever the
@@ -57,19 +64,55 @@ pub fn act(args: &Run) -> Result<(), Failure> {
         log::set_logger(&LogLines).map_err(|error| Failure::new(Status::Failed, error.to_string()))?;
         log::set_max_level(log::LevelFilter::Debug);
     }
-    awaiting(stream(&config, format, args))?
+    let outputs = outlets(&config, args.output)?;
+    if args.check {
+        return checked(&config, args);
+    }
+    awaiting(stream(&config, format, outputs, args))?
 }
 
-async fn stream(config: &Config, format: &dyn format::Format, args: &Run) -> Result<(), Failure> {
+/// Says what a run with this configuration would do.
+fn checked(config: &Config, args: &Run) -> Result<(), Failure> {
+    let names: Vec<String> = config.outputs.get().iter().map(|output| output.name.to_string()).collect();
+    let to = match names.is_empty() || args.output.is_some() {
+        true => "standard output".to_owned(),
+        false => names.join(", "),
+    };
+    let journal = journal(config, args.output)
+        .map_or_else(|| "none".to_owned(), |folder| format::text::escape(folder.as_os_str().as_bytes()));
+    super::print(format!("right: events go to {to}; journal: {journal}\n"))
+}
+
+/// The outputs of the configuration, ready to begin; none when events go to standard output alone.
+fn outlets(config: &Config, output: Option<Output>) -> Result<Vec<Outlet>, Failure> {
+    let host = super::host()?;
+    let outputs = config.outputs.get().iter().filter(|_| output.is_none());
+    let usage = |error| Failure::new(Status::Usage, error);
+    outputs.map(|output| Outlet::new(output, &host).map_err(usage)).collect()
+}
+
+async fn stream(
+    config: &Config,
+    format: &dyn format::Format,
+    outlets: Vec<Outlet>,
+    args: &Run,
+) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::new(Status::Failed, error);
     let host = super::host()?;
-    let output: Box<dyn output::Output> = Box::new(Stdout::open().map_err(failed)?);
+    // With outputs of its own only what is in the journal goes anywhere, and that in its format.
+    let output: Option<Box<dyn output::Output>> = match outlets.is_empty() {
+        true => Some(Box::new(Stdout::open().map_err(failed)?)),
+        false => None,
+    };
+    let format = if output.is_some() { format } else { &ecs::Ecs };
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let when = if args.freeze_on_delete { When::Before } else { When::Beside };
     let kernel = loaded(&host, config, args.hooks, args.kernel_log, when)
         .map_err(|gap| Failure::new(Status::NotPermitted, gap))?;
-    let mut pipeline = Pipeline::new(&host, kernel, format, output).with_usage(config.usage.interval_s.get());
+    let mut pipeline = Pipeline::new(&host, kernel, format, output)
+        .with_usage(config.usage.interval_s.get())
+        .with_redaction(&config.redact);
     if let Some(folder) = config.state.folder.get() {
         pipeline.leave_for_the_next(folder);
     }
@@ -80,13 +123,23 @@ async fn stream(config: &Config, format: &dyn format::Format, args: &Run) -> Res
         }
     }
     if let Some(folder) = journal(config, args.output) {
-        let own = (args.format != Format::Json).then(|| format::named(Format::Json.name())).flatten();
+        let own = (outlets.is_empty() && args.format != Format::Json)
+            .then(|| format::named(Format::Json.name()))
+            .flatten();
         pipeline.keep_journal(folder, &config.journal, own);
     }
+    let mut hangup = None;
+    if !outlets.is_empty() {
+        let reopener = pipeline.bring_to(outlets).map_err(|error| Failure::new(Status::Failed, error))?;
+        hangup = Some((signal(SignalKind::hangup()).map_err(failed)?, reopener));
+    }
     let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                () = hung_up(&mut hangup) => {}
+            }
         }
     };
     let result = pipeline.run(stop, || eprintln!("sensor: ready")).await;
@@ -94,6 +147,17 @@ async fn stream(config: &Config, format: &dyn format::Format, args: &Run) -> Res
         eprintln!("sensor: {kind}: seen {seen}, delivered {delivered}, lost {lost}");
     }
     result.map_err(|error| Failure::new(Status::Failed, error))
+}
+
+/// Waits for a SIGHUP, and has outputs open anew what they write to; for ever where there are none.
+async fn hung_up(hangup: &mut Option<(Signal, Reopener)>) {
+    match hangup {
+        Some((hangup, reopener)) => {
+            hangup.recv().await;
+            reopener.reopen();
+        }
+        None => std::future::pending().await,
+    }
 }
 
 /// Where a journal is kept, if one is: where the configuration says so, unless events go to standard output alone.

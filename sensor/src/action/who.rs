@@ -1,7 +1,9 @@
 //! `sensor who`: who is on the host, from where, and what they do; also those whom no record of logins has.
 
+use std::ops::ControlFlow;
+
 use super::{Failure, Format, Status, awaiting, host, list, lister, partly, table, user_id};
-use crate::{field::Field, logins::Logins, look::Look, record::Record};
+use crate::{field::Field, host::Host, logins::Logins, look::Look, record::Record};
 
 mod report;
 mod row;
@@ -40,6 +42,19 @@ pub fn act(args: &Who) -> Result<(), Failure> {
     parts.extend(look.parts);
     parts.extend(logins.parts);
     partly(&parts)
+}
+
+/// Tells all sessions.
+pub(super) fn tell(
+    look: &Look,
+    host: &Host,
+    give: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+) -> Vec<String> {
+    let logins = Logins::read(host.root());
+    let (rows, mut parts) = row::all(look, &logins, host);
+    let _: Option<&row::Row> = rows.iter().find(|row| give(&row.record).is_break());
+    parts.extend(logins.parts);
+    parts
 }
 
 fn is_of(record: &Record, user: u32) -> bool {

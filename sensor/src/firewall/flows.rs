@@ -9,6 +9,7 @@ use std::{
     fs::File,
     net::{IpAddr, SocketAddr, UdpSocket},
     thread,
+    time::Duration,
 };
 
 use nix::{
@@ -18,9 +19,9 @@ use nix::{
 
 use super::rule::{Connection, Rule, Scope};
 use crate::{
-    conntrack::{self, Flow},
+    conntrack::{self, Direction, Flow},
     net::found::{Found, Inet, Kind, State},
-    netlink::NetlinkError,
+    netlink::{Line, NetlinkError},
     procfs::{Reader, namespaces::NetworkNamespaces},
     sockdiag::{self, DiagError, Family, Scope as Which},
 };
@@ -34,6 +35,10 @@ const TABLES: [Family; 4] = [
     Family::Inet { v6: false, protocol: UDP },
     Family::Inet { v6: true, protocol: UDP },
 ];
+
+/// How often it is looked whether the other sides were told, and how long is waited after each look.
+const LOOKS: u32 = 30;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
 /// What became of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,7 +131,11 @@ pub fn end(rule: &Rule, reader: &Reader) -> Ended {
     };
     let Some((mut line, flows)) = flows else { return ended };
     // The sockets first: the other side can still be told of their end.
+    let before = ended.sockets;
     elsewhere(&flows, reader, &mut ended);
+    if ended.sockets > before {
+        told(&mut line, &flows);
+    }
     for flow in &flows {
         match conntrack::forget(&mut line, flow) {
             Ok(()) => ended.flows += 1,
@@ -138,6 +147,19 @@ pub fn end(rule: &Rule, reader: &Reader) -> Ended {
         }
     }
     ended
+}
+
+/// Waits a moment until what the ends of sockets told has passed: of a connection that is forgotten nothing is translated
+/// back, and the other side would never hear of its end.
+fn told(line: &mut Line, flows: &[Flow]) {
+    let ours: HashSet<Direction> = flows.iter().map(|flow| flow.original).collect();
+    let open = |flow: &Flow| u16::from(flow.protocol) == TCP && !flow.closed && ours.contains(&flow.original);
+    for _ in 0..LOOKS {
+        match conntrack::all(line) {
+            Ok(now) if now.iter().any(open) => thread::sleep(BETWEEN_LOOKS),
+            _ => return,
+        }
+    }
 }
 
 fn destroy(sockets: &[&Found], ended: &mut Ended) {

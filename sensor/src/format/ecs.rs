@@ -10,8 +10,10 @@ use crate::field::{Field, Kind};
 use crate::record::{Part, Record, Stretch, Value};
 
 mod nest;
+mod read;
 
 use nest::plan;
+pub use read::{ReadError, read};
 
 /// The version of the schema that the fields are those of.
 pub const ECS_VERSION: &str = "9.4.0";

@@ -24,7 +24,7 @@ impl Format for Ocsf {
     fn write(&self, record: &Record, out: &mut Vec<u8>) {
         static LAYOUTS: LazyLock<Vec<Layout>> =
             LazyLock::new(|| Subject::ALL.iter().map(|subject| Layout::new(*subject)).collect());
-        let class = class::of(word(record, Field::EventAction));
+        let class = class::of(record);
         let known = LAYOUTS.iter().find(|layout| layout.subject == class.subject);
         // The last takes whatever there is no other for.
         let Some(layout) = known.or(LAYOUTS.last()) else { return };

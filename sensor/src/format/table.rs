@@ -68,6 +68,25 @@ pub fn text(heads: &[Head], lines: &[Line], width: Option<usize>, colour: bool) 
     out
 }
 
+/// Rows of texts under the names of their columns: all of them, as they are.
+#[must_use]
+pub fn columns(names: &[String], rows: &[Vec<String>]) -> String {
+    let widest = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.width()).max();
+    let widths: Vec<usize> =
+        names.iter().enumerate().map(|(at, name)| widest(at).unwrap_or(0).max(name.width())).collect();
+    let mut out = String::new();
+    for row in [names].into_iter().chain(rows.iter().map(Vec::as_slice)) {
+        let start = out.len();
+        for (cell, width) in row.iter().zip(&widths) {
+            out.extend([cell.as_str(), &" ".repeat(width.saturating_sub(cell.width())), "  "]);
+        }
+        let end = out.get(start..).unwrap_or_default().trim_end().len();
+        out.truncate(start + end);
+        out.push('\n');
+    }
+    out
+}
+
 /// How long something lasts or has lasted, in at most six characters: the two largest units.
 #[must_use]
 pub fn span(seconds: u64) -> String {

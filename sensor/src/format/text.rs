@@ -165,10 +165,19 @@ fn base(path: &[u8]) -> &[u8] {
 /// Whether a value tells something: an executable that is where it should be does not.
 fn is_news(field: Field, value: &Value) -> bool {
     match (field, value) {
-        (Field::SensorExeState, Value::Word(word)) => *word != "present",
-        (Field::EventOutcome, Value::Word(word)) => *word == "failure",
+        (Field::SensorExeState, value) => word(value) != Some(b"present"),
+        (Field::EventOutcome, value) => word(value) == Some(b"failure"),
         (_, Value::Bool(held)) => *held,
         _ => true,
+    }
+}
+
+/// A word of ours, also one that was read from a line.
+fn word(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::Word(word) => Some(word.as_bytes()),
+        Value::Text(text) => Some(text.as_bytes()),
+        _ => None,
     }
 }
 
@@ -257,6 +266,14 @@ fn show_record(record: &Record, out: &mut Vec<u8>) {
 pub fn escape(bytes: &[u8]) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     escape_into(bytes, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Bytes from the host as they stand alone in a column: without quotes, and with escapes as [`escape`] has them; a backslash of
+/// their own is two.
+pub fn bare(bytes: &[u8]) -> String {
+    let mut out = Vec::with_capacity(bytes.len());
+    visible(bytes, |c| c == '\\', &mut out);
     String::from_utf8_lossy(&out).into_owned()
 }
 

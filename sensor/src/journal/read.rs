@@ -45,6 +45,8 @@ pub fn read_only(folder: &Path) -> Result<Connection, JournalError> {
     let failed = JournalError::database("opening");
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     connection.create_scalar_function("line", 2, flags, line).map_err(&failed)?;
+    // In this order: a change of where they are takes away what is temporary.
+    connection.execute_batch("PRAGMA temp_store = MEMORY").map_err(&failed)?;
     connection.execute_batch(VIEW).map_err(&failed)?;
     Ok(connection)
 }

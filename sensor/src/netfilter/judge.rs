@@ -3,6 +3,7 @@
 use super::{
     Verdict,
     rules::{Chain, Decision, Expression, Place, Rules, What},
+    sets::Member,
 };
 
 /// Families of tables (`NFPROTO_…`).
@@ -17,6 +18,9 @@ const INGRESS: u32 = 5;
 const DEVICE_INGRESS: u32 = 0;
 /// `NF_CT_STATE_BIT(IP_CT_NEW)`.
 const NEW: u32 = 8;
+/// `IP_CT_DIR_ORIGINAL`, and `RTN_LOCAL` of routes.
+const ORIGINAL: u8 = 0;
+const LOCAL: u32 = 2;
 /// The loopback is the first interface of each network namespace (`LOOPBACK_IFINDEX`).
 const LOOPBACK: u32 = 1;
 /// How deep chains may call each other (`NFT_JUMP_STACK_SIZE`).
@@ -143,7 +147,7 @@ impl Walk<'_> {
                 return ANY;
             }
             self.steps -= 1;
-            let (mut holds, decision) = self.rule(rule);
+            let (mut holds, decision) = self.rule(place, rule);
             // Of one device: it isn't known by which it comes.
             if device && holds == Holds::Yes {
                 holds = Holds::Perhaps;
@@ -189,7 +193,7 @@ impl Walk<'_> {
     }
 
     /// Whether a rule holds, and what it decides.
-    fn rule(&self, rule: &[Expression]) -> (Holds, Option<Decision>) {
+    fn rule(&self, place: &Place, rule: &[Expression]) -> (Holds, Option<Decision>) {
         let mut registers = Registers::default();
         let mut holds = Holds::Yes;
         for expression in rule {
@@ -209,6 +213,18 @@ impl Walk<'_> {
                 Expression::Range { register, inside, from, to } => {
                     within(registers.get(*register), *inside, from, to)
                 }
+                Expression::Lookup { register, set, inverted, decides } => {
+                    let found = self.found(place, set, registers.get(*register));
+                    match (found, decides) {
+                        (Member::Is(Some(Decision::Break)), true) => Holds::No,
+                        (Member::Is(Some(decision)), true) => return (holds, Some(decision)),
+                        (Member::IsNot, true) => Holds::No,
+                        (_, true) => return (weaker(holds, Holds::Perhaps), Some(Decision::Else)),
+                        (Member::Is(_), false) => certain(!inverted),
+                        (Member::IsNot, false) => certain(*inverted),
+                        (Member::Unknown, false) => Holds::Perhaps,
+                    }
+                }
                 Expression::Pass => Holds::Yes,
                 Expression::Unknown => Holds::Perhaps,
                 Expression::Undecided => return (weaker(holds, Holds::Perhaps), Some(Decision::Else)),
@@ -223,12 +239,26 @@ impl Walk<'_> {
         (holds, None)
     }
 
+    /// Whether a value is in a set of the table.
+    fn found(&self, place: &Place, set: &[u8], value: Option<&Value>) -> Member {
+        let Some(set) = self.rules.sets.get(&(place.0, place.1.clone(), set.to_vec())) else {
+            return Member::Unknown;
+        };
+        match value {
+            Some(Value::Bytes(bytes)) => set.has(bytes),
+            Some(Value::Not(not)) => set.has_other_than(not),
+            Some(Value::Unknown) | None => Member::Unknown,
+        }
+    }
+
     fn value(&self, what: What) -> Value {
         match what {
             What::NetworkProtocol => Value::Bytes(vec![if self.arrival.v6 { IPV6 } else { IPV4 }]),
             What::TransportProtocol => Value::Bytes(vec![self.arrival.protocol]),
             What::DestinationPort => Value::Bytes(self.arrival.port.to_be_bytes().to_vec()),
             What::ConnectionState => Value::Bytes(NEW.to_ne_bytes().to_vec()),
+            What::Direction => Value::Bytes(vec![ORIGINAL]),
+            What::DestinationType => Value::Bytes(LOCAL.to_ne_bytes().to_vec()),
             What::InterfaceIndex => Value::Not(LOOPBACK.to_ne_bytes().to_vec()),
             What::InterfaceName => Value::Not(b"lo".to_vec()),
             What::Else => Value::Unknown,

@@ -1,8 +1,9 @@
 //! Chains and rules as nf_tables tells them (`include/uapi/linux/netfilter/nf_tables.h`): bytes to meaning.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::MOST;
+use super::sets::{Name, Sets};
 use crate::netlink::message::{Malformed, attribute, attributes, be32_at};
 
 /// `NFTA_CHAIN_TABLE`, `…_NAME`, `…_HOOK`, `…_POLICY`, `…_TYPE`.
@@ -19,8 +20,15 @@ const RULE_CHAIN: u16 = 2;
 const RULE_EXPRESSIONS: u16 = 4;
 const EXPRESSION_NAME: u16 = 1;
 const EXPRESSION_DATA: u16 = 2;
-/// `NFTA_LOOKUP_DREG`.
+/// `NFTA_LOOKUP_SET`, `…_SREG`, `…_DREG`, `…_FLAGS`; `NFT_LOOKUP_F_INV`.
+const LOOKUP_SET: u16 = 1;
+const LOOKUP_FROM: u16 = 2;
 const LOOKUP_TO: u16 = 3;
+const LOOKUP_FLAGS: u16 = 5;
+const INVERTED: u32 = 1;
+/// `NFT_FIB_RESULT_ADDRTYPE`, `NFTA_FIB_F_DADDR`.
+const ADDRESS_TYPE: u32 = 3;
+const OF_DESTINATION: u32 = 2;
 /// `NFTA_DATA_VALUE`, `NFTA_DATA_VERDICT`; `NFTA_VERDICT_CODE`, `NFTA_VERDICT_CHAIN`.
 const DATA_VALUE: u16 = 1;
 const DATA_VERDICT: u16 = 2;
@@ -34,6 +42,8 @@ const BREAK: i32 = -2;
 const JUMP: i32 = -3;
 const GOTO: i32 = -4;
 const RETURN: i32 = -5;
+/// Most sets that are read.
+const SETS_MOST: usize = 1024;
 /// `NFT_REG_VERDICT`.
 const VERDICT_REGISTER: u32 = 0;
 
@@ -61,6 +71,8 @@ pub(super) enum Expression {
     Compare { register: u32, how: u32, value: Vec<u8> },
     /// Goes on only if it lies, or doesn't lie, between these.
     Range { register: u32, inside: bool, from: Vec<u8>, to: Vec<u8> },
+    /// Goes on only if a register is in a set, or isn't (`inverted`); a map of verdicts (`decides`) also says what becomes.
+    Lookup { register: u32, set: Vec<u8>, inverted: bool, decides: bool },
     /// Keeps some bits, and turns some.
     Bits { from: u32, to: u32, mask: Vec<u8>, turn: Vec<u8> },
     /// Decides.
@@ -82,6 +94,10 @@ pub(super) enum What {
     InterfaceIndex,
     DestinationPort,
     ConnectionState,
+    /// Whether it goes the way in which the connection was begun.
+    Direction,
+    /// Whose address it is for.
+    DestinationType,
     /// Not known here.
     Else,
 }
@@ -104,6 +120,7 @@ pub(super) enum Decision {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rules {
     pub(super) chains: HashMap<Place, Chain>,
+    pub(super) sets: Sets,
     count: usize,
     /// Something of it isn't known.
     pub(super) broken: bool,
@@ -134,19 +151,43 @@ impl Rules {
         }
     }
 
+    /// The sets in which rules look something up that can be known.
+    pub(super) fn wanted(&self) -> HashSet<Name> {
+        let of_chain = |(place, chain): (&Place, &Chain)| {
+            let names = chain.rules.iter().flat_map(|rule| looked_up(rule)).cloned();
+            names.map(|set| (place.0, place.1.clone(), set)).collect::<Vec<_>>()
+        };
+        self.chains.iter().flat_map(of_chain).take(SETS_MOST).collect()
+    }
+
     fn has_room(&mut self) -> bool {
         self.count += 1;
         self.count <= MOST
     }
 }
 
-fn family(body: &[u8]) -> Result<(u8, &[u8]), Malformed> {
+pub(super) fn family(body: &[u8]) -> Result<(u8, &[u8]), Malformed> {
     let ([family, _, _, _], rest) = body.split_first_chunk().ok_or(Malformed)?;
     Ok((*family, rest))
 }
 
+/// Sets in which a rule looks up what is known of packets.
+fn looked_up(rule: &[Expression]) -> Vec<&Vec<u8>> {
+    let mut known = HashSet::new();
+    let mut sets = Vec::new();
+    for expression in rule {
+        match expression {
+            Expression::Load { what: What::Else, register } => drop(known.remove(register)),
+            Expression::Load { register, .. } => drop(known.insert(*register)),
+            Expression::Lookup { register, set, .. } if known.contains(register) => sets.push(set),
+            _ => {}
+        }
+    }
+    sets
+}
+
 /// A name without its closing zero.
-fn name(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn name(bytes: &[u8]) -> Vec<u8> {
     bytes.strip_suffix(&[0]).unwrap_or(bytes).to_vec()
 }
 
@@ -206,10 +247,20 @@ fn expression(name: &[u8], data: &[u8]) -> Result<Expression, Malformed> {
         }),
         b"ct" => word(1)?.map(|register| Ok((register, word(2)?))).transpose()?.map(|(register, key)| {
             Expression::Load {
-                what: if key == Some(0) { What::ConnectionState } else { What::Else },
+                what: match key {
+                    Some(0) => What::ConnectionState,
+                    Some(1) => What::Direction,
+                    _ => What::Else,
+                },
                 register,
             }
         }),
+        b"fib" => word(1)?.map(|register| Ok((register, word(2)?, word(3)?))).transpose()?.map(
+            |(register, result, flags)| {
+                let of_type = (result, flags) == (Some(ADDRESS_TYPE), Some(OF_DESTINATION));
+                Expression::Load { what: if of_type { What::DestinationType } else { What::Else }, register }
+            },
+        ),
         b"payload" => match word(1)? {
             Some(register) => {
                 // Of the transport's head two bytes at the place of the port.
@@ -236,8 +287,7 @@ fn expression(name: &[u8], data: &[u8]) -> Result<Expression, Malformed> {
             _ => None,
         },
         b"immediate" => immediate(word(1)?, attribute(data, 2)?)?,
-        // A set that decides nothing by itself holds this or not.
-        b"lookup" if attribute(data, LOOKUP_TO)?.is_none() => Some(Expression::Unknown),
+        b"lookup" => lookup(data)?,
         // Targets of iptables, and what sends a packet elsewhere.
         b"target" | b"queue" | b"tproxy" | b"redir" | b"nat" | b"fwd" | b"dup" | b"synproxy" => {
             Some(Expression::Undecided)
@@ -250,17 +300,39 @@ fn expression(name: &[u8], data: &[u8]) -> Result<Expression, Malformed> {
     }))
 }
 
+fn lookup(data: &[u8]) -> Result<Option<Expression>, Malformed> {
+    let word = |kind| Ok::<_, Malformed>(attribute(data, kind)?.and_then(|value| be32_at(value, 0)));
+    let to = word(LOOKUP_TO)?;
+    let (Some(set), Some(register)) = (attribute(data, LOOKUP_SET)?, word(LOOKUP_FROM)?) else {
+        // A set that decides nothing by itself holds this or not.
+        return Ok(to.is_none().then_some(Expression::Unknown));
+    };
+    Ok(match to {
+        None | Some(VERDICT_REGISTER) => Some(Expression::Lookup {
+            register,
+            set: name(set),
+            inverted: word(LOOKUP_FLAGS)?.unwrap_or(0) & INVERTED != 0,
+            decides: to.is_some(),
+        }),
+        // Goes on only if there is an element, and with what that holds.
+        Some(_) => None,
+    })
+}
+
 fn immediate(register: Option<u32>, data: Option<&[u8]>) -> Result<Option<Expression>, Malformed> {
     let Some(data) = data else { return Ok(None) };
     if register != Some(VERDICT_REGISTER) {
         return Ok(register.map(|register| Expression::Load { what: What::Else, register }));
     }
-    let Some(verdict) = attribute(data, DATA_VERDICT)? else { return Ok(None) };
-    let Some(code) = attribute(verdict, VERDICT_CODE)?.and_then(|code| be32_at(code, 0)) else {
-        return Ok(None);
-    };
-    let chain = attribute(verdict, VERDICT_CHAIN)?.map(name).unwrap_or_default();
-    Ok(Some(Expression::Decide(match code.cast_signed() {
+    let Some(data) = attribute(data, DATA_VERDICT)? else { return Ok(None) };
+    Ok(Some(Expression::Decide(verdict(data)?)))
+}
+
+/// What a verdict says.
+pub(super) fn verdict(data: &[u8]) -> Result<Decision, Malformed> {
+    let code = attribute(data, VERDICT_CODE)?.and_then(|code| be32_at(code, 0)).ok_or(Malformed)?;
+    let chain = attribute(data, VERDICT_CHAIN)?.map(name).unwrap_or_default();
+    Ok(match code.cast_signed() {
         NF_ACCEPT => Decision::Accept,
         NF_DROP => Decision::Drop,
         CONTINUE => Decision::Continue,
@@ -269,7 +341,7 @@ fn immediate(register: Option<u32>, data: Option<&[u8]>) -> Result<Option<Expres
         JUMP => Decision::Jump(chain),
         GOTO => Decision::Goto(chain),
         _ => Decision::Else,
-    })))
+    })
 }
 
 #[cfg(test)]
@@ -323,5 +395,8 @@ mod tests {
         assert_eq!(expression(b"cmp", &[]), Ok(Expression::Unknown));
         assert_eq!(expression(b"lookup", &[]), Ok(Expression::Unknown));
         assert_eq!(expression(b"immediate", &[]), Ok(Expression::Undecided));
+        let word = |word: u32| word.to_be_bytes();
+        let map = nested(&[(LOOKUP_SET, b"m\0"), (LOOKUP_FROM, &word(1)), (LOOKUP_TO, &word(1))]);
+        assert_eq!(expression(b"lookup", &map), Ok(Expression::Undecided));
     }
 }

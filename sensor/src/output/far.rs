@@ -1,5 +1,8 @@
 //! What the outputs to other hosts and files have in common: they take parcels in loads, and say of each what became of it.
 
+/// How long it is since some moment: for time-outs.
+pub type Clock = std::sync::Arc<dyn Fn() -> std::time::Duration + Send + Sync>;
+
 /// One event on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parcel<'a> {
@@ -64,6 +67,19 @@ pub trait Far: Send {
     /// When nothing is known of any parcel. The next call begins with a new connection.
     fn bring(&mut self, load: &[Parcel<'_>]) -> Result<Vec<Fate>, FarError>;
 
+    /// Looks at the files that it needs, keys and certificates, before there is anything to bring.
+    ///
+    /// # Errors
+    /// Which of them can't be used, and why.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Somebody else moved what it writes to, or its certificates were renewed: opens everything anew at the next load.
     fn reopen(&mut self) {}
+
+    /// What can't be known here of what was brought, so that some of it may not have arrived; none where it is known.
+    fn doubt(&self) -> Option<&str> {
+        None
+    }
 }

@@ -79,6 +79,11 @@ pub(super) struct Journaled {
 }
 
 impl Journaled {
+    /// It, if one is kept.
+    pub(super) fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref()
+    }
+
     /// What isn't as it should be.
     pub(super) fn coverage(&self) -> impl Iterator<Item = &Coverage> {
         self.rows.iter()

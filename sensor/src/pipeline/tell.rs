@@ -79,7 +79,7 @@ impl Pipeline<'_> {
         let own = [self.reaches.coverage()].into_iter().chain(self.guard.coverage());
         let mut rows: Vec<_> = self.kernel.coverage().iter().chain(own).cloned().collect();
         rows.extend(self.capture.coverage().chain(self.requested.coverage()));
-        rows.extend(self.journaled.coverage().cloned());
+        rows.extend(self.journaled.coverage().chain(self.delivered.coverage()).cloned());
         if self.interval.is_none() {
             for row in rows.iter_mut().filter(|row| row.action == usage::ACTION.name) {
                 let gap = Gap {

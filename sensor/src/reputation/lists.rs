@@ -2,15 +2,11 @@
 
 use std::{
     collections::HashSet,
-    fs::{File, OpenOptions},
     io::{self, BufRead, BufReader, Read},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
 };
 
-use nix::{fcntl::OFlag, unistd::geteuid};
-
-use crate::record::Text;
+use crate::{record::Text, trusted};
 
 /// Longest line that is looked at; of a longer one, its beginning.
 const LONGEST: u64 = 4096;
@@ -29,7 +25,7 @@ pub struct Found {
 /// # Errors
 /// When it can't be read, or others than root and we could have written it.
 pub fn search(path: &Path, wanted: &[Text]) -> Result<Found, String> {
-    let file = trusted(path, 0o022, "write to it")?;
+    let file = trusted::open(path, 0o022, "write to it")?;
     search_in(BufReader::with_capacity(1 << 16, file), wanted).map_err(|error| error.to_string())
 }
 
@@ -69,28 +65,6 @@ fn skip_line(from: &mut impl BufRead) -> io::Result<()> {
             return Ok(());
         }
     }
-}
-
-/// Opens a file that only root or we ourselves could have made so, and on which nobody else has one of these permissions.
-///
-/// # Errors
-/// When it can't be opened, or isn't so; in a few words.
-pub(super) fn trusted(path: &Path, forbidden: u32, what_others_may: &str) -> Result<File, String> {
-    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path);
-    let file = file.map_err(|error| error.to_string())?;
-    let facts = file.metadata().map_err(|error| error.to_string())?;
-    if !facts.is_file() {
-        return Err("it is no regular file".to_owned());
-    }
-    if facts.uid() != 0 && facts.uid() != geteuid().as_raw() {
-        return Err(format!("it belongs to user {}: chown root", facts.uid()));
-    }
-    if facts.mode() & forbidden != 0 {
-        let mode = facts.mode() & 0o7777 & !forbidden;
-        return Err(format!("others may {what_others_may}: chmod {mode:o}"));
-    }
-    Ok(file)
 }
 
 #[cfg(test)]

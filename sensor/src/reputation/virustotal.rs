@@ -1,16 +1,16 @@
 //! VirusTotal's API, version 3 (<https://docs.virustotal.com/reference/file-info>): what it knows of a hash, and no more than that is
 //! ever sent. Certificates are always checked, and redirects never followed, since the key would go along.
 
-use std::{io::ErrorKind, time::Duration};
+use std::time::Duration;
 
 use serde::Deserialize;
-use ureq::{
-    Agent, Body,
-    http::{Response, StatusCode},
-};
 
-use super::{Answer, Verdict, World, key::Key, pace::Pace};
-use crate::record::Text;
+use super::{Answer, Verdict, World, pace::Pace};
+use crate::{
+    http::{self, Client, Trouble},
+    record::Text,
+    trusted::Key,
+};
 
 /// Its name in answers.
 pub const NAME: &str = "virustotal";
@@ -58,7 +58,7 @@ enum Reply {
 /// The service.
 #[derive(Debug)]
 pub struct Service {
-    agent: Agent,
+    client: Client,
     url: String,
     key: Key,
     patience: Duration,
@@ -68,17 +68,12 @@ impl Service {
     /// At this address. Each question may take `timeout`, and all that belong together `patience`, also waiting for their turn.
     #[must_use]
     pub fn new(url: &str, key: Key, timeout: Duration, patience: Duration) -> Self {
-        let mut config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_global(Some(timeout))
-            .user_agent(concat!("sensor/", env!("CARGO_PKG_VERSION")));
-        if !url.starts_with("https://") {
-            // On this host itself: no proxy is to see the key.
-            config = config.proxy(None);
+        Self {
+            client: Client::new(url, None, timeout),
+            url: url.trim_end_matches('/').to_owned(),
+            key,
+            patience,
         }
-        Self { agent: config.build().new_agent(), url: url.trim_end_matches('/').to_owned(), key, patience }
     }
 
     /// Asks, as often as it has to be, at the pace that is allowed; none: it doesn't know the file.
@@ -123,11 +118,10 @@ impl Service {
 
     fn question(&self, sha256: &Text) -> Reply {
         let url = format!("{}/files/{}", self.url, sha256.to_str_lossy());
-        let request =
-            self.agent.get(&url).header("x-apikey", self.key.get()).header("accept", "application/json");
-        match request.call() {
-            Ok(response) => understand(response, sha256),
-            Err(error) => Reply::Failed(unreached(&error)),
+        let headers = [("x-apikey", self.key.get()), ("accept", "application/json")];
+        match self.client.get(&url, &headers) {
+            Ok(answer) => understand(answer, sha256),
+            Err(trouble) => Reply::Failed(unanswered(&trouble)),
         }
     }
 }
@@ -147,73 +141,39 @@ fn kept_not(error: &std::io::Error) -> String {
     format!("how often it was asked can't be kept: {error}")
 }
 
-fn unreached(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::Timeout(_) => LATE.to_owned(),
-        ureq::Error::Io(error) if error.kind() == ErrorKind::TimedOut => LATE.to_owned(),
-        error if let Some(why) = certificate(error) => format!(
+fn unanswered(trouble: &Trouble) -> String {
+    match trouble {
+        Trouble::Late => LATE.to_owned(),
+        Trouble::Certificate(why) => format!(
             "its certificate is refused ({why}), so the key wasn't sent: somebody may stand between, or check lookup.url; \
              only Mozilla's authorities count, not those of this host"
         ),
-        error => format!("it can't be reached: {error}"),
-    }
-}
-
-/// What is wrong with who answers, if that is it.
-fn certificate(error: &ureq::Error) -> Option<&rustls::CertificateError> {
-    let error = match error {
-        ureq::Error::Rustls(error) => Some(error),
-        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
-        _ => None,
-    };
-    match error? {
-        rustls::Error::InvalidCertificate(why) => Some(why),
-        _ => None,
-    }
-}
-
-/// Why an answer that began was no use.
-fn unread(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::Json(error) if error.io_error_kind() == Some(ErrorKind::TimedOut) => LATE.to_owned(),
-        ureq::Error::Json(error) if error.is_io() => {
+        Trouble::Broken(_) | Trouble::TooMuch(_) => {
             format!("its answer breaks off, or has more than {MOST} bytes")
         }
-        ureq::Error::Json(_) => "its answer isn't one of VirusTotal's API: check lookup.url".to_owned(),
-        error => unreached(error),
+        Trouble::Garbled => "its answer isn't one of VirusTotal's API: check lookup.url".to_owned(),
+        Trouble::Unreached(_) => trouble.to_string(),
     }
 }
 
-fn understand(mut response: Response<Body>, sha256: &Text) -> Reply {
-    let status = response.status();
+fn understand(mut answer: http::Answer, sha256: &Text) -> Reply {
+    let status = answer.status;
     match status {
-        StatusCode::OK => known(&mut response, sha256),
-        StatusCode::NOT_FOUND if error_code(&mut response).as_deref() == Some("NotFoundError") => {
-            Reply::Unknown
-        }
-        StatusCode::NOT_FOUND => {
-            Reply::Failed("it doesn't answer as VirusTotal's API does (404): check lookup.url".to_owned())
-        }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            let code = error_code(&mut response).unwrap_or_else(|| status.as_str().to_owned());
+        200 => known(&mut answer, sha256),
+        404 if error_code(&mut answer).as_deref() == Some("NotFoundError") => Reply::Unknown,
+        404 => Reply::Failed("it doesn't answer as VirusTotal's API does (404): check lookup.url".to_owned()),
+        401 | 403 => {
+            let code = error_code(&mut answer).unwrap_or_else(|| status.to_string());
             Reply::Failed(format!("it refuses the key ({code}): check lookup.key_file"))
         }
-        StatusCode::TOO_MANY_REQUESTS => {
-            let after = response.headers().get("retry-after").and_then(|after| after.to_str().ok());
-            Reply::TooMuch(after.and_then(|after| after.trim().parse().ok()).map(Duration::from_secs))
-        }
-        status if status.is_server_error() => {
-            Reply::Trouble(format!("it has trouble itself ({})", status.as_u16()))
-        }
-        status if status.is_redirection() => {
-            let status = status.as_u16();
-            Reply::Failed(format!(
-                "it sends us elsewhere ({status}), where the key isn't given to: check lookup.url"
-            ))
-        }
+        429 => Reply::TooMuch(answer.retry_after),
+        500..=599 => Reply::Trouble(format!("it has trouble itself ({status})")),
+        300..=399 => Reply::Failed(format!(
+            "it sends us elsewhere ({status}), where the key isn't given to: check lookup.url"
+        )),
         status => {
-            let code = error_code(&mut response).map(|code| format!(", {code}")).unwrap_or_default();
-            Reply::Failed(format!("it answers with status {}{code}", status.as_u16()))
+            let code = error_code(&mut answer).map(|code| format!(", {code}")).unwrap_or_default();
+            Reply::Failed(format!("it answers with status {status}{code}"))
         }
     }
 }
@@ -230,8 +190,8 @@ struct FaultBody {
 }
 
 /// A word, or none.
-fn error_code(response: &mut Response<Body>) -> Option<String> {
-    let fault: Fault = response.body_mut().with_config().limit(MOST_ERROR).read_json().ok()?;
+fn error_code(answer: &mut http::Answer) -> Option<String> {
+    let fault: Fault = answer.json(MOST_ERROR).ok()?;
     let code = fault.error.code;
     (code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric())).then_some(code)
 }
@@ -268,10 +228,10 @@ struct Stats {
     harmless: u32,
 }
 
-fn known(response: &mut Response<Body>, sha256: &Text) -> Reply {
-    let file: File = match response.body_mut().with_config().limit(MOST).read_json() {
+fn known(answer: &mut http::Answer, sha256: &Text) -> Reply {
+    let file: File = match answer.json(MOST) {
         Ok(file) => file,
-        Err(error) => return Reply::Failed(unread(&error)),
+        Err(trouble) => return Reply::Failed(unanswered(&trouble)),
     };
     if !file.data.id.as_bytes().eq_ignore_ascii_case(sha256.as_bytes()) {
         return Reply::Failed("its answer is of another file".to_owned());

@@ -25,8 +25,22 @@ pub(super) struct Tests<'a> {
     pub(super) hooks: &'a str,
     /// How many times longer than here something may take.
     pub(super) patience: u32,
+    /// Whether the machine's time goes by its instructions. Then it has one processor: several that wait for each other
+    /// in a loop would wait for ever.
+    pub(super) steady: bool,
     /// Programs, and the words by which each knows its tests.
     pub(super) runs: &'a [(String, Vec<String>)],
+}
+
+impl Tests<'_> {
+    fn processors(&self, machine: &Machine) -> u32 {
+        if self.steady { 1 } else { machine.processors }
+    }
+
+    /// How many times more a machine may take: what measures nothing, and only ends one that hangs.
+    fn steady_factor(&self) -> u32 {
+        if self.steady { 8 } else { 1 }
+    }
 }
 
 /// What came of a boot.
@@ -64,7 +78,7 @@ pub(super) fn boot(
         "-no-user-config",
         "-no-reboot",
     ])
-    .args(["-display", "none", "-monitor", "none", "-smp", &machine.processors.to_string()])
+    .args(["-display", "none", "-monitor", "none", "-smp", &tests.processors(machine).to_string()])
     .arg("-kernel")
     .arg(kernel.image())
     .arg("-initrd")
@@ -81,9 +95,13 @@ pub(super) fn boot(
     ])
     .stdin(Stdio::null())
     .stdout(Stdio::null());
+    if tests.steady {
+        // Four of the guest's nanoseconds are an instruction, whatever else the host does.
+        qemu.args(["-icount", "shift=2,sleep=on"]);
+    }
     let began = Instant::now();
     let mut child = qemu.spawn().map_err(start_error(&qemu))?;
-    let ended = wait(&mut child, MACHINE_MOST * tests.patience);
+    let ended = wait(&mut child, MACHINE_MOST * tests.patience * tests.steady_factor());
     let read = |path: &PathBuf| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let mut said = Said {
         results: read(&results).unwrap_or_default(),
@@ -119,13 +137,13 @@ fn wait(child: &mut Child, most: Duration) -> bool {
 
 /// What the machine does, as lines of shell.
 fn plan(machine: &Machine, tests: &Tests<'_>) -> String {
-    let Tests { hooks, patience, runs } = *tests;
+    let Tests { hooks, patience, runs, .. } = *tests;
     let mut plan = format!(
         "export SENSOR_BIN=/usr/bin/sensor SENSOR_PROGRAMS=/tests/programs SENSOR_NO_SKIP=1 \
          SENSOR_TESTS_PATIENCE={patience} SENSOR_TEST_HOOKS={hooks} RUST_BACKTRACE=0\ncgroups {}\n",
         machine.cgroups
     );
-    let most = PROGRAM_MOST * u64::from(patience);
+    let most = PROGRAM_MOST * u64::from(patience * tests.steady_factor());
     for (program, words) in runs {
         plan.push_str(&format!("run {program} {most}"));
         for word in words {

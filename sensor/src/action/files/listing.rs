@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::{
     super::{Failure, Format, is_text, table, written},
-    report,
+    Takes, report,
 };
 use crate::{
     format::{self, table::Line},
@@ -41,31 +41,6 @@ impl Listing {
         Self { format, bytes: Vec::new(), lines: Vec::new(), processes: 0, ended: None }
     }
 
-    /// Whether it is of use to go on: what can't be written any more isn't asked.
-    pub(super) fn is_wanted(&self) -> bool {
-        self.ended.is_none()
-    }
-
-    /// The rows of a process begin.
-    pub(super) fn begin(&mut self) {
-        self.processes += 1;
-    }
-
-    pub(super) fn take(&mut self, record: Record, severity: u64, (pid, number): (u32, u32)) {
-        match self.format {
-            Some(format) => {
-                format.write(&record, &mut self.bytes);
-                if self.bytes.len() >= GATHERED {
-                    self.write();
-                }
-            }
-            None => {
-                let line = report::line(&Row { record, severity, pid, number });
-                self.lines.push((Reverse(severity), pid, number, line));
-            }
-        }
-    }
-
     /// Writes what is left.
     ///
     /// # Errors
@@ -90,5 +65,30 @@ impl Listing {
             };
         }
         self.bytes.clear();
+    }
+}
+
+impl Takes for Listing {
+    fn is_wanted(&self) -> bool {
+        self.ended.is_none()
+    }
+
+    fn begin(&mut self) {
+        self.processes += 1;
+    }
+
+    fn take(&mut self, record: Record, severity: u64, (pid, number): (u32, u32)) {
+        match self.format {
+            Some(format) => {
+                format.write(&record, &mut self.bytes);
+                if self.bytes.len() >= GATHERED {
+                    self.write();
+                }
+            }
+            None => {
+                let line = report::line(&Row { record, severity, pid, number });
+                self.lines.push((Reverse(severity), pid, number, line));
+            }
+        }
     }
 }

@@ -112,7 +112,7 @@ pub(super) fn mask(record: &mut Record) {
     let variables: Vec<Text> = record
         .texts(Field::ProcessEnvVars)
         .iter()
-        .map(|variable| shared(variable, &redact::variable(variable.as_bytes())))
+        .map(|variable| variable.replaced(&redact::variable(variable.as_bytes())))
         .collect();
     if !variables.is_empty() {
         record.set(Field::ProcessEnvVars, variables);
@@ -131,12 +131,7 @@ pub(super) fn mask(record: &mut Record) {
 
 fn masked(args: &[Text]) -> Vec<Text> {
     let bytes: Vec<&[u8]> = args.iter().map(Text::as_bytes).collect();
-    args.iter().zip(redact::arguments(&bytes)).map(|(arg, masked)| shared(arg, &masked)).collect()
-}
-
-/// The text itself where nothing in it was masked.
-fn shared(text: &Text, masked: &[u8]) -> Text {
-    if text.as_bytes() == masked { text.clone() } else { Text::copy_from(masked) }
+    args.iter().zip(redact::arguments(&bytes)).map(|(arg, masked)| arg.replaced(&masked)).collect()
 }
 
 /// Bytes received and sent.

@@ -19,12 +19,12 @@ use crate::{
     reputation::{
         Answer, Verdict, World,
         cache::{Cache, Kept},
-        key::Key,
         lists,
         pace::Pace,
         virustotal::{self, Known, Service},
     },
     shelf::Shelf,
+    trusted::Key,
 };
 
 /// How long it is remembered that nobody knows a file: it may have been new.

@@ -1,5 +1,9 @@
 //! Which class of the framework each action is, and where a record's subject stands there: the one table.
 
+use super::word;
+use crate::field::Field;
+use crate::record::Record;
+
 /// What a record is about, which decides where its parts stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
@@ -21,12 +25,18 @@ pub(super) enum Subject {
     Image,
     /// An end of a connection, or both.
     Network,
+    /// A process to which somebody did something.
+    Contained,
+    /// What somebody changed of the firewall.
+    Ruled,
+    /// What somebody did, and to nobody in the end.
+    Done,
     /// Something that the framework has no class for.
     Other,
 }
 
 impl Subject {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Born,
         Self::Ended,
         Self::Process,
@@ -36,6 +46,9 @@ impl Subject {
         Self::File,
         Self::Image,
         Self::Network,
+        Self::Contained,
+        Self::Ruled,
+        Self::Done,
         Self::Other,
     ];
 }
@@ -45,6 +58,8 @@ impl Subject {
 pub(super) struct Class {
     /// `event.action`.
     pub(super) action: &'static str,
+    /// `sensor.contain.method`, where that decides.
+    method: &'static str,
     pub(super) uid: u64,
     pub(super) name: &'static str,
     pub(super) activity: (u64, &'static str),
@@ -62,7 +77,16 @@ impl Class {
         activity: (u64, &'static str),
         subject: Subject,
     ) -> Self {
-        Self { action, uid, name, activity, subject, launch: (0, "Unknown"), title: "" }
+        Self { action, method: "", uid, name, activity, subject, launch: (0, "Unknown"), title: "" }
+    }
+
+    const fn contained(method: &'static str, activity: (u64, &'static str), subject: Subject) -> Self {
+        let class = match subject {
+            Subject::Contained => (7003, "Process Remediation Activity"),
+            Subject::Ruled => (7004, "Network Remediation Activity"),
+            _ => (7001, "Remediation Activity"),
+        };
+        Self { method, ..Self::new("contain", class, activity, subject) }
     }
 
     const fn launched(self, id: u64, name: &'static str) -> Self {
@@ -86,6 +110,7 @@ impl Class {
             2 => "Findings",
             4 => "Network Activity",
             5 => "Discovery",
+            7 => "Remediation",
             _ => "Uncategorized",
         };
         (uid, name)
@@ -100,6 +125,10 @@ const BASE: (u64, &str) = (0, "Base Event");
 const OTHER: u64 = 99;
 const QUERY: (u64, &str) = (1, "Query");
 const OPEN: (u64, &str) = (1, "Open");
+const ISOLATE: (u64, &str) = (1, "Isolate");
+const EVICT: (u64, &str) = (2, "Evict");
+const RESTORE: (u64, &str) = (3, "Restore");
+const HARDEN: (u64, &str) = (4, "Harden");
 /// What a connection is that didn't come about.
 pub(super) const FAILED: (u64, &str) = (4, "Fail");
 
@@ -107,7 +136,7 @@ pub(super) const FAILED: (u64, &str) = (4, "Fail");
 pub(super) const NONE: Class = Class::new("", BASE, (0, "Unknown"), Subject::Other);
 
 /// Each action; `event.action` of those without a class names their activity.
-pub(super) const CLASSES: [Class; 18] = [
+pub(super) const CLASSES: [Class; 29] = [
     Class::new("process_snapshot", EVIDENCE, QUERY, Subject::Process),
     Class::new("session_snapshot", EVIDENCE, QUERY, Subject::Session),
     Class::new("port_snapshot", EVIDENCE, QUERY, Subject::Socket),
@@ -125,13 +154,30 @@ pub(super) const CLASSES: [Class; 18] = [
     Class::new("socket_close", NETWORK, (2, "Close"), Subject::Network),
     Class::new("loss", BASE, (OTHER, "Loss"), Subject::Other),
     Class::new("coverage", BASE, (OTHER, "Coverage"), Subject::Other),
-    Class::new("contain", BASE, (OTHER, "Contain"), Subject::Other),
+    Class::contained("kill", EVICT, Subject::Contained),
+    Class::contained("freeze", ISOLATE, Subject::Contained),
+    Class::contained("thaw", RESTORE, Subject::Contained),
+    Class::contained("kill", EVICT, Subject::Done),
+    Class::contained("freeze", ISOLATE, Subject::Done),
+    Class::contained("thaw", RESTORE, Subject::Done),
+    Class::contained("port_close", ISOLATE, Subject::Ruled),
+    Class::contained("port_isolate", ISOLATE, Subject::Ruled),
+    Class::contained("port_confirm", HARDEN, Subject::Ruled),
+    Class::contained("port_undo", RESTORE, Subject::Ruled),
+    Class::contained("port_expire", RESTORE, Subject::Ruled),
+    Class::contained("", (OTHER, "Contain"), Subject::Done),
     Class::new("usage", BASE, (OTHER, "Usage"), Subject::Other),
 ];
 
-/// The class of an action.
-pub(super) fn of(action: &[u8]) -> &'static Class {
-    CLASSES.iter().find(|class| class.action.as_bytes() == action).unwrap_or(&NONE)
+/// The class of what a record tells.
+pub(super) fn of(record: &Record) -> &'static Class {
+    let (action, method) = (word(record, Field::EventAction), word(record, Field::SensorContainMethod));
+    let is = |class: &&Class| {
+        class.action.as_bytes() == action
+            && (class.method.is_empty() || class.method.as_bytes() == method)
+            && (class.subject != Subject::Contained || record.has(Field::SensorTargets))
+    };
+    CLASSES.iter().find(is).unwrap_or(&NONE)
 }
 
 #[cfg(test)]
@@ -146,6 +192,21 @@ mod tests {
 
     #[test]
     fn what_is_in_no_row_is_a_base_event() {
-        assert_eq!((of(b"exec").uid, of(b"nothing").uid), (1007, 0));
+        let uid = |action: &'static str| {
+            let mut record = Record::new();
+            record.set(Field::EventAction, action);
+            of(&record).uid
+        };
+        assert_eq!((uid("exec"), uid("nothing"), uid("contain")), (1007, 0, 7001));
+    }
+
+    #[test]
+    fn what_is_done_to_nobody_has_no_process() {
+        let mut record = Record::new();
+        record.set(Field::EventAction, "contain");
+        record.set(Field::SensorContainMethod, "kill");
+        assert_eq!(of(&record).uid, 7001);
+        record.set(Field::SensorTargets, vec![Record::new()]);
+        assert_eq!((of(&record).uid, of(&record).activity), (7003, EVICT));
     }
 }

@@ -1,7 +1,9 @@
 //! What stands where in a line, by what the line is about: the tables of all members.
 
 use super::class::Subject;
-use super::source::Source::{self, Fixed, Hash, Held, Last, Made, Millis, Or, Unless, Whole, With, Words};
+use super::source::Source::{
+    self, First, Fixed, Hash, Held, Last, Made, Millis, Or, Unless, Whole, With, Words,
+};
 use super::source::{self, VERSION};
 use crate::field::{Field, Kind};
 use crate::format::Plan;
@@ -117,6 +119,22 @@ const NETWORK: [(&str, Source); 12] = [
     ("traffic.packets_out", With(PACKETS, source::packets_out)),
 ];
 
+const DONE: [(&str, Source); 1] = [("command_uid", Or(Field::SensorRuleId, Field::EventId))];
+
+const CONTAINED: [(&str, Source); 4] = [
+    ("command_uid", Or(Field::SensorRuleId, Field::EventId)),
+    ("process.pid", First(Field::SensorTargets, Field::TargetPid)),
+    ("process.uid", First(Field::SensorTargets, Field::TargetEntityId)),
+    ("process.path", First(Field::SensorTargets, Field::TargetExecutable)),
+];
+
+const RULED: [(&str, Source); 4] = [
+    ("command_uid", Or(Field::SensorRuleId, Field::EventId)),
+    ("connection_info.direction", Made(source::barred_name)),
+    ("connection_info.direction_id", Made(source::barred_id)),
+    ("firewall_rule.uid", Held(Field::SensorRuleId)),
+];
+
 /// What begins a place that every class has.
 const EVERYWHERE: [&str; 6] = ["device", "message", "metadata", "status", "status_code", "time"];
 /// Fields that other members say, or that are of another schema.
@@ -133,6 +151,9 @@ impl Layout {
             Subject::Opened => &FOUND_FILE,
             Subject::File | Subject::Image => &FINDING,
             Subject::Network => &NETWORK,
+            Subject::Contained => &CONTAINED,
+            Subject::Ruled => &RULED,
+            Subject::Done => &DONE,
         };
         let exists: &[(&str, Source)] = if is_found(subject) { &EXISTS } else { &[] };
         let own = own.iter().chain(exists).map(|(path, source)| ((*path).to_owned(), *source));
@@ -203,7 +224,11 @@ fn places(subject: Subject, path: &str) -> Vec<String> {
         (Subject::File, _) if root == "actor" => one("evidences[].", path),
         (Subject::File | Subject::Image, None) if root == "file" => one("evidences[].", path),
         (Subject::Ended, None) if root == "exit_code" => vec![path.to_owned()],
-        (Subject::Network | Subject::Other, _) if root == "actor" => vec![path.to_owned()],
+        (Subject::Network | Subject::Contained | Subject::Ruled | Subject::Done | Subject::Other, _)
+            if root == "actor" =>
+        {
+            vec![path.to_owned()]
+        }
         (Subject::Network, None) if matches!(root, "connection_info" | "src_endpoint" | "dst_endpoint") => {
             vec![path.to_owned()]
         }

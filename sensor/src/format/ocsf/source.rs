@@ -31,6 +31,8 @@ pub(super) enum Source {
     Or(Field, Field),
     /// The field, where none of those is there.
     Unless(&'static [Field], Field),
+    /// Of the first object of an array.
+    First(Field, Field),
     /// Made of these fields, where the first is there.
     With(&'static [Field], Write),
     /// Made of the class.
@@ -50,7 +52,7 @@ impl Source {
             Self::Last(_, name) => name.into_iter().collect(),
             Self::With(fields, _) => fields.to_vec(),
             // Not all that they say.
-            Self::Whole(_) | Self::Words(_) | Self::Made(_) | Self::Fixed(_) => Vec::new(),
+            Self::First(..) | Self::Whole(_) | Self::Words(_) | Self::Made(_) | Self::Fixed(_) => Vec::new(),
         }
     }
 
@@ -66,6 +68,7 @@ impl Source {
             Self::Unless(others, field) => {
                 record.has(field) && !others.iter().any(|field| record.has(*field))
             }
+            Self::First(array, field) => first(record, array).is_some_and(|first| first.has(field)),
             Self::With(fields, _) => fields.first().is_some_and(|field| record.has(*field)),
             Self::Made(_) | Self::Fixed(_) => true,
         }
@@ -73,11 +76,12 @@ impl Source {
 
     /// Writes it, where there is one.
     pub(super) fn write(&self, record: &Record, class: &Class, out: &mut Vec<u8>) {
-        let held = |field: Field, out: &mut Vec<u8>| {
+        let of = |record: &Record, field: Field, out: &mut Vec<u8>| {
             if let Some(held) = record.get(field) {
                 value(field, held, out, element);
             }
         };
+        let held = |field: Field, out: &mut Vec<u8>| of(record, field, out);
         match *self {
             Self::Held(field) | Self::Unless(_, field) => held(field, out),
             Self::Whole(field) => number(whole(record, field).unwrap_or(0), out),
@@ -100,9 +104,22 @@ impl Source {
                 None => drop(json_string(last(word(record, path)), out)),
             },
             Self::Or(one, other) => held(if record.has(one) { one } else { other }, out),
+            Self::First(array, field) => {
+                if let Some(first) = first(record, array) {
+                    of(first, field, out);
+                }
+            }
             Self::With(_, write) | Self::Made(write) => write(record, class, out),
             Self::Fixed(text) => out.extend_from_slice(text.as_bytes()),
         }
+    }
+}
+
+/// The first object of an array.
+fn first(record: &Record, array: Field) -> Option<&Record> {
+    match record.get(array)? {
+        Value::Records(records) => records.first(),
+        _ => None,
     }
 }
 
@@ -168,6 +185,8 @@ made! {
     status = |record, _| outcome(record).1;
     direction_id = |record, _| way(record).0;
     direction = |record, _| way(record).1;
+    barred_id = |record, _| barred(record).0;
+    barred_name = |record, _| barred(record).1;
     protocol_version = |record, _| match word(record, Field::NetworkType) {
         b"ipv4" => 4_u64,
         b"ipv6" => 6,
@@ -240,6 +259,14 @@ fn way(record: &Record) -> (u64, &'static str) {
         b"ingress" => (1, "Inbound"),
         b"egress" => (2, "Outbound"),
         _ => (0, "Unknown"),
+    }
+}
+
+/// Which connections a rule is about: of a port those that come in, else all.
+fn barred(record: &Record) -> (u64, &'static str) {
+    match word(record, Field::SensorContainTarget).starts_with(b"port ") {
+        true => (1, "Inbound"),
+        false => (0, "Unknown"),
     }
 }
 

@@ -1,0 +1,85 @@
+//! A server that speaks as OpenSearch 3 does.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sensor::http::Client;
+use sensor::output::{Far, Fate, elasticsearch::Elasticsearch};
+use serde_json::Value;
+use tests::proxy::Proxy;
+use tests::server::{Reply, Server as Taker};
+
+use crate::{Server, alone, at, bad_day, events, pace, parcels, settings};
+
+/// It takes less than a thousand a second.
+const COUNT: usize = 1000;
+
+fn start() -> Server {
+    Server::start("osmem_server/bin/osmem-server", &["-addr", "127.0.0.1:9200"], at(9200))
+}
+
+fn far(server: std::net::SocketAddr, timeout_s: u64) -> Elasticsearch {
+    Elasticsearch::new(&settings(&format!(
+        "url = \"http://{server}\"\nindex = \"logs-sensor\"\ntimeout_s = {timeout_s}"
+    )))
+}
+
+fn ask(server: &Server, what: &str, body: &str) -> Value {
+    let url = format!("http://{}/logs-sensor/{what}", server.address);
+    let client = Client::new(&url, None, Duration::from_secs(20));
+    client
+        .post(&url, &[("content-type", "application/json")], body.as_bytes())
+        .unwrap()
+        .json(1 << 28)
+        .unwrap()
+}
+
+/// The ids of all that is there, each once.
+fn ids(server: &Server) -> BTreeSet<String> {
+    let found = ask(server, "_search", "{\"size\":10000,\"_source\":false}");
+    let hits = found["hits"]["hits"].as_array().unwrap();
+    let ids: BTreeSet<String> = hits.iter().map(|hit| hit["_id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids.len(), hits.len());
+    ids
+}
+
+#[test]
+#[ignore = "needs `cargo xtask servers`"]
+fn each_event_is_there_once_after_a_bad_day() {
+    alone();
+    let server = start();
+    let address = server.address;
+    let proxy = Proxy::to(move || Some(address));
+    let mut all = events(COUNT);
+    // The first decides what is a number; this is none.
+    all[0].1 = br#"{"event":{"sequence":1}}"#.to_vec();
+    all[COUNT / 2].1 = br#"{"event":{"sequence":{"no":"number"}}}"#.to_vec();
+    let day = bad_day(&mut far(proxy.address(), 5), &proxy, &parcels(&all), 50);
+    let mut wanted: BTreeSet<String> = all.iter().map(|(id, _)| id.clone()).collect();
+    wanted.remove(&all[COUNT / 2].0);
+    assert_eq!(ids(&server), wanted);
+    assert_eq!(day.refused.len(), 1, "{:?}", day.refused);
+    assert_eq!(day.refused[0].0, all[COUNT / 2].0);
+    assert!(day.refused[0].1.starts_with("status 400: "), "{:?}", day.refused);
+    println!(
+        "_bulk: {COUNT} events, {} loads, {} of them failed, 0 lost, 0 doubled, 1 refused: {}",
+        day.loads, day.errors, day.refused[0].1
+    );
+    // All of it once more: it was there.
+    let again = far(address, 60).bring(&parcels(&all[..100])).unwrap();
+    assert_eq!(again, vec![Fate::Arrived; 100]);
+    assert_eq!(ids(&server).len(), COUNT - 1);
+}
+
+#[test]
+#[ignore = "needs `cargo xtask servers`"]
+fn how_fast() {
+    alone();
+    let server = start();
+    pace("_bulk, a server in memory", &mut far(server.address, 60), &parcels(&events(4000)));
+    // What the output itself can, to one that takes everything at once.
+    let taken = vec!["{\"create\":{\"status\":201}}"; 2000].join(",");
+    let taker = Taker::start([Reply::json(200, "{\"items\":[{\"create\":{\"status\":201}}]}")]);
+    taker.usually(Reply::json(200, format!("{{\"items\":[{taken}]}}")));
+    pace("_bulk, one that looks at nothing", &mut far(taker.address(), 60), &parcels(&events(50_000)));
+}
