@@ -158,6 +158,65 @@ impl Source {
     }
 }
 
+/// Events that were made before, to be given again and again as others: making them takes longer than storing them.
+struct Pool {
+    made: Vec<(Record, Vec<u8>)>,
+    /// Where in each line its number stands, and its process's entity id.
+    places: Vec<Vec<(usize, bool)>>,
+    given: u64,
+}
+
+/// Numbers begin there, so that all have as many digits.
+const FIRST: u64 = 1_000_000_000;
+/// How many are made.
+const POOL: usize = 40_000;
+
+impl Pool {
+    fn new() -> Self {
+        let mut source = Source { count: FIRST, ..Source::new() };
+        let made: Vec<_> = (0..POOL).map(|_| source.next()).collect();
+        let places = made.iter().map(|(record, line)| {
+            let number = record.number(Field::EventSequence).unwrap_or_default().to_string();
+            let entity = record.text(Field::ProcessEntityId).map(|text| text.to_str_lossy().into_owned());
+            let mut places = found(line, number.as_bytes(), false);
+            places.extend(found(line, entity.unwrap_or_default().as_bytes(), true));
+            places
+        });
+        let places = places.collect();
+        Self { made, places, given: 0 }
+    }
+
+    /// The next, so many at most, as events of a later time and of other processes.
+    fn next(&mut self, most: u64) -> &[(Record, Vec<u8>)] {
+        let from = (self.given % POOL as u64) as usize;
+        let to = (from + most as usize).min(POOL);
+        let pass = self.given / POOL as u64;
+        for ((record, line), places) in self.made[from..to].iter_mut().zip(&self.places[from..to]) {
+            self.given += 1;
+            let count = FIRST + self.given;
+            let old = record.text(Field::ProcessEntityId).map(|text| text.to_str_lossy().into_owned());
+            let old = old.and_then(|text| u64::from_str_radix(text.get(..16)?, 16).ok()).unwrap_or_default();
+            let new = Source::of(old, pass);
+            let (number, entity) = (count.to_string(), format!("{new:016x}{:016x}", new.rotate_left(32)));
+            record.set(Field::Timestamp, Time(1_795_000_000_000_000_000 + (count * 20_000) as i64));
+            record.set(Field::EventSequence, count);
+            record.set(Field::EventId, Text::numbered("e4057c27660c0d4b", count));
+            for (at, is_entity) in places {
+                let text = if *is_entity { &entity } else { &number };
+                line[*at..*at + text.len()].copy_from_slice(text.as_bytes());
+            }
+            record.set(Field::ProcessEntityId, Text::from(entity));
+        }
+        &self.made[from..to]
+    }
+}
+
+/// Where a word stands.
+fn found(line: &[u8], word: &[u8], entity: bool) -> Vec<(usize, bool)> {
+    let at = line.windows(word.len().max(1)).enumerate().filter(|(_, window)| *window == word);
+    at.map(|(at, _)| (at, entity)).collect()
+}
+
 /// CPU time of this thread, seconds.
 fn own_time() -> Result<f64, Box<dyn Error>> {
     Ok(Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?).as_secs_f64())
@@ -210,16 +269,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         config::Journal { max_bytes: max_bytes.parse::<u64>()?.try_into()?, ..config::Journal::default() };
     let (journal, mut inlet) = Journal::begin(folder, &limits)?;
     let time = Duration::from_secs(seconds.parse()?);
-    let (mut source, mut given, mut waits, mut handing, mut bytes) = (Source::new(), 0_u64, 0, 0.0, 0);
+    let (mut pool, mut waits, mut handing, mut bytes) = (Pool::new(), 0, 0.0, 0);
     let (began, writer) = (Instant::now(), writer_time()?);
     while began.elapsed() < time {
         let due = match rate {
             0 => MANY,
-            rate => ((began.elapsed() + ROUND).as_secs_f64() * rate as f64) as u64 - given,
+            rate => ((began.elapsed() + ROUND).as_secs_f64() * rate as f64) as u64 - pool.given,
         };
-        let events: Vec<_> = (0..due).map(|_| source.next()).collect();
-        let (waited, took) = give(&mut inlet, &events)?;
-        given += due;
+        let events = pool.next(due);
+        let (waited, took) = give(&mut inlet, events)?;
         (waits, handing) = (waits + waited, handing + took);
         bytes += events.iter().map(|(_, line)| line.len()).sum::<usize>();
         if rate != 0 {
@@ -234,9 +292,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("waits {waits}");
     println!("writer {}", 100.0 * writer / elapsed);
     println!("handing {}", 100.0 * handing / elapsed);
-    println!("line {}", bytes as f64 / given as f64);
+    println!("line {}", bytes as f64 / pool.given as f64);
     println!("kept {}", end.last + 1 - end.oldest);
     println!("size {}", Folder::open(folder)?.bytes());
-    println!("missing {}", given - end.written);
+    println!("missing {}", pool.given - end.written);
     Ok(())
 }

@@ -281,7 +281,7 @@ fn a_flood_stays_within_the_bounds() {
     let folder = Folder::new();
     let place = folder.at("journal");
     let sensor = Sensor::with().config(&small(&place)).live();
-    for round in 1..=30_u64 {
+    for round in 1..=12_u64 {
         Running::of(storm(), words!["fork", "2000"]).end();
         sensor.count("exit", 2000 * round, DEADLINE);
         assert!(journal::bytes(&place) <= LEAST, "round {round}: {}", journal::bytes(&place));
