@@ -200,6 +200,8 @@ fn a_server_that_was_down_gets_all_and_no_other_waits_for_it() {
     assert!(why["reason"].as_str().unwrap().starts_with("siem: connecting to 127.0.0.1"), "{why}");
     alert(&sensor, &place.folder, "one");
     server.begin();
+    // It may have come to pause for long: with this it tries at once.
+    sensor.signal(Signal::SIGHUP);
     until("all is there", || messages(&server).iter().any(|line| line.contains("exe_deleted")));
     sensor
         .find("coverage")
