@@ -126,7 +126,13 @@ fn every_output_has_what_the_journal_has() {
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
         .map(|line| line["metadata"]["uid"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(uids, [told.str("event.id")]);
+    // Others on this host may have done the same.
+    let is_wanted = |line: &&String| {
+        let event = Event::parse(line.as_bytes()).unwrap();
+        event.action() == "exe_deleted" && event.num("event.severity") >= 21
+    };
+    assert_eq!(uids, ids(stored.iter().filter(is_wanted)));
+    assert!(uids.iter().any(|uid| uid == told.str("event.id")));
     for (action, account) in end.account() {
         assert_eq!(account.seen, account.delivered + account.lost, "{action}");
     }
@@ -276,7 +282,7 @@ fn what_is_refused_for_good_is_told_and_kept() {
             row["stage"] == "output"
                 && row["action"] == "exe_deleted"
                 && row["reason"] == "refused"
-                && row["count"] == 1
+                && row["count"].as_u64() >= Some(1)
         })
     };
     sensor.find("loss").such("the refused alert", refused).wait();
