@@ -55,6 +55,27 @@ pub enum To {
 }
 
 impl To {
+    /// The hosts that it goes to, by name or address, each with its port.
+    #[must_use]
+    pub fn places(&self) -> Vec<String> {
+        let of_url = |url: &super::FarUrl| {
+            let (scheme, rest) = url.get().split_once("://").unwrap_or(("https", url.get()));
+            let authority = rest.split('/').next().unwrap_or(rest);
+            let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+            let port = if scheme == "http" { 80 } else { 443 };
+            vec![if has_port { authority.to_owned() } else { format!("{authority}:{port}") }]
+        };
+        match self {
+            Self::Stdout(_) | Self::File(_) => Vec::new(),
+            Self::Syslog(to) => vec![to.address.to_string()],
+            Self::Elasticsearch(to) => of_url(&to.url),
+            Self::Hec(to) => of_url(&to.url),
+            Self::Post(to) => of_url(&to.url),
+            Self::Otlp(to) => of_url(&to.url),
+            Self::Kafka(to) => to.brokers.get().to_vec(),
+        }
+    }
+
     /// Whether what goes there must be JSON.
     fn wants_json(&self) -> bool {
         matches!(self, Self::Elasticsearch(_) | Self::Hec(_))
