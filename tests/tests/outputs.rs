@@ -126,7 +126,13 @@ fn every_output_has_what_the_journal_has() {
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
         .map(|line| line["metadata"]["uid"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(uids, [told.str("event.id")]);
+    // Others on this host may have done the same.
+    let is_wanted = |line: &&String| {
+        let event = Event::parse(line.as_bytes()).unwrap();
+        event.action() == "exe_deleted" && event.num("event.severity") >= 21
+    };
+    assert_eq!(uids, ids(stored.iter().filter(is_wanted)));
+    assert!(uids.iter().any(|uid| uid == told.str("event.id")));
     for (action, account) in end.account() {
         assert_eq!(account.seen, account.delivered + account.lost, "{action}");
     }
@@ -189,8 +195,17 @@ fn a_server_that_was_down_gets_all_and_no_other_waits_for_it() {
     let _together = lock::together();
     let (place, mut server) = (Place::new(), Rsyslog::start(Way::Tcp));
     server.end();
-    let config = place.config(&syslog(&server));
+    // Alerts of this test alone: of what is on its way when a server of syslog ends, some is lost (docs/limits.md).
+    let config = place.config(&(syslog(&server) + "actions = [\"exe_deleted\"]\n"));
+    let own = |lines: Vec<String>| {
+        let folder = place.folder.path().to_str().unwrap();
+        ids(&lines
+            .into_iter()
+            .filter(|line| line.contains("exe_deleted") && line.contains(folder))
+            .collect::<Vec<_>>())
+    };
     let sensor = Sensor::with().config(&config).live();
+    let first = alert(&sensor, &place.folder, "one");
     let away = sensor
         .find("coverage")
         .such("the server is away", |event| row(event, "output/syslog").is_some())
@@ -198,9 +213,10 @@ fn a_server_that_was_down_gets_all_and_no_other_waits_for_it() {
     let why = row(&away, "output/syslog").unwrap();
     assert_eq!(why["state"], "unseen");
     assert!(why["reason"].as_str().unwrap().starts_with("siem: connecting to 127.0.0.1"), "{why}");
-    alert(&sensor, &place.folder, "one");
     server.begin();
-    until("all is there", || messages(&server).iter().any(|line| line.contains("exe_deleted")));
+    // It may have come to pause for long: with this it tries at once.
+    sensor.signal(Signal::SIGHUP);
+    until("the first is there", || own(messages(&server)) == [first.str("event.id")]);
     sensor
         .find("coverage")
         .such("it is back", |event| {
@@ -220,9 +236,12 @@ fn a_server_that_was_down_gets_all_and_no_other_waits_for_it() {
     server.begin();
     let end = Sensor::with().config(&config).live().stop();
     assert!(end.status.success(), "{:#?}", end.stderr);
-    until("all is there", || ids(&messages(&server)).len() >= place.stored().len());
-    assert_eq!(ids(&messages(&server)), ids(&place.stored()));
-    assert!(messages(&server).iter().any(|line| line.contains(last.str("event.id"))));
+    let both = [first.str("event.id"), last.str("event.id")];
+    until("the second is there", || own(messages(&server)).len() >= 2);
+    assert_eq!(
+        (own(messages(&server)), own(place.stored())),
+        (both.map(str::to_owned).to_vec(), both.map(str::to_owned).to_vec())
+    );
 }
 
 #[test]
@@ -263,7 +282,7 @@ fn what_is_refused_for_good_is_told_and_kept() {
             row["stage"] == "output"
                 && row["action"] == "exe_deleted"
                 && row["reason"] == "refused"
-                && row["count"] == 1
+                && row["count"].as_u64() >= Some(1)
         })
     };
     sensor.find("loss").such("the refused alert", refused).wait();

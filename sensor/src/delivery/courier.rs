@@ -74,7 +74,9 @@ impl Courier {
                 Next::Go => {}
                 Next::Idle if left.is_some() => return true,
                 Next::Idle => self.cursor.wait(IDLE),
-                Next::Pause(pause) => self.shared.sleep(left.map_or(pause, |left| left.min(pause))),
+                Next::Pause(pause) => {
+                    self.shared.sleep(left.map_or(pause, |left| left.min(pause)), left.is_some());
+                }
             }
         }
     }

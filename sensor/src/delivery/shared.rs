@@ -70,12 +70,11 @@ impl Shared {
         std::mem::take(&mut self.state().reopen)
     }
 
-    /// Waits, so long at most, or until it is told something.
-    pub(super) fn sleep(&self, pause: Duration) {
-        let state = self.state();
-        let before = (state.until, state.reopen);
-        let same = |state: &mut State| (state.until, state.reopen) == before;
-        drop(self.bell.wait_timeout_while(state, pause, same));
+    /// Waits, so long at most, or until there is something else to do, also if that was told before. `stops`: that it is to stop is
+    /// known.
+    pub(super) fn sleep(&self, pause: Duration, stops: bool) {
+        let nothing = |state: &mut State| state.until.is_some() == stops && !state.reopen;
+        drop(self.bell.wait_timeout_while(self.state(), pause, nothing));
     }
 
     pub(super) fn trouble(&self, trouble: Option<String>) {
@@ -145,18 +144,23 @@ mod tests {
 
     #[test]
     fn who_sleeps_is_woken_by_what_there_is_to_do() {
+        const LONG: Duration = Duration::from_secs(3600);
+        let tell: [fn(&Shared); 2] = [|shared| shared.stop(Duration::from_secs(1)), Shared::reopen];
+        for tell in tell {
+            // Before it sleeps, and while it does.
+            let shared = Shared::default();
+            tell(&shared);
+            shared.sleep(LONG, false);
+            let shared = Shared::default();
+            std::thread::scope(|scope| {
+                let sleeper = scope.spawn(|| shared.sleep(LONG, false));
+                tell(&shared);
+                sleeper.join().unwrap();
+            });
+        }
         let shared = Shared::default();
-        std::thread::scope(|scope| {
-            let sleeper = scope.spawn(|| shared.sleep(Duration::from_secs(3600)));
-            while !sleeper.is_finished() {
-                shared.stop(Duration::ZERO);
-                // Told before it slept it doesn't wake again: tell something else.
-                shared.reopen();
-                let _ = shared.take_reopen();
-                shared.stop(Duration::from_secs(1));
-                std::thread::yield_now();
-            }
-        });
+        shared.stop(Duration::from_secs(1));
+        shared.sleep(Duration::from_millis(1), true);
         assert_eq!(shared.left(Duration::from_secs(2)), Some(Duration::ZERO));
     }
 }
