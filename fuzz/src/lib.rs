@@ -4,7 +4,7 @@
 use sensor::event;
 use sensor::event::touch::{self, Touches};
 use sensor::field::Field;
-use sensor::format::{FORMATS, misleads};
+use sensor::format::{FORMATS, ecs, misleads};
 use sensor::kernel::btf::Btf;
 use sensor::record::{Record, Stretch, Text};
 use std::sync::Arc;
@@ -47,6 +47,8 @@ pub fn decode(bytes: &[u8]) {
 /// Puts bytes as texts into a record, and writes it in every format: by itself, and with some of its
 /// fields shared.
 pub fn format(bytes: &[u8]) {
+    // Whatever it is, it is read or refused.
+    let _ = ecs::read(bytes);
     let Some(([from, to], rest)) = bytes.split_first_chunk() else { return };
     let record = record(rest, false);
     let shared = share(&record, field(*from), field(*to));
@@ -56,7 +58,16 @@ pub fn format(bytes: &[u8]) {
         if known.name == "ecs" {
             let read = serde_json::from_str::<serde_json::Value>(&line);
             assert!(read.is_ok_and(|read| read.is_object()), "{line:?}");
+            comes_back(&line);
         }
+    }
+}
+
+/// A line that can be read as a record is read as the same again when it is written from that.
+fn comes_back(line: &str) {
+    if let Ok(read) = ecs::read(line.as_bytes()) {
+        let again = self::line("ecs", &read);
+        assert_eq!(ecs::read(again.as_bytes()), Ok(read), "{again:?}");
     }
 }
 

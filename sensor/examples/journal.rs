@@ -163,17 +163,28 @@ fn own_time() -> Result<f64, Box<dyn Error>> {
     Ok(Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?).as_secs_f64())
 }
 
-/// CPU time of the thread that writes, seconds.
+/// CPU time of the thread that writes, seconds. It gives itself its name, so that is not there at once.
 fn writer_time() -> Result<f64, Box<dyn Error>> {
-    for task in fs::read_dir("/proc/self/task")? {
-        let path = task?.path();
-        if fs::read_to_string(path.join("comm"))?.trim_end() == "journal" {
-            let text = fs::read_to_string(path.join("schedstat"))?;
-            let time: u64 = text.split(' ').next().unwrap_or_default().parse()?;
-            return Ok(time as f64 / 1e9);
+    for _ in 0..100 {
+        if let Some(time) = named_time("journal")? {
+            return Ok(time);
         }
+        thread::sleep(ROUND);
     }
     Err("there is no thread that writes".into())
+}
+
+/// CPU time of the thread of that name, seconds.
+fn named_time(name: &str) -> Result<Option<f64>, Box<dyn Error>> {
+    for task in fs::read_dir("/proc/self/task")? {
+        let path = task?.path();
+        if fs::read_to_string(path.join("comm"))?.trim_end() == name {
+            let text = fs::read_to_string(path.join("schedstat"))?;
+            let time: u64 = text.split(' ').next().unwrap_or_default().parse()?;
+            return Ok(Some(time as f64 / 1e9));
+        }
+    }
+    Ok(None)
 }
 
 /// Gives all, waiting for room; how often that was so, and the CPU time that it took.

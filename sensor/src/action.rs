@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use nix::unistd::geteuid;
 
 use crate::{
-    config::{Config, ConfigError, Names},
+    config::{self, Config, ConfigError, Names},
     enrich,
     event::contain::Contained,
     field::Field,
@@ -46,6 +46,7 @@ pub mod query;
 pub mod recover;
 pub mod run;
 pub mod top;
+pub mod watch;
 pub mod who;
 
 /// How events can be written.
@@ -166,7 +167,8 @@ impl Failure {
 
 /// The configuration; what is usual where no file is given. What it says and what is demanded must fit.
 fn configuration(path: Option<&Path>, hooks: Option<Hooks>) -> Result<Config, Failure> {
-    let Some(path) = path else {
+    let usual = Path::new(config::FILE);
+    let Some(path) = path.or_else(|| usual.exists().then_some(usual)) else {
         return Ok(Config::default());
     };
     let config = Config::read(path).map_err(|error| {

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::action::{
     Catalogue, Failure, doctor, events, fields, files, hash, history, inspect, kill, lookup, port, ports, ps,
-    query, recover, run, top, who,
+    query, recover, run, top, watch, who,
 };
 
 /// A Linux host sensor: who runs what, and what running binary loses its name.
@@ -25,6 +25,8 @@ pub struct Cli {
 pub enum Command {
     /// Stream events until told to stop (SIGINT, SIGTERM); needs root.
     Run(run::Run),
+    /// The events of `run`, live, for a person: as text on a terminal, of a user, a process or some sorts; needs root.
+    Watch(watch::Watch),
     /// Who uses CPU, memory, disks and connections, live.
     Top(top::Top),
     /// What runs, and what is to be thought of each executable: the odd ones first.
@@ -67,6 +69,7 @@ impl Cli {
     pub fn act(self) -> Result<(), Failure> {
         match self.command {
             Command::Run(args) => run::act(&args),
+            Command::Watch(args) => watch::act(&args),
             Command::Top(args) => top::act(&args),
             Command::Ps(args) => ps::act(&args),
             Command::Files(args) => files::act(&args),

@@ -366,6 +366,8 @@ pub enum ConfigError {
     },
 }
 
+/// Where it is unless another one is named.
+pub const FILE: &str = "/etc/sensor/config.toml";
 /// Largest file that is read, bytes.
 const LARGEST: u64 = 1024 * 1024;
 

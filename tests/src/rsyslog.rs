@@ -10,7 +10,8 @@ use crate::certificate::{Authority, Identity};
 use crate::{DEADLINE, Folder, patience};
 
 const RSYSLOG: &str = "/usr/sbin/rsyslogd";
-const GTLS: &str = "/usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_gtls.so";
+/// That which speaks TLS lies in a folder of the machine's kind.
+const GTLS: &str = "/usr/share/doc/rsyslog-gnutls";
 
 /// Whether it is here, with what it speaks TLS by.
 #[must_use]

@@ -291,3 +291,36 @@ fn outputs_that_can_not_be_are_told_before_anything_is_loaded() {
         assert!(words.iter().all(|word| said.contains(word)), "{said}");
     }
 }
+
+#[test]
+#[ignore = "floods the journal: cargo test -p tests --test outputs -- --ignored"]
+fn what_the_journal_drops_before_an_output_has_it_is_told() {
+    if skip() {
+        return;
+    }
+    let _alone = lock::alone();
+    let place = Place::new();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let away = format!(
+        "[[outputs]]\nname = \"siem\"\ntype = \"syslog\"\ntransport = \"tcp\"\naddress = \"{nobody}\"\n"
+    );
+    let config = place.config(&away).replacen("[journal]\n", "[journal]\nmax_bytes = 8388608\n", 1);
+    let expired = |event: &Event| {
+        let rows = event.list("sensor.lost");
+        rows.iter().any(|row| row["stage"] == "journal" && row["reason"] == "expired")
+    };
+    let few = |line: &[u8]| {
+        [&b"\"action\":\"loss\""[..], b"\"action\":\"coverage\""]
+            .iter()
+            .any(|key| line.windows(key.len()).any(|part| part == *key))
+    };
+    let sensor = Sensor::with().config(&config).keep(few).live();
+    let mut storm = Running::of(storm(), words!["births"]);
+    sensor.find("loss").such("what the journal dropped", expired).within(patience(DEADLINE) * 20).wait();
+    storm.close();
+    let end = sensor.stop();
+    assert!(end.stderr.iter().any(|line| line.contains("output siem: the journal had no room")));
+    for (action, account) in end.account() {
+        assert_eq!(account.seen, account.delivered + account.lost, "{action}");
+    }
+}

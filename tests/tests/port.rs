@@ -289,6 +289,29 @@ fn an_isolated_host_speaks_only_with_whom_it_allows() {
     });
 }
 
+#[test]
+fn an_isolated_host_still_reaches_where_its_events_go() {
+    if lacks() {
+        return;
+    }
+    world(|world| {
+        let _siem = world.outsider.echo(6514);
+        let folder = tests::Folder::inside(Path::new("/run"));
+        let config = folder.at("sensor.toml");
+        let outputs = [OUTSIDER[0], "siem.invalid"].map(|host| {
+            let name = if host == OUTSIDER[0] { "near" } else { "nowhere" };
+            format!("[[outputs]]\nname = \"{name}\"\ntype = \"syslog\"\ntransport = \"tcp\"\naddress = \"{host}:6514\"\n")
+        });
+        fs::write(&config, outputs.concat()).unwrap();
+        let made =
+            port(&format!("isolate --allow 198.51.100.2 --yes --config {}", config.display())).status(4);
+        assert!(made.said.contains("the output near: 192.0.2.2"), "{}", made.said);
+        assert!(made.said.contains("the output nowhere"), "{}", made.said);
+        assert!(reaches(at(OUTSIDER[0], 6514)) && silent(at(OUTSIDER[1], 6514)));
+        done(&format!("undo {}", id(&made)));
+    });
+}
+
 /// The environment of a session over ssh from the outsider, with a connection that is really there.
 fn session(world: &World) -> (String, Running, std::net::TcpStream) {
     let echo = echo_here(22);

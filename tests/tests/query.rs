@@ -126,10 +126,7 @@ fn without_a_journal_or_root() {
     let (code, _, said) = ask(&folder, "SELECT * FROM events", &[]);
     assert!(code == Some(1) && said.contains("there is no journal"), "{said}");
     let mut query = command();
-    query
-        .args(["query", "SELECT pid FROM processes WHERE pid = 1", "--format", "csv"])
-        .uid(65_534)
-        .gid(65_534);
+    query.args(["query", &own, "--format", "csv"]).uid(65_534).gid(65_534);
     let output = run(&mut query);
     let said = String::from_utf8_lossy(&output.stderr);
     let shown = format!("pid\r\n{}\r\n", std::process::id());

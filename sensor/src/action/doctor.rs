@@ -111,8 +111,13 @@ fn plans(args: &Doctor, config: &Config) -> String {
         || "never told while it lasts".to_owned(),
         |interval| format!("told every {} s", interval.as_secs()),
     );
+    let outputs: Vec<String> = config.outputs.get().iter().map(|output| output.name.to_string()).collect();
+    let events = match outputs.is_empty() {
+        true => "standard output".to_owned(),
+        false => format!("the outputs {}", outputs.join(", ")),
+    };
     format!(
-        "\n`sensor run` {by}:\n  rings   {} bytes, and {} for alerts\n  names   by {names}\n  usage   {usage}\n  events  to standard output\n",
+        "\n`sensor run` {by}:\n  rings   {} bytes, and {} for alerts\n  names   by {names}\n  usage   {usage}\n  events  to {events}\n",
         config.kernel.bulk_ring_bytes.get(),
         config.kernel.urgent_ring_bytes.get(),
     )

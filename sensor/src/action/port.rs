@@ -1,10 +1,10 @@
 //! `sensor port`: closes a port, or all of the host, and opens it again.
 
-use std::{io::Write, time::Duration};
+use std::{io::Write, path::PathBuf, time::Duration};
 
 use nix::unistd::geteuid;
 
-use super::{Acting, Failure, Format, Status, list, partly, table};
+use super::{Acting, Failure, Format, Status, configuration, list, partly, table};
 use crate::{
     event::contain::{Contained, Method},
     firewall::{
@@ -18,6 +18,7 @@ use crate::{
 
 mod keep;
 mod make;
+mod outputs;
 mod report;
 
 /// `sensor port`.
@@ -82,6 +83,9 @@ pub struct Isolate {
     /// Who gets through, in and out: addresses and ranges. Nothing else does, name servers neither.
     #[arg(long, value_name = "CIDR", num_args = 1.., value_delimiter = ',', required = true)]
     pub allow: Vec<Cidr>,
+    /// Configuration file (TOML): the hosts of its outputs get through too, so that events still arrive.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// For how long, and so on.
     #[command(flatten)]
     pub terms: Terms,
@@ -142,7 +146,12 @@ pub fn act(args: &Port) -> Result<(), Failure> {
     let mut desk = Desk::open(args.verb.format())?;
     match &args.verb {
         Verb::Close(close) => make::make(&mut desk, Scope::Close(close.port), &close.allow, &close.terms),
-        Verb::Isolate(isolate) => make::make(&mut desk, Scope::Isolate, &isolate.allow, &isolate.terms),
+        Verb::Isolate(isolate) => {
+            let config = configuration(isolate.config.as_deref(), None)?;
+            let mut allow = isolate.allow.clone();
+            allow.extend(outputs::allowed(&config, &mut desk.parts));
+            make::make(&mut desk, Scope::Isolate, &allow, &isolate.terms)
+        }
         Verb::List(list) => all(&desk, list),
         Verb::Undo(one) => keep::undo(&mut desk, &one.id),
         Verb::Confirm(one) => keep::confirm(&mut desk, &one.id),

@@ -1,6 +1,9 @@
 //! `sensor run`: the daemon.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
 
 use clap::ValueEnum;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,9 +21,12 @@ use crate::{
 /// `sensor run`.
 #[derive(Debug, clap::Args)]
 pub struct Run {
-    /// Configuration file (TOML).
+    /// Configuration file (TOML); /etc/sensor/config.toml if there is one and no other is named, as with every verb.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Say whether the configuration is right, also the files that it names, and do nothing else.
+    #[arg(long)]
+    pub check: bool,
     /// Which hooks, where several can see the same; the best that the kernel takes if not given.
     #[arg(long, value_enum)]
     pub hooks: Option<Hooks>,
@@ -59,7 +65,22 @@ pub fn act(args: &Run) -> Result<(), Failure> {
         log::set_max_level(log::LevelFilter::Debug);
     }
     let outputs = outlets(&config, args.output)?;
+    if args.check {
+        return checked(&config, args);
+    }
     awaiting(stream(&config, format, outputs, args))?
+}
+
+/// Says what a run with this configuration would do.
+fn checked(config: &Config, args: &Run) -> Result<(), Failure> {
+    let names: Vec<String> = config.outputs.get().iter().map(|output| output.name.to_string()).collect();
+    let to = match names.is_empty() || args.output.is_some() {
+        true => "standard output".to_owned(),
+        false => names.join(", "),
+    };
+    let journal = journal(config, args.output)
+        .map_or_else(|| "none".to_owned(), |folder| format::text::escape(folder.as_os_str().as_bytes()));
+    super::print(format!("right: events go to {to}; journal: {journal}\n"))
 }
 
 /// The outputs of the configuration, ready to begin; none when events go to standard output alone.

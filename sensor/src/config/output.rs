@@ -55,13 +55,30 @@ pub enum To {
 }
 
 impl To {
+    /// The hosts that it goes to, by name or address, each with its port.
+    #[must_use]
+    pub fn places(&self) -> Vec<String> {
+        let of_url = |url: &super::FarUrl| {
+            let (scheme, rest) = url.get().split_once("://").unwrap_or(("https", url.get()));
+            let authority = rest.split('/').next().unwrap_or(rest);
+            let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+            let port = if scheme == "http" { 80 } else { 443 };
+            vec![if has_port { authority.to_owned() } else { format!("{authority}:{port}") }]
+        };
+        match self {
+            Self::Stdout(_) | Self::File(_) => Vec::new(),
+            Self::Syslog(to) => vec![to.address.to_string()],
+            Self::Elasticsearch(to) => of_url(&to.url),
+            Self::Hec(to) => of_url(&to.url),
+            Self::Post(to) => of_url(&to.url),
+            Self::Otlp(to) => of_url(&to.url),
+            Self::Kafka(to) => to.brokers.get().to_vec(),
+        }
+    }
+
     /// Whether what goes there must be JSON.
     fn wants_json(&self) -> bool {
-        match self {
-            Self::Elasticsearch(_) | Self::Hec(_) => true,
-            Self::Stdout(_) | Self::File(_) | Self::Syslog(_) => false,
-            Self::Post(_) | Self::Otlp(_) | Self::Kafka(_) => false,
-        }
+        matches!(self, Self::Elasticsearch(_) | Self::Hec(_))
     }
 }
 
@@ -172,8 +189,8 @@ impl TryFrom<Vec<Output>> for Outputs {
             let place = match &output.to {
                 To::Stdout(_) => Some("standard output".to_owned()),
                 To::File(file) => Some(file.path.get().display().to_string()),
-                To::Syslog(_) | To::Elasticsearch(_) | To::Hec(_) => None,
-                To::Post(_) | To::Otlp(_) | To::Kafka(_) => None,
+                // What goes to a server may go there twice, as in two formats.
+                _ => None,
             };
             if let Some(place) = place.filter(|place| !places.insert(place.clone())) {
                 return Err(format!("two outputs write to {place}: give each its own"));

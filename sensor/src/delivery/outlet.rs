@@ -64,6 +64,7 @@ impl Outlet {
             To::Otlp(to) => ("output/otlp", Box::new(otlp::Otlp::new(to))),
             To::Kafka(to) => ("output/kafka", Box::new(kafka::Kafka::new(to))),
         };
+        far.check().map_err(failed)?;
         Ok(Self::bringing(config, hook, host.name.to_str_lossy().into_owned(), far))
     }
 

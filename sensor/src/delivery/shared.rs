@@ -109,8 +109,8 @@ impl Shared {
     pub(super) fn tidings(&self) -> (Tidings, bool) {
         let mut state = self.state();
         let told = state.tidings.clone();
-        let Tidings { delivered, refused, dropped, .. } = &mut state.tidings;
-        (delivered.clear(), refused.clear(), *dropped = 0);
+        let Tidings { trouble, doubt, .. } = std::mem::take(&mut state.tidings);
+        state.tidings = Tidings { trouble, doubt, ..Tidings::default() };
         (told, std::mem::take(&mut state.changed))
     }
 }

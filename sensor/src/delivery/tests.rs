@@ -1,3 +1,5 @@
+//! Outputs that do as they are told, and a journal in memory.
+
 use std::{
     collections::VecDeque,
     error::Error,

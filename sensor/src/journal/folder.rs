@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -86,9 +86,13 @@ impl Folder {
     /// # Errors
     /// When it can't be made.
     pub(super) fn touch(&self) -> Result<(), JournalError> {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).mode(0o600).custom_flags(OFlag::O_NOFOLLOW.bits());
-        options.open(self.database()).map(drop).map_err(JournalError::folder(&self.0))
+        // One that is there isn't opened: closing it would give up SQLite's locks on it, which are the process's.
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.database()) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(JournalError::folder(&self.0)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Keeps other runs from writing, until what is returned is dropped.
@@ -140,14 +144,14 @@ impl Folder {
             removed(&self.0.join(format!("{aside}{end}"))).map_err(&failed)?;
         }
         let to = self.0.join(&aside);
-        fs::rename(self.database(), &to).map_err(&failed)?;
-        fs::set_permissions(&to, fs::Permissions::from_mode(0o600)).map_err(&failed)?;
         let (log, index) = (BESIDE[0], BESIDE[1]);
+        // Before the database: what is written ahead of one that is gone would become the next one's.
         match fs::rename(self.0.join(format!("{NAME}{log}")), self.0.join(format!("{aside}{log}"))) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
         removed(&self.0.join(format!("{NAME}{index}"))).map_err(&failed)?;
+        fs::rename(self.database(), &to).map_err(&failed)?;
         Ok(to)
     }
 }
@@ -169,9 +173,10 @@ fn removed(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
+    use crate::journal::schema::{self, Access};
 
     fn place(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("sensor-journal-{name}-{}", std::process::id()));
@@ -193,7 +198,7 @@ mod tests {
         assert!(error.contains("it is a link"), "{error}");
         fs::remove_file(folder.database()).unwrap();
         symlink("/etc/passwd", folder.database()).unwrap();
-        assert!(folder.touch().is_err());
+        assert!(schema::open(&folder, Access::Keep).is_err());
         fs::set_permissions(&real, fs::Permissions::from_mode(0o750)).unwrap();
         assert!(Folder::make(&real).is_err() && Folder::usable(&real).is_err());
         assert!(Folder::usable(&place.join("none")).is_ok());

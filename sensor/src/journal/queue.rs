@@ -15,7 +15,7 @@ use crate::record::Record;
 const BYTES_MOST: usize = 32 * 1024 * 1024;
 const EVENTS_MOST: usize = 65_536;
 /// So much is worth being written without waiting for more.
-const ENOUGH: usize = 512 * 1024;
+const ENOUGH: usize = 4 * 1024 * 1024;
 /// How long is waited for more.
 const GATHER: Duration = Duration::from_secs(1);
 /// Bytes that the loop gathers before it hands them over unasked.

@@ -13,7 +13,7 @@ const STEPS: &[&str] = &[include_str!("schema/1.sql")];
 /// How long is waited for another who writes: none does so for long.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Memory for pages of the one who writes, KiB; the others have SQLite's own 2 MiB.
-const CACHE_KIB: i64 = 16 * 1024;
+const CACHE_KIB: i64 = 32 * 1024;
 
 /// How a journal is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

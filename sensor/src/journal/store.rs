@@ -13,13 +13,13 @@ use crate::config;
 
 /// Part of all bytes that is for what is written before it reaches the database, and most of it.
 const AHEAD_PART: u64 = 4;
-const AHEAD_MOST: u64 = 64 * 1024 * 1024;
+const AHEAD_MOST: u64 = 96 * 1024 * 1024;
 /// SQLite's index of that, and what rounding takes.
 const INDEX: u64 = 256 * 1024;
-/// Part of all bytes that may be written at once, and bounds of it: more in one go costs less each.
+/// Part of all bytes that may be written at once, and bounds of it: what is written in one go changes each page once.
 const LOAD_PART: u64 = 64;
 const LOAD_LEAST: u64 = 64 * 1024;
-const LOAD_MOST: u64 = 4 * 1024 * 1024;
+const LOAD_MOST: u64 = 16 * 1024 * 1024;
 /// What an event takes at most beside its line and words: its row, and a row of each index.
 const EVENT: u64 = 768;
 /// What is written beside all events at most: pages that are split.

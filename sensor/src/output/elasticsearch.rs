@@ -74,6 +74,10 @@ impl Far for Elasticsearch {
         fitting(load, unfit, |load| bring(load, |part| self.send(part)))
     }
 
+    fn check(&self) -> Result<(), String> {
+        self.courier.check()
+    }
+
     fn reopen(&mut self) {
         self.courier.reopen();
     }

@@ -67,6 +67,14 @@ pub trait Far: Send {
     /// When nothing is known of any parcel. The next call begins with a new connection.
     fn bring(&mut self, load: &[Parcel<'_>]) -> Result<Vec<Fate>, FarError>;
 
+    /// Looks at the files that it needs, keys and certificates, before there is anything to bring.
+    ///
+    /// # Errors
+    /// Which of them can't be used, and why.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Somebody else moved what it writes to, or its certificates were renewed: opens everything anew at the next load.
     fn reopen(&mut self) {}
 

@@ -153,6 +153,10 @@ impl Far for Hec {
         bring(load, |part| self.send(part))
     }
 
+    fn check(&self) -> Result<(), String> {
+        self.courier.check()
+    }
+
     fn reopen(&mut self) {
         self.courier.reopen();
     }

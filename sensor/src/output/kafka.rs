@@ -112,6 +112,13 @@ impl Far for Kafka {
         bring(load, |part| self.send(part))
     }
 
+    fn check(&self) -> Result<(), String> {
+        let files = self.settings.tls.as_ref().map(Tls::read).transpose();
+        files.map_err(|error| format!("{error}: check the files of tls"))?;
+        let known = self.settings.sasl.as_ref().map(credentials).transpose();
+        known.map(drop).map_err(|(advice, source)| format!("{source}: {advice}"))
+    }
+
     fn reopen(&mut self) {
         self.open = None;
     }

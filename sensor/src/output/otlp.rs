@@ -50,6 +50,10 @@ impl Far for Otlp {
         bring(load, |part| self.send(part))
     }
 
+    fn check(&self) -> Result<(), String> {
+        self.courier.check()
+    }
+
     fn reopen(&mut self) {
         self.courier.reopen();
     }

@@ -148,6 +148,10 @@ impl Courier {
         Ok(Said { status: answer.status, retry_after: answer.retry_after, body })
     }
 
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.opened().map(drop).map_err(|(advice, source)| format!("{source}: {advice}"))
+    }
+
     fn opened(&self) -> Result<Open, (&'static str, Source)> {
         let tls = Tls::read(&self.settings.tls).map_err(|error| ("check the files of tls", error.into()))?;
         let authorization = authorization(&self.who).map_err(|error| ("check the file", error.into()))?;

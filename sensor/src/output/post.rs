@@ -45,6 +45,10 @@ impl Far for Post {
         fitting(load, unfit, |load| bring(load, |part| self.send(part)))
     }
 
+    fn check(&self) -> Result<(), String> {
+        self.courier.check()
+    }
+
     fn reopen(&mut self) {
         self.courier.reopen();
     }

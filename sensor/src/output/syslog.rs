@@ -27,7 +27,7 @@ pub struct Syslog {
 
 enum Way {
     Udp(Udp),
-    Stream(Stream),
+    Stream(Box<Stream>),
 }
 
 /// What went wrong on the way.
@@ -54,8 +54,10 @@ impl Syslog {
     pub fn new(config: &config::Syslog, json: bool, clock: Clock) -> Result<Self, String> {
         let (way, most) = match &config.transport {
             Transport::Udp => (Way::Udp(Udp::new(&config.address)), udp::MOST),
-            Transport::Tcp => (Way::Stream(Stream::new(&config.address, None, clock)?), usize::MAX),
-            Transport::Tls(tls) => (Way::Stream(Stream::new(&config.address, Some(tls), clock)?), usize::MAX),
+            Transport::Tcp => (Way::Stream(Box::new(Stream::new(&config.address, None, clock)?)), usize::MAX),
+            Transport::Tls(tls) => {
+                (Way::Stream(Box::new(Stream::new(&config.address, Some(tls), clock)?)), usize::MAX)
+            }
         };
         let most = most.min(config.max_message_bytes.get());
         let writer = Writer::new(config.facility, json);

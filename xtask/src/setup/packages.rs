@@ -57,6 +57,8 @@ pub(super) const TEST_PACKAGES: &[Package] = &[
     row("dbus", "/usr/share/dbus-1/system.conf", "what systemd-logind needs to write its sessions"),
     row("sudo", "/usr/bin/sudo", "writes the log that it reads"),
     row("openssl", "/usr/bin/openssl", "a TLS server that `sensor lookup` must not believe"),
+    row("rsyslog", "/usr/sbin/rsyslogd", "a server that outputs send to"),
+    row("rsyslog-gnutls", "/usr/share/doc/rsyslog-gnutls", "the same over TLS"),
     row("rpm", "/usr/bin/rpmbuild", "makes and upgrades a package that runs"),
 ];
 

@@ -1,3 +1,5 @@
+//! The file as others find it.
+
 use super::*;
 use std::{
     os::unix::fs::{PermissionsExt, symlink},

@@ -1,3 +1,5 @@
+//! What is written comes back from what is read.
+
 use super::*;
 use crate::format::{FORMATS, Format, base64, ecs::Ecs};
 

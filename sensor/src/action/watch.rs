@@ -1,0 +1,168 @@
+//! `sensor watch`: the events of `sensor run`, live, for a person.
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, Format, Status, awaiting, colour, host, is_terminal, is_text, loaded, user_id};
+use crate::{
+    config::{Config, Redact},
+    event::{ACTIONS, loss},
+    field::Field,
+    format::{self, text},
+    kernel::executed::When,
+    output::{Counts, Fault, Output, OutputError, Taken, stdout::Stdout},
+    pipeline::{Pipeline, PipelineError},
+    record::{Record, Value},
+};
+
+/// `sensor watch`.
+#[derive(Debug, clap::Args)]
+pub struct Watch {
+    /// Only events of these sorts, with commas between them; `sensor events` lists them.
+    #[arg(long = "action", value_name = "ACTION", value_delimiter = ',', value_parser = known)]
+    pub actions: Vec<&'static str>,
+    /// Only events of this user: who logged in, who started the process, or as whom it acts.
+    #[arg(long, value_name = "NAME or UID")]
+    pub user: Option<String>,
+    /// Only events of this process.
+    #[arg(long)]
+    pub pid: Option<u32>,
+    /// Text, or JSON an object a line; text on a terminal, else JSON.
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+}
+
+/// An action of the catalogue.
+fn known(name: &str) -> Result<&'static str, String> {
+    let found = ACTIONS.iter().find(|action| action.name == name).map(|action| action.name);
+    found.ok_or_else(|| {
+        let all: Vec<_> = ACTIONS.iter().map(|action| action.name).collect();
+        format!("no such event; there are {}", all.join(", "))
+    })
+}
+
+/// Shows events until told to stop, or until nobody reads any more.
+///
+/// # Errors
+/// With the status of the contract: no such user, not permitted, or failed on the way.
+pub fn act(args: &Watch) -> Result<(), Failure> {
+    let host = host()?;
+    let user = args.user.as_deref().map(|user| user_id(user, &host)).transpose()?;
+    let coloured = text::Lines { colour: is_terminal() && colour() };
+    let format: &dyn format::Format = match is_text(args.format) {
+        true => &coloured,
+        false => format::named(args.format.unwrap_or(Format::Json).name()).unwrap_or(&format::ecs::Ecs),
+    };
+    let wanted = Wanted { actions: args.actions.clone(), user, pid: args.pid };
+    awaiting(async {
+        let failed = |error: std::io::Error| Failure::new(Status::Failed, error);
+        let shown = Stdout::open().map_err(failed)?;
+        let output: Box<dyn Output> = Box::new(Watching { wanted, shown, passed: 0 });
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let config = Config::default();
+        let kernel = loaded(&host, &config, None, false, When::Beside)
+            .map_err(|gap| Failure::new(Status::NotPermitted, gap))?;
+        let mut pipeline = Pipeline::new(&host, kernel, format, Some(output))
+            .with_usage(config.usage.interval_s.get())
+            .with_redaction(&Redact::default());
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        match pipeline.run(stop, || {}).await {
+            // Whoever looked has seen enough.
+            Err(PipelineError::Output(error)) if error.fault == Fault::Closed => Ok(()),
+            result => result.map_err(|error| Failure::new(Status::Failed, error)),
+        }
+    })?
+}
+
+/// Which events are shown.
+struct Wanted {
+    /// All when there is none.
+    actions: Vec<&'static str>,
+    user: Option<u32>,
+    pid: Option<u32>,
+}
+
+impl Wanted {
+    /// What was lost is always shown: it could have been one of these.
+    fn has(&self, record: &Record) -> bool {
+        let action = match record.get(Field::EventAction) {
+            Some(Value::Word(word)) => *word,
+            _ => "",
+        };
+        let of_user = |user: u32| {
+            [Field::UserId, Field::ProcessRealUserId, Field::SensorLoginUid]
+                .into_iter()
+                .any(|field| record.number(field) == Some(u64::from(user)))
+        };
+        action == loss::ACTION.name
+            || (self.actions.is_empty() || self.actions.contains(&action))
+                && self.user.is_none_or(of_user)
+                && self.pid.is_none_or(|pid| record.number(Field::ProcessPid) == Some(u64::from(pid)))
+    }
+}
+
+/// Standard output with what is wanted alone.
+struct Watching {
+    wanted: Wanted,
+    shown: Stdout,
+    /// Events that weren't wanted.
+    passed: u64,
+}
+
+impl Output for Watching {
+    fn write(&mut self, record: &Record, line: &[u8]) -> Result<Taken, OutputError> {
+        if !self.wanted.has(record) {
+            self.passed += 1;
+            return Ok(Taken::Kept);
+        }
+        self.shown.write(record, line)
+    }
+
+    fn flush(&mut self) -> Result<(), OutputError> {
+        self.shown.flush()
+    }
+
+    fn end(&mut self) {
+        self.shown.end();
+    }
+
+    fn counts(&self) -> Counts {
+        let counts = self.shown.counts();
+        Counts { delivered: counts.delivered + self.passed, ..counts }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(action: &'static str, pid: u32, user: u64) -> Record {
+        let mut record = Record::new();
+        record.set(Field::EventAction, action);
+        record.set(Field::ProcessPid, pid);
+        record.set(Field::UserId, Value::Id(user));
+        record
+    }
+
+    #[test]
+    fn what_was_lost_is_always_shown_and_else_what_is_wanted() {
+        let wanted = Wanted { actions: vec!["exec"], user: Some(1000), pid: Some(7) };
+        for (action, pid, user, shown) in [
+            ("exec", 7, 1000, true),
+            ("exit", 7, 1000, false),
+            ("exec", 8, 1000, false),
+            ("exec", 7, 0, false),
+            ("loss", 0, 0, true),
+        ] {
+            assert_eq!(wanted.has(&record(action, pid, user)), shown, "{action} {pid} {user}");
+        }
+        let all = Wanted { actions: vec![], user: None, pid: None };
+        assert!(all.has(&record("coverage", 0, 0)));
+        assert!(known("exec").is_ok() && known("exek").unwrap_err().contains("exec"));
+    }
+}
