@@ -142,3 +142,36 @@ fn read(path: &Path, (forbidden, what): (u32, &str)) -> Result<Vec<u8>, TlsError
         false => Err(wrong(format!("it has more than {LARGEST} bytes"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_s_own_list_of_authorities_is_one() {
+        let path = Path::new("/etc/ssl/certs/ca-certificates.crt");
+        let files = config::Tls { ca_file: path.exists().then(|| path.to_owned()), identity: None };
+        let tls = Tls::read(&files).unwrap();
+        assert!(tls.authorities().is_none_or(|all| all.len() > 50), "{tls:?}");
+    }
+
+    #[test]
+    fn what_isnt_pem_is_said() {
+        let path = std::env::temp_dir().join(format!("sensor-tls-{}", std::process::id()));
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Tls::read(&config::Tls { ca_file: Some(path.clone()), identity: None }).unwrap_err().why
+        };
+        let pem =
+            |inside: &str| format!("-----BEGIN CERTIFICATE-----\n{inside}\n-----END CERTIFICATE-----\n");
+        assert_eq!(read("nothing"), "it holds no certificate in PEM");
+        assert!(read(&pem("!")).starts_with("it is no PEM"));
+        assert!(read(&pem("AAAA")).starts_with("no authority"));
+        assert!(read(&"x".repeat(1 << 21)).contains("more than 1048576 bytes"));
+        std::fs::remove_file(&path).unwrap();
+        let identity = Some((path.clone(), path));
+        assert!(
+            Tls::read(&config::Tls { ca_file: None, identity }).unwrap_err().why.contains("No such file")
+        );
+    }
+}

@@ -172,9 +172,13 @@ impl Courier {
     }
 
     /// An answer that says nothing of the events.
-    pub(crate) fn unsent(&self, events: usize, said: &Said, sort: Sort) -> FarError {
+    pub(crate) fn unsent(&mut self, events: usize, said: &Said, sort: Sort) -> FarError {
         let advice = match sort {
-            Sort::Settings(advice) => advice,
+            Sort::Settings(advice) => {
+                // A key that was renewed is read again.
+                self.open = None;
+                advice
+            }
             _ => "it is tried again, when the server says if it does; see there what keeps it busy",
         };
         let source = Answered { status: said.status, words: escape(said.words().as_bytes()) };

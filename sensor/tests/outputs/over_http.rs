@@ -61,6 +61,10 @@ fn who_the_sensor_is_stands_in_files() {
     arrives(&mut token, 1);
     token.reopen();
     arrives(&mut token, 1);
+    secret(&folder, "renewed");
+    far_side.then(Reply::json(401, ""));
+    fault(&mut token, 1);
+    arrives(&mut token, 1);
     let told: Vec<_> =
         far_side.questions().iter().map(|q| q.header("authorization").unwrap().to_owned()).collect();
     let wanted = [
@@ -69,6 +73,8 @@ fn who_the_sensor_is_stands_in_files() {
         "Bearer QWxhZGRpbg==",
         "Bearer QWxhZGRpbg==",
         "Bearer other",
+        "Bearer other",
+        "Bearer renewed",
     ];
     assert_eq!(told, wanted);
 
@@ -78,7 +84,7 @@ fn who_the_sensor_is_stands_in_files() {
     assert!(said.contains("others may read it: chmod 600") && !said.contains("other\n"), "{said}");
     fs::remove_file(&path).unwrap();
     assert!(fault(&mut token, 1).1.contains("No such file"));
-    assert_eq!(far_side.questions().len(), 5, "nothing goes without it");
+    assert_eq!(far_side.questions().len(), 7, "nothing goes without it");
 }
 
 #[test]
