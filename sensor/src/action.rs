@@ -391,8 +391,11 @@ fn table(heads: &[Head], lines: &[Line]) -> String {
     format::table::text(heads, lines, width, width.is_some() && colour())
 }
 
-/// Tells each row of a look, as long as more are wanted; gives what couldn't be seen.
-type Tell = fn(&Look, &Host, &mut dyn FnMut(&Record) -> ControlFlow<()>) -> Vec<String>;
+/// Who takes rows, as long as more are wanted.
+type Give<'g> = dyn FnMut(&Record) -> ControlFlow<()> + 'g;
+
+/// Tells each row of a look; gives what couldn't be seen.
+type Tell = fn(&Look, &Host, &mut Give<'_>) -> Vec<String>;
 
 /// What is so now, by the names that the tables of `query` have: each is told by the verb that lists it.
 const LIVE: &[(&str, Tell)] = &[

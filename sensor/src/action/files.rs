@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Failure, Format, Status, awaiting, gone, host, lister, partly, user_id};
+use super::{Failure, Format, Give, Status, awaiting, gone, host, lister, partly, user_id};
 use crate::{
     event::Action,
     field::Field,
@@ -138,9 +138,9 @@ trait Takes {
 }
 
 /// Gives rows on, as long as more are wanted.
-struct Giving<'g>(Option<&'g mut dyn FnMut(&Record) -> ControlFlow<()>>);
+struct Giving<'g, 'r>(Option<&'g mut Give<'r>>);
 
-impl Takes for Giving<'_> {
+impl Takes for Giving<'_, '_> {
     fn is_wanted(&self) -> bool {
         self.0.is_some()
     }
@@ -155,11 +155,7 @@ impl Takes for Giving<'_> {
 }
 
 /// Tells what all processes have open.
-pub(super) fn tell(
-    look: &Look,
-    host: &Host,
-    give: &mut dyn FnMut(&Record) -> ControlFlow<()>,
-) -> Vec<String> {
+pub(super) fn tell(look: &Look, host: &Host, give: &mut Give<'_>) -> Vec<String> {
     let open = Open::at(look);
     let sockets = Sockets::at(look, &open, Scope::All);
     let wanted = look.all().iter().map(|process| process.key.pid).collect();

@@ -3,10 +3,9 @@
 use std::{
     cmp::Reverse,
     collections::{HashMap, HashSet},
-    ops::ControlFlow,
 };
 
-use super::{Failure, Format, Status, awaiting, host, list, lister, partly, table};
+use super::{Failure, Format, Give, Status, awaiting, host, list, lister, partly, table};
 use crate::{
     event::{
         Action,
@@ -124,11 +123,7 @@ pub fn act(args: &Ports) -> Result<(), Failure> {
 }
 
 /// Tells what listens.
-pub(super) fn tell(
-    look: &Look,
-    host: &Host,
-    give: &mut dyn FnMut(&Record) -> ControlFlow<()>,
-) -> Vec<String> {
+pub(super) fn tell(look: &Look, host: &Host, give: &mut Give<'_>) -> Vec<String> {
     let open = Open::at(look);
     let sockets = Sockets::at(look, &open, Scope::Hearing);
     let ports = ports(look, &open, &sockets);
@@ -137,11 +132,7 @@ pub(super) fn tell(
 }
 
 /// Tells every socket, with the first of its owners.
-pub(super) fn tell_all(
-    look: &Look,
-    host: &Host,
-    give: &mut dyn FnMut(&Record) -> ControlFlow<()>,
-) -> Vec<String> {
+pub(super) fn tell_all(look: &Look, host: &Host, give: &mut Give<'_>) -> Vec<String> {
     let open = Open::at(look);
     let sockets = Sockets::at(look, &open, Scope::All);
     let ports: Vec<Port<'_>> = sockets.found.iter().map(|found| held(look, &open, found)).collect();

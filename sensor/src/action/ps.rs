@@ -1,11 +1,8 @@
 //! `sensor ps`: what runs, and what is to be thought of each executable.
 
-use std::{
-    collections::{HashMap, HashSet},
-    ops::ControlFlow,
-};
+use std::collections::{HashMap, HashSet};
 
-use super::{Failure, Format, Status, awaiting, host, list, lister, partly, table, user_id};
+use super::{Failure, Format, Give, Status, awaiting, host, list, lister, partly, table, user_id};
 use crate::{
     field::Field,
     host::Host,
@@ -77,11 +74,7 @@ pub fn act(args: &Ps) -> Result<(), Failure> {
 }
 
 /// Tells all processes, also threads of the kernel.
-pub(super) fn tell(
-    look: &Look,
-    host: &Host,
-    give: &mut dyn FnMut(&Record) -> ControlFlow<()>,
-) -> Vec<String> {
+pub(super) fn tell(look: &Look, host: &Host, give: &mut Give<'_>) -> Vec<String> {
     let _: Option<Row> = rows(look, host, None).into_iter().find(|row| give(&row.record).is_break());
     Vec::new()
 }

@@ -1,8 +1,6 @@
 //! `sensor who`: who is on the host, from where, and what they do; also those whom no record of logins has.
 
-use std::ops::ControlFlow;
-
-use super::{Failure, Format, Status, awaiting, host, list, lister, partly, table, user_id};
+use super::{Failure, Format, Give, Status, awaiting, host, list, lister, partly, table, user_id};
 use crate::{field::Field, host::Host, logins::Logins, look::Look, record::Record};
 
 mod report;
@@ -45,11 +43,7 @@ pub fn act(args: &Who) -> Result<(), Failure> {
 }
 
 /// Tells all sessions.
-pub(super) fn tell(
-    look: &Look,
-    host: &Host,
-    give: &mut dyn FnMut(&Record) -> ControlFlow<()>,
-) -> Vec<String> {
+pub(super) fn tell(look: &Look, host: &Host, give: &mut Give<'_>) -> Vec<String> {
     let logins = Logins::read(host.root());
     let (rows, mut parts) = row::all(look, &logins, host);
     let _: Option<&row::Row> = rows.iter().find(|row| give(&row.record).is_break());

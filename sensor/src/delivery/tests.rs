@@ -364,7 +364,7 @@ fn whatever_the_far_side_does_each_event_is_there_once_and_in_order_of_first_tri
 
 #[test]
 fn a_long_pause_ends_with_a_stop_and_when_all_is_to_be_opened_anew() {
-    let wake: [fn(&Delivery); 2] = [|_| {}, |delivery| delivery.reopener().reopen()];
+    let wake: [fn(&Delivery); 2] = [|_| {}, Delivery::reopen];
     for wake in wake {
         let journal = Journal::with(3);
         let long = FarError { not_before: Some(Duration::from_secs(600)), ..away("come later") };

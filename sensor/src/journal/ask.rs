@@ -164,7 +164,7 @@ impl Asker {
                 return Err(AskError::Statement("it gives no rows: it must be a SELECT".to_owned()));
             }
             Ok(None) => return Err(AskError::Statement("there is none: give a SELECT".to_owned())),
-            Err(error) => return Err(self.explain(error, false)),
+            Err(error) => return Err(self.explain(&error, false)),
         }
         match batch.next() {
             Ok(None) => Ok(noted(&self.reads).clone()),
@@ -185,7 +185,7 @@ impl Asker {
         let marks = vec!["?"; table.columns.len()].join(", ");
         let filled = self.insert(&format!("INSERT INTO {} VALUES ({marks})", table.name), rows);
         self.closed.store(true, Ordering::Relaxed);
-        filled.map_err(|error| self.explain(error, false))
+        filled.map_err(|error| self.explain(&error, false))
     }
 
     fn insert(
@@ -215,7 +215,7 @@ impl Asker {
         let _done = self.watch_time(Arc::clone(&late)).map_err(AskError::System)?;
         let mut run = || -> rusqlite::Result<()> {
             let mut statement = self.connection.prepare(sql)?;
-            let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+            let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
             answer.head(&names);
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
@@ -226,7 +226,7 @@ impl Asker {
             }
             Ok(())
         };
-        run().map_err(|error| self.explain(error, late.load(Ordering::Relaxed)))
+        run().map_err(|error| self.explain(&error, late.load(Ordering::Relaxed)))
     }
 
     /// Interrupts the statement when its time is over.
@@ -242,7 +242,7 @@ impl Asker {
         Ok(done)
     }
 
-    fn explain(&self, error: Error, late: bool) -> AskError {
+    fn explain(&self, error: &Error, late: bool) -> AskError {
         match error.sqlite_error_code() {
             Some(ErrorCode::OperationInterrupted) if late => AskError::Time(self.limits.time),
             Some(ErrorCode::OutOfMemory) => AskError::Memory(self.limits.memory),
@@ -252,7 +252,7 @@ impl Asker {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 AskError::Journal(JournalError::Damaged { what: error.to_string() })
             }
-            _ => AskError::Statement(said(&error)),
+            _ => AskError::Statement(said(error)),
         }
     }
 }

@@ -216,9 +216,8 @@ impl Walk<'_> {
                 Expression::Lookup { register, set, inverted, decides } => {
                     let found = self.found(place, set, registers.get(*register));
                     match (found, decides) {
-                        (Member::Is(Some(Decision::Break)), true) => Holds::No,
+                        (Member::Is(Some(Decision::Break)) | Member::IsNot, true) => Holds::No,
                         (Member::Is(Some(decision)), true) => return (holds, Some(decision)),
-                        (Member::IsNot, true) => Holds::No,
                         (_, true) => return (weaker(holds, Holds::Perhaps), Some(Decision::Else)),
                         (Member::Is(_), false) => certain(!inverted),
                         (Member::IsNot, false) => certain(*inverted),

@@ -71,7 +71,7 @@ fn files_that_others_move_or_we_put_aside_hold_each_event_once() {
     journal.until(|state| state.acknowledged == 500);
     // As logrotate does, with a word to us.
     fs::rename(&path, folder.at("moved")).unwrap();
-    delivery.reopener().reopen();
+    delivery.reopen();
     journal.add(501..=1000, 1000);
     journal.until(|state| state.acknowledged == 1000);
     assert!(delivery.stop(PATIENCE).is_empty());

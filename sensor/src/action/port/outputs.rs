@@ -27,7 +27,7 @@ pub(super) fn allowed(config: &Config, parts: &mut Vec<String>) -> Vec<Cidr> {
                     all.extend(others.into_iter().map(Cidr::host));
                 }
                 Err(why) => {
-                    parts.push(format!("the output {}: no address of {shown} is known: {why}", output.name))
+                    parts.push(format!("the output {}: no address of {shown} is known: {why}", output.name));
                 }
             }
         }
