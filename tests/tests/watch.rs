@@ -1,5 +1,4 @@
 //! `sensor watch`: what happens now, of one process or of some sorts, for a person.
-#![expect(clippy::unwrap_used, reason = "a helper that can't go on fails the test")]
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
