@@ -467,6 +467,22 @@ mod tests {
     }
 
     #[test]
+    fn the_example_says_what_is_so_anyhow() {
+        let text = include_str!("../../docs/sensor.toml");
+        assert_eq!(parse(text), Ok(Config::default()));
+        // What is commented out is right, too.
+        let all: String = text
+            .lines()
+            .map(|line| {
+                line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned() + "\n"
+            })
+            .collect();
+        let all = parse(&all).unwrap();
+        assert_eq!(all.outputs.get().len(), 1);
+        assert_eq!(all.journal_folder(), Some(Path::new(JOURNAL)));
+    }
+
+    #[test]
     fn unknown_names_are_refused_with_the_nearest() {
         let message = parse("[kernel]\nbulk_ring_byte = 4096").unwrap_err();
         assert!(

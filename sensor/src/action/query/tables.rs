@@ -243,6 +243,14 @@ mod tests {
     }
 
     #[test]
+    fn the_page_has_all_tables() {
+        assert!(
+            include_str!("../../../../docs/query.md").contains(&text()),
+            "docs/query.md: put `sensor query --tables` there"
+        );
+    }
+
+    #[test]
     fn names_are_plain_and_told_apart() {
         for table in &TABLES {
             let names: Vec<&str> = table.names().collect();
