@@ -21,7 +21,7 @@ mod schema;
 mod store;
 mod words;
 
-pub use ask::{Answer, AskError, Asker, Cell, Limits, Table};
+pub use ask::{Answer, AskError, Asker, Cell, Limits, Reads, Table};
 pub use cursor::{Cursor, Entry, Most};
 pub use error::JournalError;
 pub use folder::Folder;

@@ -9,7 +9,7 @@ use super::{Failure, LIVE, Status, awaiting, configuration, host, lister, partly
 use crate::{
     config,
     host::Host,
-    journal::{Answer, AskError, Asker, JournalError, Limits, Table},
+    journal::{Answer, AskError, Asker, JournalError, Limits, Reads, Table},
     look::Look,
     record::Record,
 };
@@ -90,7 +90,7 @@ pub fn act(args: &Query) -> Result<(), Failure> {
         }
         (reads, _) => reads.map_err(failed)?,
     };
-    let parts = fill(&asker, &live, &host, |name| reads.contains(name))?;
+    let parts = fill(&asker, &live, &host, &reads)?;
     let mut report = report::of(args.format);
     asker.ask(sql, &mut *report).map_err(failed)?;
     report.end()?;
@@ -98,15 +98,10 @@ pub fn act(args: &Query) -> Result<(), Failure> {
 }
 
 /// Fills the tables that are read, all from one look; gives what couldn't be seen.
-fn fill(
-    asker: &Asker,
-    live: &[Table<'_>],
-    host: &Host,
-    wanted: impl Fn(&str) -> bool,
-) -> Result<Vec<String>, Failure> {
+fn fill(asker: &Asker, live: &[Table<'_>], host: &Host, reads: &Reads) -> Result<Vec<String>, Failure> {
     let mut look = None;
     let mut parts = Vec::new();
-    for (table, columns) in live.iter().zip(&TABLES).filter(|(table, _)| wanted(table.name)) {
+    for (table, columns) in live.iter().zip(&TABLES).filter(|(table, _)| reads.table(table.name)) {
         let Some((_, tell)) = LIVE.iter().find(|(name, _)| *name == table.name) else { continue };
         if look.is_none() {
             let seen = awaiting(async { Look::at(host, lister(host)) })?;
@@ -118,9 +113,11 @@ fn fill(
             look = Some(seen);
         }
         let Some(look) = &look else { continue };
+        // What isn't read isn't written: it is most of a row.
+        let whole = reads.column(table.name, tables::ALL);
         asker
             .fill(table, |give| {
-                parts.extend(tell(look, host, &mut |record: &Record| give(columns.row(record))));
+                parts.extend(tell(look, host, &mut |record: &Record| give(columns.row(record, whole))));
             })
             .map_err(failed)?;
     }

@@ -87,12 +87,29 @@ pub enum AskError {
     System(#[source] std::io::Error),
 }
 
+/// The tables that a statement reads, each with its columns; of a table that is only counted, an empty one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reads(BTreeSet<(String, String)>);
+
+impl Reads {
+    /// Whether it reads this table.
+    #[must_use]
+    pub fn table(&self, name: &str) -> bool {
+        self.0.iter().any(|(table, _)| table == name)
+    }
+
+    /// Whether it reads this column of it.
+    #[must_use]
+    pub fn column(&self, table: &str, column: &str) -> bool {
+        self.0.iter().any(|(of, name)| of == table && name == column)
+    }
+}
+
 /// Who can be asked.
 pub struct Asker {
     connection: Connection,
     limits: Limits,
-    /// The tables that the statement reads.
-    reads: Arc<Mutex<BTreeSet<String>>>,
+    reads: Arc<Mutex<Reads>>,
     /// Whether only reading is let.
     closed: Arc<AtomicBool>,
 }
@@ -136,8 +153,8 @@ impl Asker {
         let (reads, closed) = (Arc::clone(&self.reads), Arc::clone(&self.closed));
         let judge = move |context: AuthContext<'_>| match context.action {
             _ if !closed.load(Ordering::Relaxed) => Authorization::Allow,
-            AuthAction::Read { table_name, .. } => {
-                noted(&reads).insert(table_name.to_owned());
+            AuthAction::Read { table_name, column_name } => {
+                noted(&reads).0.insert((table_name.to_owned(), column_name.to_owned()));
                 Authorization::Allow
             }
             AuthAction::Select | AuthAction::Recursive => Authorization::Allow,
@@ -155,8 +172,8 @@ impl Asker {
     ///
     /// # Errors
     /// When it is no statement, more than one, or would do more than read.
-    pub fn reads(&self, sql: &str) -> Result<BTreeSet<String>, AskError> {
-        noted(&self.reads).clear();
+    pub fn reads(&self, sql: &str) -> Result<Reads, AskError> {
+        noted(&self.reads).0.clear();
         let mut batch = Batch::new(&self.connection, sql);
         match batch.next() {
             Ok(Some(statement)) if statement.readonly() && statement.column_count() > 0 => {}
@@ -271,7 +288,7 @@ fn functions(connection: &Connection, now: i64) -> rusqlite::Result<()> {
     })
 }
 
-fn noted(reads: &Mutex<BTreeSet<String>>) -> MutexGuard<'_, BTreeSet<String>> {
+fn noted(reads: &Mutex<Reads>) -> MutexGuard<'_, Reads> {
     reads.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -338,8 +355,10 @@ mod tests {
     #[test]
     fn tables_are_filled_and_read() {
         let asker = asker(LIMITS);
-        assert_eq!(asker.reads("SELECT count(*) FROM processes").unwrap(), ["processes".to_owned()].into());
-        assert!(asker.reads("SELECT 1").unwrap().is_empty());
+        let reads = asker.reads("SELECT count(*) FROM processes").unwrap();
+        assert!(reads.table("processes") && !reads.column("processes", "name"));
+        assert!(asker.reads("SELECT * FROM processes").unwrap().column("processes", "name"));
+        assert_eq!(asker.reads("SELECT 1").unwrap(), Reads::default());
         let row = |pid, name: &str| vec![Cell::Whole(pid), Cell::Text(name.to_owned())];
         asker
             .fill(&TABLE, |give| {

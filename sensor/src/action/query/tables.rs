@@ -16,7 +16,7 @@ pub(super) struct Table {
 }
 
 /// The last column of each: all that is known, as that verb writes it.
-const ALL: &str = "record";
+pub(super) const ALL: &str = "record";
 
 const EVENTS: &str = "events: what happened, as the journal has it
     position    rises by one with each event
@@ -168,13 +168,16 @@ impl Table {
         self.columns.iter().map(|(name, _)| *name).chain([ALL])
     }
 
-    /// A record as a row of it.
-    pub(super) fn row(&self, record: &Record) -> Vec<Cell> {
+    /// A record as a row of it; `whole`: also with all that is known.
+    pub(super) fn row(&self, record: &Record, whole: bool) -> Vec<Cell> {
         let mut all = Vec::new();
-        if let Some(format) = format::named("ecs") {
+        if let Some(format) = format::named("ecs").filter(|_| whole) {
             format.write(record, &mut all);
         }
-        let all = Cell::Text(String::from_utf8_lossy(all.trim_ascii_end()).into_owned());
+        let all = match whole {
+            true => Cell::Text(String::from_utf8_lossy(all.trim_ascii_end()).into_owned()),
+            false => Cell::Nothing,
+        };
         self.columns.iter().map(|(_, field)| cell(*field, record)).chain([all]).collect()
     }
 }
@@ -231,9 +234,9 @@ mod tests {
         record.set(Field::ProcessStart, Time(5));
         record.set(Field::SensorExeInode, Value::Id(u64::MAX));
         for table in &TABLES {
-            assert_eq!(table.row(&record).len(), table.names().count());
+            assert_eq!(table.row(&record, false).len(), table.names().count());
         }
-        let row = TABLES[0].row(&record);
+        let row = TABLES[0].row(&record, true);
         let at = |name: &str| row[TABLES[0].names().position(|column| column == name).unwrap()].clone();
         assert_eq!(at("pid"), Cell::Whole(7));
         assert_eq!(at("args"), Cell::Text("[\"a\\u001b\u{fffd}\",\"b\"]".to_owned()));
