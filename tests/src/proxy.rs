@@ -31,6 +31,7 @@ pub enum Mood {
 pub struct Proxy {
     address: SocketAddr,
     state: Arc<Mutex<(Mood, Vec<TcpStream>)>>,
+    tries: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -40,8 +41,11 @@ impl Proxy {
         let address = listener.local_addr().expect("its address");
         let state = Arc::new(Mutex::new((Mood::Passes, Vec::new())));
         let of = Arc::clone(&state);
+        let tries = Arc::<AtomicUsize>::default();
+        let tried = Arc::clone(&tries);
         std::thread::spawn(move || {
             for here in listener.incoming().filter_map(Result::ok) {
+                tried.fetch_add(1, Ordering::SeqCst);
                 let mut state = of.lock().expect("nobody panicked");
                 let there = there().filter(|_| state.0 != Mood::Refuses).map(TcpStream::connect);
                 if let Some(Ok(there)) = there {
@@ -50,13 +54,19 @@ impl Proxy {
                 }
             }
         });
-        Self { address, state }
+        Self { address, state, tries }
     }
 
     /// Its address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How often somebody connected, also when that led nowhere.
+    #[must_use]
+    pub fn tries(&self) -> usize {
+        self.tries.load(Ordering::SeqCst)
     }
 
     /// What it does from now on; with a new mood all connections are cut.
