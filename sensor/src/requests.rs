@@ -174,7 +174,19 @@ fn line(mut stream: &UnixStream) -> io::Result<String> {
 pub fn keep(folder: &Path, wanted: &Wanted) -> Result<Text, Vec<String>> {
     let mut said = Vec::new();
     for path in sockets(folder) {
-        let Ok(stream) = UnixStream::connect(&path) else { continue };
+        let stream = match UnixStream::connect(&path) {
+            Ok(stream) => stream,
+            // Of a run that was killed, or has just ended.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) =>
+            {
+                continue;
+            }
+            Err(error) => {
+                said.push(format!("a sensor at work can't be asked: {error}"));
+                continue;
+            }
+        };
         match asked(&stream, wanted) {
             Ok(answer) => match answer.strip_prefix(KEPT).map(str::parse) {
                 Some(Ok(Wanted::Sha256(sha256))) => return Ok(sha256),

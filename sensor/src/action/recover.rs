@@ -120,7 +120,15 @@ fn kept(config: &Config, wanted: &Wanted) -> Result<Found, Failure> {
     };
     let Some(folder) = config.state.folder.get() else { return Err(missing) };
     match requests::keep(folder, wanted) {
-        Ok(sha256) => in_folder(config, &Wanted::Sha256(sha256)),
+        Ok(sha256) => {
+            let kept = sha256.to_str_lossy().into_owned();
+            in_folder(config, &Wanted::Sha256(sha256)).map_err(|missing| {
+                Failure::new(
+                    Status::Failed,
+                    format!("{missing}; the sensor at work says that it kept it as {kept}"),
+                )
+            })
+        }
         Err(said) if said.is_empty() => Err(missing),
         Err(said) => Err(Failure::new(Status::Failed, format!("{missing}; {}", said.join("; ")))),
     }
