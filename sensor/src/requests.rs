@@ -167,11 +167,12 @@ fn line(mut stream: &UnixStream) -> io::Result<String> {
     Err(io::ErrorKind::UnexpectedEof.into())
 }
 
-/// Asks those runs that are at work in this folder to keep something: gives its hash, else what each said.
+/// Asks those runs that are at work in this folder to keep something: gives its hash, else what each said. `is_there`: whether it
+/// was kept where it is looked for, since another run may keep things elsewhere.
 ///
 /// # Errors
 /// When no run has it, or none is at work.
-pub fn keep(folder: &Path, wanted: &Wanted) -> Result<Text, Vec<String>> {
+pub fn keep(folder: &Path, wanted: &Wanted, is_there: impl Fn(&Text) -> bool) -> Result<Text, Vec<String>> {
     let mut said = Vec::new();
     for path in sockets(folder) {
         let stream = match UnixStream::connect(&path) {
@@ -189,7 +190,8 @@ pub fn keep(folder: &Path, wanted: &Wanted) -> Result<Text, Vec<String>> {
         };
         match asked(&stream, wanted) {
             Ok(answer) => match answer.strip_prefix(KEPT).map(str::parse) {
-                Some(Ok(Wanted::Sha256(sha256))) => return Ok(sha256),
+                Some(Ok(Wanted::Sha256(sha256))) if is_there(&sha256) => return Ok(sha256),
+                Some(Ok(_)) => said.push(format!("another sensor at work {answer}, in a folder of its own")),
                 _ => said.push(answer),
             },
             Err(error) => said.push(format!("a sensor at work gave no answer: {error}")),
@@ -252,13 +254,13 @@ mod tests {
         let sha256 = Text::from("a".repeat(64));
         let captured = Captured { sha256: sha256.clone(), size: 1, path: PathBuf::from("/x") };
         let run = answering(Requests::listen(&folder, "1").unwrap(), Ok(captured));
-        assert_eq!(keep(&folder, &Wanted::Pid(7)), Ok(sha256));
+        assert_eq!(keep(&folder, &Wanted::Pid(7), |_| true), Ok(sha256));
         assert_eq!(run.join().unwrap(), Wanted::Pid(7));
         let run = answering(Requests::listen(&folder, "1").unwrap(), Err(Missing::TooLarge { size: 9 }));
-        let said = keep(&folder, &Wanted::Entity(Text::from("b".repeat(32)))).unwrap_err();
+        let said = keep(&folder, &Wanted::Entity(Text::from("b".repeat(32))), |_| true).unwrap_err();
         assert!(said[0].contains('9'), "{said:?}");
         run.join().unwrap();
-        assert_eq!(keep(&folder, &Wanted::Pid(7)), Err(Vec::new()), "nobody is at work");
+        assert_eq!(keep(&folder, &Wanted::Pid(7), |_| true), Err(Vec::new()), "nobody is at work");
         fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -119,16 +119,9 @@ fn kept(config: &Config, wanted: &Wanted) -> Result<Found, Failure> {
         found => return found,
     };
     let Some(folder) = config.state.folder.get() else { return Err(missing) };
-    match requests::keep(folder, wanted) {
-        Ok(sha256) => {
-            let kept = sha256.to_str_lossy().into_owned();
-            in_folder(config, &Wanted::Sha256(sha256)).map_err(|missing| {
-                Failure::new(
-                    Status::Failed,
-                    format!("{missing}; the sensor at work says that it kept it as {kept}"),
-                )
-            })
-        }
+    let here = |sha256: &Text| in_folder(config, &Wanted::Sha256(sha256.clone())).is_ok();
+    match requests::keep(folder, wanted, here) {
+        Ok(sha256) => in_folder(config, &Wanted::Sha256(sha256)),
         Err(said) if said.is_empty() => Err(missing),
         Err(said) => Err(Failure::new(Status::Failed, format!("{missing}; {}", said.join("; ")))),
     }
