@@ -28,6 +28,7 @@ mod look;
 mod net;
 mod number;
 mod outputs;
+mod peers;
 mod pin;
 mod quiet;
 mod recover;
@@ -78,6 +79,8 @@ enum What {
     Look(look::Args),
     /// How much the journal takes, and what it costs.
     Journal(journal::Args),
+    /// The same work beside the sensor, auditd, bpftrace and others, as a page.
+    Peers(peers::Args),
     /// How many events an output brings.
     Outputs(outputs::Args),
 }
@@ -102,6 +105,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         What::Net(args) => net::run(&lab, args, &mut quiet, &mut report)?,
         What::Look(args) => look::run(&lab, args, &mut quiet, &mut report)?,
         What::Journal(args) => journal::run(workspace, &lab, args, &mut quiet, &mut report)?,
+        What::Peers(args) => peers::run(workspace, &lab, args, &mut quiet, &mut report)?,
         What::Outputs(args) => outputs::run(workspace, &lab, args, &mut quiet, &mut report)?,
     }
     if let Some(path) = &args.json {
