@@ -88,8 +88,11 @@ struct Program {
 impl Program {
     fn figure(&self) -> Figure {
         let name = match (self.hooks.as_slice(), self.kind.as_str()) {
-            // BPF_PROG_TYPE_TRACING: an iterator is linked only while it is read.
+            // Numbers of `enum bpf_prog_type`. TRACING: an iterator is linked only while it is read.
             ([], "26") => "iter/task".to_owned(),
+            ([], "8") => "cgroup, a packet".to_owned(),
+            ([], "9") => "cgroup, a socket".to_owned(),
+            ([], "18") => "cgroup, an address".to_owned(),
             ([], kind) => format!("type {kind}"),
             (hooks, _) => hooks.join(" "),
         };

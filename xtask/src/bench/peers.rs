@@ -16,7 +16,7 @@ use crate::say;
 use crate::workspace::Workspace;
 use brought::Brought;
 use rounds::{Block, Budget, Row, Stand};
-use system::{SENSOR, SYSTEMS, System};
+use system::{Ready, SENSOR, SYSTEMS, System};
 use tracer::{Means, Tracer};
 use work::{Bench, Group, Setting, WORKS, Work};
 
@@ -79,6 +79,7 @@ pub(crate) fn run(
     report: &mut Report,
 ) -> Result<()> {
     let began = Instant::now();
+    let other = super::other_sensor().is_some();
     let bench = Bench::make_ready(lab)?;
     let chosen = SYSTEMS.iter().filter(|system| {
         args.systems.is_empty()
@@ -93,11 +94,20 @@ pub(crate) fn run(
     let stand = Stand { bench: &bench, means: &means, entries: &entries };
     let blocks = all_blocks(&stand, args, quiet)?;
     blocks.iter().for_each(|block| report.add(table(block)));
-    let programs = programs(lab, &bench)?;
-    report.add(programs);
+    report.add(programs(lab, &bench)?);
+    if entries.iter().any(|entry| entry.system.ready == Ready::Audits && entry.absent.is_none()) {
+        say(
+            "the audit rule `-a task,never` stays loaded until the next boot, so that nothing pays for audit after this",
+        );
+    }
     if args.write {
-        let made =
-            page::Made { entries: &entries, blocks: &blocks, tables: &report.0, took: began.elapsed() };
+        let made = page::Made {
+            entries: &entries,
+            blocks: &blocks,
+            tables: &report.0,
+            took: began.elapsed(),
+            other,
+        };
         made.write(workspace, &machine()?)?;
     }
     Ok(())
@@ -219,7 +229,7 @@ fn barred(mut figure: Figure, row: &Row, block: &Block) -> Figure {
         figure = figure.at_most("ratio", *most);
     }
     if let Some((_, least)) = best_peer(block) {
-        figure = figure.at_most("ratio", least);
+        figure = figure.at_most("ratio", (least * 1e3).floor() / 1e3);
     }
     if row.count.made > 0.0 && block.work.group != Group::Traffic {
         figure = figure.at_least("told", row.count.made);

@@ -80,7 +80,7 @@ impl OwnApt {
     /// Downloads packages, with all that they need and `status` doesn't list.
     pub(crate) fn download(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
         let mut install = self.command("apt-get");
-        install.args(["-q", "-y", "--download-only", "--no-install-recommends", "install"]).args(packages);
+        install.args(["-qq", "-y", "--download-only", "--no-install-recommends", "install"]).args(packages);
         command::run(&mut install)?;
         let archives = self.folder.join("cache/archives");
         let entries = fs::read_dir(&archives).map_err(Error::file("list", &archives))?;

@@ -24,6 +24,10 @@ pub(crate) fn log(folder: &Path) -> PathBuf {
 
 /// Sees that nobody else uses it, and writes the configuration.
 pub(crate) fn prepare(means: &Means<'_>, places: &Places) -> Result<()> {
+    // A run that was killed leaves it on.
+    if mark(means).exists() && number(&status(means)?, "pid") == Some(0) {
+        end(means)?;
+    }
     let status = status(means)?;
     let listed = control(means, &["-l"])?;
     let own = |line: &str| line.trim() == LEFT || line.trim() == "No rules";
@@ -56,6 +60,8 @@ pub(crate) fn writes_to(means: &Means<'_>, pid: u32) -> Result<bool> {
 
 /// Loads rules.
 pub(crate) fn load(means: &Means<'_>, rules: &Path) -> Result<()> {
+    let mark = mark(means);
+    fs::write(&mark, "").map_err(Error::file("write", &mark))?;
     control(means, &["-R", &rules.to_string_lossy()]).map(drop)
 }
 
@@ -76,7 +82,14 @@ pub(crate) fn end(means: &Means<'_>) -> Result<()> {
     let mode = fs::Permissions::from_mode(0o640);
     fs::set_permissions(&path, mode).map_err(Error::file("set the mode of", &path))?;
     load(means, &path)?;
-    control(means, &["-e", "0"]).map(drop)
+    control(means, &["-e", "0"])?;
+    let mark = mark(means);
+    fs::remove_file(&mark).map_err(Error::file("remove", &mark))
+}
+
+/// A file that is there while the rules are loaded.
+fn mark(means: &Means<'_>) -> PathBuf {
+    means.lab.path("audit-is-on")
 }
 
 /// The times of the kernel's thread that brings records to auditd.

@@ -30,6 +30,8 @@ pub(crate) struct Made<'a> {
     pub(crate) blocks: &'a [Block],
     pub(crate) tables: &'a [Table],
     pub(crate) took: Duration,
+    /// Whether another sensor was there already.
+    pub(crate) other: bool,
 }
 
 impl Made<'_> {
@@ -72,6 +74,11 @@ impl Made<'_> {
                 "**Others kept the machine busy**, and disturbed rounds count in: {}. Take those as hints.",
                 noise.join("; ")
             )
+        };
+        let noise = if self.other {
+            format!("**Another sensor ran meanwhile**: its programs were attached in all of this. {noise}")
+        } else {
+            noise
         };
         Ok(format!(
             "\n{} · {machine} · `cargo xtask bench peers --write` · {:.0} minutes\n\n\

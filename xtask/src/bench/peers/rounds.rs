@@ -8,7 +8,7 @@ use super::super::quiet::{Look, Quiet};
 use super::super::storm::settle;
 use super::Entry;
 use super::count::{Count, count};
-use super::tracer::{Means, Tracer};
+use super::tracer::{Means, Spent, Tracer};
 use super::work::{Bench, Done, Setting, Work};
 use crate::error::Result;
 use crate::say;
@@ -61,6 +61,8 @@ struct Taken {
     cpu: f64,
     memory: f64,
     count: Count,
+    /// Of the kernel's, for the system.
+    kernel: Duration,
 }
 
 struct Round {
@@ -145,12 +147,13 @@ impl Stand<'_> {
             }
         }
         let last = if work.is_rest() { first } else { self.bare(work, cpus.0)? };
-        Ok(Round { disturbed: look.disturbed()?, bare: [first, last], taken })
+        let kernel = taken.iter().flatten().map(|one: &Taken| one.kernel).sum();
+        Ok(Round { disturbed: look.disturbed_beside(kernel)?, bare: [first, last], taken })
     }
 
     fn bare(&self, work: &Work, cpu: Option<usize>) -> Result<Taken> {
         let done = work.run(self.bench, cpu)?;
-        Ok(taken(work, done, Duration::ZERO, 0.0, Count::default()))
+        Ok(taken(work, done, Spent::default(), 0.0, Count::default()))
     }
 
     fn beside(&self, work: &Work, cpus: (Option<usize>, Option<usize>), entry: &Entry) -> Result<Taken> {
@@ -163,9 +166,9 @@ impl Stand<'_> {
     }
 }
 
-fn taken(work: &Work, done: Done, system: Duration, memory: f64, count: Count) -> Taken {
-    let cpu = (done.cpu + system).as_secs_f64() * 1e6 / work.count() as f64;
-    Taken { time: done.time, cpu, memory, count }
+fn taken(work: &Work, done: Done, system: Spent, memory: f64, count: Count) -> Taken {
+    let cpu = (done.cpu + system.own + system.kernel).as_secs_f64() * 1e6 / work.count() as f64;
+    Taken { time: done.time, cpu, memory, count, kernel: system.kernel }
 }
 
 impl Round {

@@ -42,15 +42,29 @@ pub(crate) struct Tracer<'a> {
     places: Places,
     child: Child,
     /// CPU time, its own and that of the kernel's thread for audit, when it was ready.
-    before: Duration,
+    before: Spent,
     ended: bool,
+}
+
+/// CPU time of a system.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Spent {
+    pub(crate) own: Duration,
+    /// Of the kernel's thread for audit.
+    pub(crate) kernel: Duration,
+}
+
+impl Spent {
+    fn since(self, before: Self) -> Self {
+        Self { own: self.own.saturating_sub(before.own), kernel: self.kernel.saturating_sub(before.kernel) }
+    }
 }
 
 /// What it leaves behind.
 #[derive(Debug)]
 pub(crate) struct End {
-    /// From being ready to its end.
-    pub(crate) cpu: Duration,
+    /// CPU time from being ready to its end.
+    pub(crate) cpu: Spent,
     /// The most that was resident, MiB.
     pub(crate) memory: f64,
     pub(crate) output: PathBuf,
@@ -73,7 +87,7 @@ impl<'a> Tracer<'a> {
         }
         let mut command = command(means, system, &places)?;
         let child = pin::on(cpu, || command.spawn().map_err(start_error(&command)))?;
-        let mut tracer = Self { system, means, places, child, before: Duration::ZERO, ended: false };
+        let mut tracer = Self { system, means, places, child, before: Spent::default(), ended: false };
         tracer.await_ready()?;
         if system.ready == Ready::Audits {
             audit::load(means, &tracer.places.rules)?;
@@ -105,7 +119,7 @@ impl<'a> Tracer<'a> {
         kill(pid, self.system.end).map_err(failed("stop a system"))?;
         self.await_end()?;
         // It is not reaped yet, so its times can be read.
-        let cpu = self.cpu()?.saturating_sub(self.before);
+        let cpu = self.cpu()?.since(self.before);
         self.child.wait().map_err(Error::file("wait for", Path::new(self.system.name)))?;
         if self.system.ready == Ready::Audits {
             audit::end(self.means)?;
@@ -122,9 +136,9 @@ impl<'a> Tracer<'a> {
         Path::new("/proc").join(self.child.id().to_string()).join(name)
     }
 
-    fn cpu(&self) -> Result<Duration> {
+    fn cpu(&self) -> Result<Spent> {
         let kernel = audit::thread().map_or(Ok(Duration::ZERO), |stat| cpu_in(&stat))?;
-        Ok(cpu_in(&self.proc("stat"))? + kernel)
+        Ok(Spent { own: cpu_in(&self.proc("stat"))?, kernel })
     }
 
     fn memory(&self) -> Result<f64> {
