@@ -106,6 +106,7 @@ pub(crate) fn run(
             blocks: &blocks,
             tables: &report.0,
             took: began.elapsed(),
+            short: args.short,
             other,
         };
         made.write(workspace, &machine()?)?;

@@ -1,6 +1,6 @@
 //! How much of a work a system has told.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -31,13 +31,22 @@ struct Search {
     told: f64,
     /// Totals that are told again and again, by who they are of.
     totals: HashMap<String, f64>,
+    /// Whose end was told: what comes of them after that is more, not a part of it.
+    ended: HashSet<String>,
 }
 
 /// Counts in what it wrote.
 pub(crate) fn count(system: &System, work: &Work, output: &Path) -> Result<Count> {
     let search = |(kind, path, made): (Kind, &str, u64)| {
         let marks = system.marks(kind, path)?;
-        Some(Search { kind, marks, made: made as f64, told: 0.0, totals: HashMap::new() })
+        Some(Search {
+            kind,
+            marks,
+            made: made as f64,
+            told: 0.0,
+            totals: HashMap::new(),
+            ended: HashSet::new(),
+        })
     };
     let mut searches: Vec<Search> = work.told().filter_map(search).collect();
     if searches.is_empty() {
@@ -63,8 +72,12 @@ impl Search {
         }
         if self.kind != Kind::Sent {
             self.told += 1.0;
-        } else if let Some(bytes) = bytes_of_json(line) {
-            self.told += bytes;
+        } else if let Some((pid, bytes)) = bytes_of_json(line) {
+            let ends = line.contains("\"action\":\"exit\"");
+            if ends || self.ended.contains(pid) {
+                self.told += bytes;
+                self.ended.insert(pid.to_owned());
+            }
         } else if let Some((who, bytes)) = bytes_of_row(line) {
             self.totals.insert(who.to_owned(), bytes);
         }
@@ -78,10 +91,13 @@ impl Search {
     }
 }
 
-/// `"tx_bytes":12` of an event.
-fn bytes_of_json(line: &str) -> Option<f64> {
-    let (_, rest) = line.split_once("\"tx_bytes\":")?;
-    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+/// Who, and `"tx_bytes":12`, of an event.
+fn bytes_of_json(line: &str) -> Option<(&str, f64)> {
+    let digits = |key: &str| {
+        let (_, rest) = line.split_once(key)?;
+        rest.split(|c: char| !c.is_ascii_digit()).next()
+    };
+    Some((digits("\"process\":{\"pid\":")?, digits("\"tx_bytes\":")?.parse().ok()?))
 }
 
 /// Who, how much was sent, how much received.
@@ -94,17 +110,34 @@ fn bytes_of_row(line: &str) -> Option<(&str, f64)> {
 mod tests {
     use super::*;
 
+    fn search(kind: Kind, mark: &str, made: f64) -> Search {
+        let marks = vec![mark.to_owned()];
+        Search { kind, marks, made, told: 0.0, totals: HashMap::new(), ended: HashSet::new() }
+    }
+
+    #[test]
+    fn what_a_process_sends_after_its_end_is_told_apart() {
+        let mut search = search(Kind::Sent, "{", 100.0);
+        let event = |action: &str, bytes: u64| {
+            format!("{{\"action\":\"{action}\",\"process\":{{\"pid\":7}},\"net\":{{\"tx_bytes\":{bytes}}}}}")
+        };
+        for line in [event("usage", 40), event("exit", 90), event("usage", 10)] {
+            search.note(&line);
+        }
+        assert_eq!(search.count().told, 100.0);
+    }
+
     #[test]
     fn bytes_are_read_from_events_and_from_rows() {
-        assert_eq!(bytes_of_json("{\"net\":{\"rx_bytes\":1,\"tx_bytes\":27}}"), Some(27.0));
+        let event = "{\"process\":{\"pid\":7},\"net\":{\"rx_bytes\":1,\"tx_bytes\":27}}";
+        assert_eq!(bytes_of_json(event), Some(("7", 27.0)));
         assert_eq!(bytes_of_row("./peer-work/7/0\t2.5e+03\t0\n"), Some(("./peer-work/7/0", 2500.0)));
         assert_eq!(bytes_of_row("Refreshing:"), None);
     }
 
     #[test]
     fn totals_are_not_added_up() {
-        let marks = vec!["peer-work/".to_owned()];
-        let mut search = Search { kind: Kind::Sent, marks, made: 100.0, told: 0.0, totals: HashMap::new() };
+        let mut search = search(Kind::Sent, "peer-work/", 100.0);
         for line in ["peer-work/7/0\t10\t0", "peer-work/7/0\t90\t0", "other/8/0\t5\t0"] {
             search.note(line);
         }
@@ -113,8 +146,7 @@ mod tests {
 
     #[test]
     fn nothing_is_told_more_often_than_it_was_made() {
-        let mut search =
-            Search { kind: Kind::Exec, marks: Vec::new(), made: 1.0, told: 0.0, totals: HashMap::new() };
+        let mut search = search(Kind::Exec, "", 1.0);
         search.note("a");
         search.note("b");
         assert_eq!(search.count().told, 1.0);

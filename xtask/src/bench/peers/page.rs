@@ -30,6 +30,8 @@ pub(crate) struct Made<'a> {
     pub(crate) blocks: &'a [Block],
     pub(crate) tables: &'a [Table],
     pub(crate) took: Duration,
+    /// Whether there was one round of each.
+    pub(crate) short: bool,
     /// Whether another sensor was there already.
     pub(crate) other: bool,
 }
@@ -81,7 +83,7 @@ impl Made<'_> {
             noise
         };
         Ok(format!(
-            "\n{} · {machine} · `cargo xtask bench peers --write` · {:.0} minutes\n\n\
+            "\n{} · {machine} · `cargo xtask bench peers --write{}` · {:.0} minutes\n\n\
              Each round does the work without anything, then beside each system in turn, which is started and stopped \
              for it, then without anything again. The ratio is to the mean of the two of the same round; what is shown \
              is the median of all rounds, with the quartiles. The ratio of *nothing* is that of its second measurement \
@@ -90,6 +92,7 @@ impl Made<'_> {
              resident. *Told* counts the lines that the system wrote about the work's own events; where it tells only a \
              part of the kinds, those are named. {noise}\n\n",
             date.trim(),
+            if self.short { " --short" } else { "" },
             self.took.as_secs_f64() / 60.0
         ))
     }
@@ -123,11 +126,27 @@ impl Made<'_> {
 
     /// Each thing in which another system is better than the sensor.
     fn worse(&self) -> String {
-        let lines: Vec<String> = self.blocks.iter().flat_map(worse).collect();
+        let lines: Vec<String> = self.blocks.iter().flat_map(worse).chain(self.memory()).collect();
         if lines.is_empty() {
             return "## Where the sensor is worse\n\nNowhere in this run.\n\n".to_owned();
         }
         format!("## Where the sensor is worse\n\n{}\n\n", lines.join("\n"))
+    }
+
+    /// Who needs less memory, by the most that each needed in any work.
+    fn memory(&self) -> Option<String> {
+        let most = |name: &str| {
+            let rows = self.blocks.iter().flat_map(|block| &block.rows).filter(|row| row.name == name);
+            rows.map(|row| row.memory).fold(0.0, f64::max)
+        };
+        let own = most(SENSOR);
+        let others = self.entries.iter().map(|entry| (entry.system.name, most(entry.system.name)));
+        let less: Vec<String> = others
+            .filter(|(_, memory)| *memory > 0.0 && *memory < own)
+            .map(|(name, memory)| format!("{name} at most {memory:.1}"))
+            .collect();
+        (!less.is_empty())
+            .then(|| format!("- Memory: the sensor had at most {own:.1} MiB, {}.", less.join(", ")))
     }
 
     fn works(&self) -> String {
@@ -205,8 +224,8 @@ fn lost(row: &Row) -> Option<String> {
 fn section(block: &Block) -> String {
     let work = block.work;
     let mut text = format!(
-        "\n**{}**, {} rounds ({} disturbed{}), for each {}:\n\n\
-         | | time | ratio | quartiles | CPU | of nothing's | memory | told |\n|---|---|---|---|---|---|---|---|\n",
+        "\n**{}**, rounds: {} ({} disturbed{}), for each {}:\n\n\
+         | | time | ratio | quartiles | CPU | its ratio | memory | told |\n|---|---|---|---|---|---|---|---|\n",
         upper(block.setting.name()),
         block.rounds,
         block.disturbed,
@@ -214,16 +233,24 @@ fn section(block: &Block) -> String {
         work.unit
     );
     let bare = block.bare.cpu.median();
-    for row in std::iter::once(&block.bare).chain(&block.rows) {
-        let cells = if row.blind {
-            "doesn't see this | | | | | |".to_owned()
-        } else if let (Some(why), 0) = (&row.failed, row.ratio.count()) {
-            format!("not compared: `{}` | | | | | |", cell(why))
-        } else {
-            cells(row, bare, work.is_rest()) + &partly(row.name, work)
-        };
-        let failed = if row.ratio.count() > 0 && row.failed.is_some() { " (then failed)" } else { "" };
+    let measured = |row: &&Row| row.time.count() > 0;
+    for row in std::iter::once(&block.bare).chain(&block.rows).filter(measured) {
+        let cells = cells(row, bare, work.is_rest()) + &partly(row.name, work);
+        let failed = if row.failed.is_some() { " (failed in the end)" } else { "" };
         let _ = writeln!(text, "| {}{failed} | {cells} |", row.name);
+    }
+    let names = |wanted: &dyn Fn(&Row) -> bool| {
+        let rows = block.rows.iter().filter(|row| row.time.count() == 0 && wanted(row));
+        rows.map(|row| row.name).collect::<Vec<_>>().join(", ")
+    };
+    let (blind, failed) = (names(&|row| row.blind), names(&|row| !row.blind));
+    for (names, why) in [(blind, "doesn't see this"), (failed, "not compared, see above")] {
+        if !names.is_empty() {
+            let _ = writeln!(text, "| {names} | {why} | | | | | | |");
+        }
+    }
+    for row in block.rows.iter().filter(|row| row.failed.is_some() && row.time.count() > 0) {
+        let _ = writeln!(text, "\n{}: `{}`", row.name, cell(row.failed.as_deref().unwrap_or_default()));
     }
     if let Some((name, ratio)) = best_peer(block) {
         let _ = writeln!(text, "\nThe best that records the same: {name}, {ratio:.3}.");
@@ -295,15 +322,13 @@ fn worse(block: &Block) -> Vec<String> {
                 |cpu: f64| if block.work.is_rest() { format!("{:.2} %", cpu / 1e4) } else { duration(cpu) };
             better.push(format!("needs {} of CPU and not {}", text(two), text(one)));
         }
-        if other.memory < own.memory * (1.0 - CLEAR) {
-            better.push(format!("{:.1} MiB and not {:.1}", other.memory, own.memory));
-        }
         let part = |row: &Row| if row.count.made > 0.0 { row.count.told / row.count.made } else { 0.0 };
         if other.count.made > 0.0 && (own.count.made <= 0.0 || part(other) > part(own)) {
             better.push(format!("tells {} and not {}", told(other), told(own).replace('–', "any of it")));
         }
         if !better.is_empty() {
-            lines.push(format!("- {where_}: {} {}.", other.name, better.join(", ")));
+            let but = lost(other).map(|part| format!(", {part}")).unwrap_or_default();
+            lines.push(format!("- {where_}: {} {}{but}.", other.name, better.join(", ")));
         }
     }
     lines

@@ -63,7 +63,7 @@ pub(crate) const SYSTEMS: &[System] = &[
             (Kind::Fork, &["\"action\":\"fork\"", "{path}\""]),
             (Kind::Connect, &["\"action\":\"socket_connect\"", "{path}\""]),
             (Kind::Accept, &["\"action\":\"socket_accept\"", "{path}\""]),
-            (Kind::Sent, &["\"action\":\"exit\"", "{path}\"", "\"tx_bytes\":"]),
+            (Kind::Sent, &["\"action\":\"", "{path}\"", "\"tx_bytes\":"]),
         ],
         how: "default settings: everything that it records, with hashes of what is executed; JSON into a file",
     },
@@ -128,7 +128,8 @@ pub(crate) const SYSTEMS: &[System] = &[
         options: &[],
         rules: None,
         ready: Ready::Listens,
-        end: Signal::SIGINT,
+        // At SIGINT it waits for one event more.
+        end: Signal::SIGTERM,
         groups: &[Processes, Whole],
         lines: &[(Kind::Exec, &["{comm}"])],
         how: "without options, into a file; it tells executions alone, and asks /proc for the arguments",
