@@ -28,6 +28,7 @@ mod look;
 mod net;
 mod number;
 mod outputs;
+mod page;
 mod peers;
 mod pin;
 mod quiet;
@@ -48,6 +49,9 @@ pub(crate) struct Args {
     /// Also write the figures into this file, as JSON.
     #[arg(long, global = true, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also write what was measured into docs/benchmarks.md, in place of what the same measurement left there.
+    #[arg(long, global = true)]
+    write: bool,
     /// End with 0 also when a figure is worse than it may be.
     #[arg(long, global = true)]
     no_bars: bool,
@@ -105,17 +109,28 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         What::Net(args) => net::run(&lab, args, &mut quiet, &mut report)?,
         What::Look(args) => look::run(&lab, args, &mut quiet, &mut report)?,
         What::Journal(args) => journal::run(workspace, &lab, args, &mut quiet, &mut report)?,
-        What::Peers(args) => peers::run(workspace, &lab, args, &mut quiet, &mut report)?,
+        What::Peers(more) => peers::run(workspace, &lab, more, args.write, &mut quiet, &mut report)?,
         What::Outputs(args) => outputs::run(workspace, &lab, args, &mut quiet, &mut report)?,
     }
     if let Some(path) = &args.json {
         report.write(path)?;
+    }
+    if args.write && !matches!(args.what, What::Peers(_)) {
+        page::Page::of(workspace).write(&args.what.name(), &report.section(&args.what.name()))?;
     }
     let broken = report.broken();
     if broken.is_empty() || args.no_bars {
         return Ok(());
     }
     Err(Error::Check(format!("the sensor costs more than it may:\n{}", broken.join("\n"))))
+}
+
+impl What {
+    /// The word that is typed for it.
+    fn name(&self) -> String {
+        let shown = format!("{self:?}");
+        shown.split('(').next().unwrap_or_default().to_lowercase()
+    }
 }
 
 /// All tables of a run. Each is printed when it is finished.
@@ -130,6 +145,12 @@ impl Report {
 
     fn broken(&self) -> Vec<String> {
         self.0.iter().flat_map(Table::broken).collect()
+    }
+
+    /// The tables as they are printed, under a heading.
+    fn section(&self, name: &str) -> String {
+        let tables: String = self.0.iter().map(|table| format!("\n```\n{}```\n", table.text())).collect();
+        format!("\n## `cargo xtask bench {name}`\n\n{}\n{tables}", conditions())
     }
 
     fn write(&self, path: &Path) -> Result<()> {

@@ -1,6 +1,5 @@
 //! Side by side: the same work beside the sensor and beside what people use otherwise, on one page.
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::utsname::uname;
@@ -48,9 +47,6 @@ pub(crate) struct Args {
     /// Only these systems.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     systems: Vec<String>,
-    /// Write docs/benchmarks.md and its plots.
-    #[arg(long)]
-    write: bool,
 }
 
 /// A system, as it was found here.
@@ -75,6 +71,7 @@ pub(crate) fn run(
     workspace: &Workspace,
     lab: &Lab,
     args: &Args,
+    write: bool,
     quiet: &mut Quiet,
     report: &mut Report,
 ) -> Result<()> {
@@ -100,7 +97,7 @@ pub(crate) fn run(
             "the audit rule `-a task,never` stays loaded until the next boot, so that nothing pays for audit after this",
         );
     }
-    if args.write {
+    if write {
         let made = page::Made {
             entries: &entries,
             blocks: &blocks,
@@ -268,10 +265,4 @@ fn programs(lab: &Lab, bench: &Bench) -> Result<Table> {
     let mut table = cost::during(lab, &what, work)?;
     table.bar(EXEC, "ns/run", MOST_EXEC);
     Ok(table)
-}
-
-/// Where the page and its plots are.
-fn pages(workspace: &Workspace) -> (PathBuf, PathBuf) {
-    let docs = workspace.root().join(Path::new("docs"));
-    (docs.join("benchmarks.md"), docs.join("benchmarks"))
 }

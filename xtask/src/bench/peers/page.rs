@@ -1,26 +1,21 @@
-//! docs/benchmarks.md: what was measured, in the harness's own hand. Between two marks all is replaced; what stands
-//! around them stays.
+//! What was measured, as a part of docs/benchmarks.md.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
 
+use super::super::page::Page;
 use super::super::report::Table;
 use super::plot::{self, Bar, Group};
 use super::rounds::{Block, Row};
 use super::system::{SENSOR, SYSTEMS};
 use super::work::Work;
-use super::{Entry, best_peer, pages};
+use super::{Entry, best_peer};
 use crate::command;
 use crate::error::{Error, Result};
 use crate::place::place;
-use crate::say;
 use crate::workspace::Workspace;
 
-const BEGIN: &str = "<!-- peers: made by `cargo xtask bench peers --write` -->";
-const END: &str = "<!-- end of peers -->";
-const INTRO: &str = "# Benchmarks\n\nWhat the sensor costs beside what people use otherwise. How it is measured, and \
-    where the sensor is worse, stands below.\n\n";
 /// A system is worse when it is so by more than this part.
 const CLEAR: f64 = 0.01;
 
@@ -39,26 +34,15 @@ pub(crate) struct Made<'a> {
 impl Made<'_> {
     /// Writes the page and its plots.
     pub(crate) fn write(&self, workspace: &Workspace, machine: &str) -> Result<()> {
-        let (page, plots) = pages(workspace);
+        let page = Page::of(workspace);
+        let plots = page.plots();
         fs::create_dir_all(&plots).map_err(Error::file("make", &plots))?;
         for (name, svg) in self.plots() {
             place(&plots.join(format!("{name}.svg")), svg.as_bytes())?;
         }
-        let before = fs::read_to_string(&page).unwrap_or_else(|_| format!("{INTRO}{BEGIN}\n{END}\n"));
-        let text = format!(
-            "{}{}{}{}{}",
-            self.head(machine)?,
-            self.systems(),
-            self.bars(),
-            self.worse(),
-            self.works()
-        );
-        let text = replaced(&before, &format!("{text}{}", self.programs())).ok_or_else(|| {
-            Error::Check(format!("{} has no place between `{BEGIN}` and `{END}`", page.display()))
-        })?;
-        place(&page, text.as_bytes())?;
-        say(&format!("written: {}", page.display()));
-        Ok(())
+        let text =
+            [self.head(machine)?, self.systems(), self.bars(), self.worse(), self.works(), self.programs()];
+        page.write("peers", &text.concat())
     }
 
     fn head(&self, machine: &str) -> Result<String> {
@@ -368,23 +352,9 @@ fn cell(text: &str) -> String {
     text.replace('|', "/").replace('`', "'").replace('\n', " ")
 }
 
-/// The page with another text between the marks.
-fn replaced(page: &str, text: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{text}\n{END}{after}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_stands_around_the_marks_stays() {
-        let page = format!("a\n{BEGIN}\nold\n{END}\nb\n");
-        assert_eq!(replaced(&page, "new").unwrap(), format!("a\n{BEGIN}\nnew\n{END}\nb\n"));
-        assert_eq!(replaced("a", "new"), None);
-    }
 
     #[test]
     fn numbers_are_readable() {
