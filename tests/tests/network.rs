@@ -167,12 +167,14 @@ fn datagrams_are_exact_while_it_lives_and_at_its_end_and_for_its_user() {
     assert!(!close.has("source.bytes"), "it was connected to nobody: {close:#}");
     running.end();
     let exit = sensor.find("exit").pid(pid).wait();
-    assert_eq!(of(&exit), [12 * 1028, 12, 12 * 1028, 12], "{exit:#}");
+    let twelve = [12 * 1028, 12, 12 * 1028, 12];
+    // On a busy machine what was sent last may be read after its end.
+    assert!([seven, twelve].contains(&of(&exit)), "{exit:#}");
     let end = sensor.stop();
     end.clean();
-    assert_eq!(life(&end, &exit), of(&exit));
+    assert_eq!(life(&end, &exit), twelve, "{exit:#}");
     let users = end.find("usage").with("sensor.usage.scope", "user").with("user.id", "4321").all();
-    assert_eq!(sum(users.iter().map(of)), of(&exit), "{users:#?}");
+    assert_eq!(sum(users.iter().map(of)), twelve, "{users:#?}");
 }
 
 #[test]
@@ -439,5 +441,7 @@ fn an_exclusive_program_of_the_cgroup_is_not_replaced() {
     assert!(count >= 50, "{count}");
     sensor.stop().clean();
     running.end();
+    // Nobody writes any more: it is taken off, and doesn't stand in the way of the next.
+    running.rest();
     drop(lock);
 }
