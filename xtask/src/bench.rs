@@ -197,3 +197,24 @@ fn other_sensor() -> Option<String> {
 fn failed(what: &'static str) -> impl FnOnce(Errno) -> Error {
     move |errno| Error::Check(format!("cannot {what}: {errno}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct One {
+        #[command(subcommand)]
+        what: What,
+    }
+
+    #[test]
+    fn parts_of_the_page_are_named_as_they_are_typed() {
+        for command in One::command().get_subcommands() {
+            let typed = command.get_name();
+            assert_eq!(One::parse_from(["bench", typed]).what.name(), typed);
+        }
+    }
+}
