@@ -129,6 +129,7 @@ fn all_blocks(stand: &Stand<'_>, args: &Args, quiet: &mut Quiet) -> Result<Vec<B
     while let Some((work, setting, share)) = plan.pop() {
         let rest: f64 = plan.iter().map(|(_, _, share)| share).sum();
         let time = whole.saturating_sub(began.elapsed()).mul_f64(share / (share + rest));
+        let time = if args.short { Duration::ZERO } else { time };
         blocks.extend(stand.block(work, setting, quiet, Budget { time, rounds })?);
     }
     Ok(blocks)

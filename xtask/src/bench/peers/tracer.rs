@@ -24,6 +24,8 @@ use crate::error::{Error, Result};
 const DEADLINE: Duration = Duration::from_secs(40);
 /// How long its output must stay as it is to be whole.
 const STILL: Duration = Duration::from_millis(250);
+/// How long that is waited for: where others work too, it never stays.
+const WHOLE: Duration = Duration::from_secs(5);
 const BEAT: Duration = Duration::from_millis(10);
 /// What a line of its errors is cut to, on the page.
 const WORDS: usize = 300;
@@ -104,7 +106,8 @@ impl<'a> Tracer<'a> {
             _ => self.places.output.clone(),
         };
         let mut still = (size(&path), Instant::now());
-        while still.1.elapsed() < STILL && Instant::now() < deadline {
+        let began = Instant::now();
+        while still.1.elapsed() < STILL && began.elapsed() < WHOLE {
             thread::sleep(BEAT);
             let now = size(&path);
             if now != still.0 {
