@@ -322,7 +322,7 @@ impl<'a> Pipeline<'a> {
             self.sweep(began)?;
         }
         self.settle(self.host.boot_now())?;
-        self.take_requests();
+        self.take_requests()?;
         self.captured(began)?;
         self.usage(began)?;
         self.traffic(began)?;

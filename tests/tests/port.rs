@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tests::answer::run;
+use tests::find::Source;
 use tests::netns::{
     ALLOWED, BOXED, INSIDE, OUTSIDE, OUTSIDER, World, answers, at, connect, echo_here, is_cut, reaches,
     silent, udp_reaches, udp_silent, world,
@@ -17,7 +18,7 @@ use tests::sensor::{binary, command};
 use tests::skip::{missing, skip};
 use tests::sshd::Group;
 use tests::terminal::Terminal;
-use tests::{Answer, DEADLINE, Event, patience, words};
+use tests::{Answer, DEADLINE, Event, Sensor, patience, words};
 
 const NFT: &str = "/usr/sbin/nft";
 
@@ -112,6 +113,59 @@ fn until(what: &str, is: impl Fn() -> bool) {
         assert!(Instant::now() < end, "{what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+#[test]
+fn what_was_done_is_in_the_journal_of_the_run_at_work() {
+    if lacks() {
+        return;
+    }
+    world(|_| {
+        let folder = tests::Folder::inside(Path::new("/run"));
+        let config = folder.at("sensor.toml").display().to_string();
+        let text = format!("[journal]\nfolder = {:?}\n[evidence]\nfolder = \"\"\n", folder.at("journal"));
+        fs::write(&config, &text).unwrap();
+        let sensor = Sensor::with().config(&text).live();
+        let mut victim = Running::of(tests::program::actor(), words!["wait"]);
+        let verify = ["--verify", "0", "--no-evidence", "--format", "json", "--config", &config];
+        let pid = victim.pid().to_string();
+        let secret = ["--reason", "a drill", "--yes", "--pid", &pid];
+        let killed = Answer::of(command().arg("kill").args(secret).args(verify)).status(0);
+        victim.wait();
+        let closed = done("close 7000 --yes --reason drill");
+        done(&format!("undo {}", id(&closed)));
+        for (method, answer) in [("kill", &killed), ("port_close", &closed)] {
+            let event = sensor.find("contain").with("sensor.contain.method", method).wait();
+            assert!(event.faults().is_empty(), "{:#?}", event.faults());
+            assert_eq!(event.str("process.executable"), binary().to_str().unwrap());
+            // Who reads both knows it for one.
+            let own = &told(answer)[0];
+            for field in ["event.id", "@timestamp", "process.pid", "sensor.reason"] {
+                assert_eq!(own.get(field), event.get(field), "{field}");
+            }
+        }
+        let sql = "SELECT line ->> '$.sensor.contain.method' AS method, line ->> '$.sensor.contain.target' AS target, \
+            line ->> '$.process.name' AS who FROM events WHERE action = 'contain' ORDER BY position";
+        let wanted = [
+            ("kill", format!("pid {pid}")),
+            ("port_close", "port 7000".into()),
+            ("port_undo", "port 7000".into()),
+        ];
+        let wanted = wanted.map(
+            |(method, target)| serde_json::json!({ "method": method, "target": target, "who": "sensor" }),
+        );
+        let ask = || {
+            let output = run(command().args(["query", "--format", "json", "--config", &config, sql]));
+            let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            lines.map(|line| serde_json::from_slice(line).unwrap()).collect::<Vec<serde_json::Value>>()
+        };
+        until("the journal has all three", || ask().len() == wanted.len());
+        assert_eq!(ask(), wanted);
+        sensor.stop().clean();
+        let after = done("close 7000 --yes");
+        assert_eq!(told(&after).len(), 1, "nobody is at work, and it is told all the same");
+        assert!(!after.said.contains("at work"), "{}", after.said);
+    });
 }
 
 #[test]
