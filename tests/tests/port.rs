@@ -16,7 +16,7 @@ use tests::netns::{
 use tests::program::{Running, net, steps};
 use tests::sensor::{binary, command};
 use tests::skip::{missing, skip};
-use tests::sshd::Group;
+use tests::sshd::{Group, Sshd};
 use tests::terminal::Terminal;
 use tests::{Answer, DEADLINE, Event, Sensor, patience, words};
 
@@ -409,6 +409,79 @@ fn the_operator_is_not_shut_out() {
         let refused = port("isolate --allow 192.0.2.2 --yes").status(2);
         assert!(refused.said.contains("add --allow 198.51.100.2"), "{}", refused.said);
         drop(held);
+    });
+}
+
+#[test]
+fn a_session_of_sshd_outlives_the_rule_that_was_made_in_it() {
+    if lacks() {
+        return;
+    }
+    world(|world| {
+        let Some(sshd) = Sshd::at(OUTSIDE[0]) else { return };
+        let (sensor, port) = (binary().display().to_string(), sshd.port);
+        // What is typed after the rule, and its answer, have to come through.
+        let script = format!(
+            "{sensor} port close {port}/tcp --allow 198.51.100.2 --yes --format json 2>/dev/null; echo $?; read x; echo over"
+        );
+        let mut session = world.outsider.there(|| sshd.typed(&script));
+        let rule = Event::parse(session.line().as_bytes()).unwrap();
+        assert_eq!(session.line(), "0");
+        let kept = rule.texts("sensor.rule.kept");
+        assert!(kept.len() == 1 && kept[0].ends_with(&format!("->192.0.2.1:{port}")), "{kept:?}");
+        assert!(kept[0].starts_with("192.0.2.2:"), "{kept:?}");
+        assert!(world.outsider.there(|| connect(at(OUTSIDE[0], port), Duration::from_millis(400)).is_none()));
+        session.go();
+        assert_eq!(session.line(), "over");
+        session.wait();
+        // Over ssh nobody shuts himself out of the whole host.
+        done(&format!("undo {}", rule.str("sensor.rule.id")));
+        let script = format!("{sensor} port isolate --allow 198.51.100.2 --yes 2>&1; echo $?");
+        let mut session = world.outsider.there(|| sshd.typed(&script));
+        let said = session.rest();
+        assert!(said.contains("add --allow 192.0.2.2") && said.trim_end().ends_with("\n2"), "{said}");
+        assert!(done("list").rows.is_empty());
+    });
+}
+
+#[test]
+#[ignore = "a million packets: cargo test -p tests --test port -- --ignored a_full_table_of_connections"]
+fn a_full_table_of_connections_is_no_way_around_a_rule() {
+    if lacks() {
+        return;
+    }
+    world(|world| {
+        let _echo = echo_here(7000);
+        // So that connections are followed at all.
+        nft(
+            "table inet follow { chain input { type filter hook input priority filter; policy accept; ct state invalid drop; } }",
+        );
+        let mut cut = world.outsider.there(|| connect(at(OUTSIDE[0], 7000), DEADLINE).unwrap());
+        assert!(answers(&mut cut));
+        let most: u64 =
+            fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max").unwrap().trim().parse().unwrap();
+        // How many there are, and how many had to go or weren't let in, of all processors.
+        let known = || {
+            let text = fs::read_to_string("/proc/thread-self/net/stat/nf_conntrack").unwrap();
+            let rows = text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+            let number = |word: &str| u64::from_str_radix(word, 16).unwrap();
+            rows.fold([0, 0], |[_, gone], row| [number(row[0]), gone + number(row[10]) + number(row[11])])
+        };
+        // Each port of each address is a connection of its own.
+        let sockets: Vec<_> =
+            (0..=most / 60_000).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+        for port in 1..=u16::MAX {
+            for socket in &sockets {
+                // A refusal of the one before.
+                let _ = socket.send_to(b"x", ("127.0.0.1", port));
+            }
+        }
+        let [entries, gone] = known();
+        assert!(entries + 64 > most && gone > 0, "{entries} of {most}, {gone} had to go");
+        let made = done("close 7000 --allow 198.51.100.2 --yes");
+        assert!(is_cut(&mut cut), "what was begun before is ended");
+        assert_eq!(listed(&id(&made)).str("sensor.rule.state"), "in_force");
+        done(&format!("undo {}", id(&made)));
     });
 }
 
