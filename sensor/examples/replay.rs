@@ -15,8 +15,6 @@ use std::{
     net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Command, Stdio},
-    thread,
-    time::Duration,
 };
 
 use sensor::{
@@ -51,8 +49,6 @@ ldd --version
 "#;
 /// How many connections are made beside them.
 const CONNECTIONS: usize = 12;
-/// How long it may take until everything is in the rings.
-const SETTLE: Duration = Duration::from_millis(300);
 /// When the host of the records booted, nanoseconds of the epoch.
 const BOOT: Boot = Boot(1_795_000_000_000_000_000);
 
@@ -84,12 +80,11 @@ fn record(file: &str) -> Result<(), Failure> {
     let mut rows = Vec::new();
     kernel.sweep(&mut rows)?;
     work()?;
-    thread::sleep(SETTLE);
-    let mut batch = Batch::default();
-    kernel.drain(&mut batch);
+    // From here on whatever else happens isn't of interest, and shall not keep this busy.
+    kernel.stop();
     let mut ours = HashSet::from([std::process::id()]);
     let mut kept: Vec<u8> = Vec::new();
-    for row in sized(&rows).into_iter().chain(batch.iter()) {
+    let mut keep = |row: &[u8]| -> Result<(), Failure> {
         let event = event::decode(row)?;
         if let Fact::Fork(fork) = &event.fact
             && ours.contains(&fork.creator.pid)
@@ -100,6 +95,17 @@ fn record(file: &str) -> Result<(), Failure> {
         if ours.contains(&event.stamp.key.pid) && !matches!(event.fact, Fact::Name(_)) {
             kept.extend(row);
         }
+        Ok(())
+    };
+    sized(&rows).into_iter().try_for_each(&mut keep)?;
+    let mut batch = Batch::default();
+    loop {
+        kernel.drain(&mut batch);
+        if batch.is_empty() {
+            break;
+        }
+        batch.iter().try_for_each(&mut keep)?;
+        batch.clear();
     }
     fs::write(file, kept)?;
     Ok(())

@@ -1,6 +1,7 @@
 //! How soon an event is on standard output: at rest, and while every CPU is kept busy with what the sensor tells.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use super::Report;
 use super::histogram;
@@ -9,7 +10,7 @@ use super::load::{self, Crew};
 use super::number::Sample;
 use super::report::{Figure, Table};
 use super::sensor::{Sensor, Sink};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::say;
 use scene::Scene;
 use watch::Watch;
@@ -66,6 +67,7 @@ pub(crate) fn run(lab: &Lab, args: &Args, report: &mut Report) -> Result<()> {
     let scene = Scene { folder, watch: &watch, runs: args.runs };
     let storm = lab.program("exit-at-once", &["-DEXIT"])?;
     for when in [When::Rest, When::Load] {
+        scene.prepare(images.stranger.path(), images.itself.path())?;
         let measured = match when {
             When::Rest => measure(&scene, &images, when)?,
             When::Load => {
@@ -94,9 +96,9 @@ struct Images {
     known: Program,
 }
 
-fn copied(program: &Program, folder: &Path) -> Result<std::path::PathBuf> {
+fn copied(program: &Program, folder: &Path) -> Result<PathBuf> {
     let path = folder.join("known");
-    std::fs::copy(program.path(), &path).map_err(crate::error::Error::file("copy", program.path()))?;
+    fs::copy(program.path(), &path).map_err(Error::file("copy", program.path()))?;
     Ok(path)
 }
 
@@ -109,9 +111,9 @@ fn measure(scene: &Scene<'_>, images: &Images, when: When) -> Result<Measured> {
     ));
     scene.watch.bulk();
     say(&format!("exe_deleted, by a stranger, {}", when.words()));
-    let (execs, strangers) = scene.deletions_by_a_stranger(images.stranger.path())?;
+    let (execs, strangers) = scene.deletions_by_a_stranger()?;
     say(&format!("exe_deleted, by itself, {}", when.words()));
-    let own = scene.deletions_by_itself(images.itself.path())?;
+    let own = scene.deletions_by_itself()?;
     say(&format!("exec, {}", when.words()));
     let known = scene.execs(&images.known)?;
     let bulk = scene.watch.bulk();

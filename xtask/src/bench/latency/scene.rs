@@ -18,6 +18,10 @@ use super::watch::{Watch, milliseconds, now};
 use crate::command::start_error;
 use crate::error::{Error, Result};
 
+/// Files that another removes, and that remove themselves.
+const STRANGER: &str = "stranger";
+const ITSELF: &str = "itself";
+
 pub(super) struct Scene<'a> {
     pub(super) folder: PathBuf,
     pub(super) watch: &'a Watch,
@@ -25,12 +29,22 @@ pub(super) struct Scene<'a> {
 }
 
 impl Scene<'_> {
+    /// Makes a copy for each run: nobody else starts anything meanwhile, to whom a file that is being written would be left open.
+    pub(super) fn prepare(&self, stranger: &Path, itself: &Path) -> Result<()> {
+        for (name, image) in [(STRANGER, stranger), (ITSELF, itself)] {
+            for run in 0..self.runs {
+                fs::copy(image, self.path(name, run)).map_err(Error::file("copy", image))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Each run starts another file, waits until its exec is told, removes it. Gives the latencies
     /// of the execs and of the removals.
-    pub(super) fn deletions_by_a_stranger(&self, image: &Path) -> Result<(Sample, Sample)> {
+    pub(super) fn deletions_by_a_stranger(&self) -> Result<(Sample, Sample)> {
         let (mut execs, mut deletions) = (Sample::default(), Sample::default());
         for run in 0..self.runs {
-            let path = self.copy(image, &format!("stranger-{run}"))?;
+            let path = self.path(STRANGER, run);
             let pid = Program::at(&path)?.spawn()?;
             let began = now()?;
             if let Some(told) = self.watch.wait("exec", &path, Some(pid)) {
@@ -48,11 +62,11 @@ impl Scene<'_> {
     }
 
     /// Each run starts another file that removes itself first of all.
-    pub(super) fn deletions_by_itself(&self, image: &Path) -> Result<Sample> {
+    pub(super) fn deletions_by_itself(&self) -> Result<Sample> {
         let mut deletions = Sample::default();
         for run in 0..self.runs {
             vary(run);
-            let path = self.copy(image, &format!("itself-{run}"))?;
+            let path = self.path(ITSELF, run);
             let mut command = Command::new(&path);
             command.stdin(Stdio::null()).stdout(Stdio::piped());
             let mut child = command.spawn().map_err(start_error(&command))?;
@@ -81,10 +95,8 @@ impl Scene<'_> {
         Ok(execs)
     }
 
-    fn copy(&self, image: &Path, name: &str) -> Result<PathBuf> {
-        let path = self.folder.join(name);
-        fs::copy(image, &path).map_err(Error::file("copy", image))?;
-        Ok(path)
+    fn path(&self, name: &str, run: u32) -> PathBuf {
+        self.folder.join(format!("{name}-{run}"))
     }
 }
 
