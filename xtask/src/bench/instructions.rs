@@ -1,6 +1,6 @@
 //! How many instructions an event takes in user space: exact, on however busy a machine.
 //!
-//! Records as the kernel gave them once are taken through what the loop does with each (`sensor/examples/replay.rs`), under callgrind.
+//! Records as the kernel gave them once are taken through what the loop does with each (`replay/src/main.rs`), under callgrind.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -32,7 +32,7 @@ pub(crate) struct Args {
 const NAME: &str = "Instructions";
 const VALGRIND: &str = "/usr/bin/valgrind";
 /// As the kernel gave them.
-const RECORDS: &str = "sensor/examples/replay/records";
+const RECORDS: &str = "replay/records";
 /// How often they are taken through: tables that hash by chance are so a little different each time.
 const PASSES: u32 = 20;
 /// Percent of difference that are chance, and that are too much with another compiler or library.
@@ -60,9 +60,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args, report: &mut Report) -> Re
         return absent();
     }
     let mut cargo = workspace.cargo();
-    cargo.args(["build", "--release", "--locked", "-p", "sensor", "--example", "replay"]);
+    cargo.args(["build", "--release", "--locked", "-p", "replay"]);
     command::run(&mut cargo)?;
-    let program = workspace.target().join("release/examples/replay");
+    let program = workspace.target().join("release/replay");
     let records = workspace.root().join(RECORDS);
     if args.record {
         say("recording events");

@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1000..=30_000))]
     most: u32,
     /// How many processes a storm has.
-    #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
     spawns: u32,
     /// How many storms there are at each point; the one that cost least counts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]

@@ -36,14 +36,17 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// How often it is looked; so many looks are one point of the line, as neighbours depend on each other.
 const STEP: Duration = Duration::from_secs(1);
 const OF_A_POINT: usize = 10;
-/// KiB a minute, of the lower end of the interval: growth that is certain. A tenth of a GiB a day is 72.
-const MOST_GROWTH: f64 = 8.0;
-/// MiB by which what is resident at most in the last third may be above the first's.
-const MOST_MORE: f64 = 2.0;
+/// KiB and descriptors a minute, of the lower end of the interval: growth that is certain.
+const MOST_MEMORY: f64 = 8.0;
+const MOST_OPEN: f64 = 0.2;
+/// Minutes from which on growth is judged: what is read of files and users the first time is kept too.
+const LONG: f64 = 10.0;
+/// The most that is resident in the last third, by the first's.
+const MORE: f64 = 1.25;
 /// The last third's CPU time for each event, by the first's.
 const DEARER: f64 = 1.10;
-/// Looks at /proc have descriptors for a moment.
-const MOST_DESCRIPTORS: f64 = 2.0;
+/// Files are held open while they run, and for seconds more, also those of others.
+const MOST_DESCRIPTORS: f64 = 10.0;
 
 /// What is there at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +97,7 @@ pub(crate) fn run(lab: &Lab, args: &Args, quiet: &mut Quiet, report: &mut Report
         args.minutes,
         mixed::WORDS
     );
-    report.add(memory(&title, &looks));
+    report.add(growth(&title, &looks));
     report.add(thirds(&looks));
     report.add(delivered(&made, &end));
     report.add(load::losses("soak: lost", &end));
@@ -127,15 +130,20 @@ fn look(sensor: &Sensor, lines: &AtomicU64, began: Instant) -> Result<Look> {
     })
 }
 
-/// How memory grows: a line through the mean of several looks each.
-fn memory(title: &str, looks: &[Look]) -> Table {
+/// How memory and descriptors grow, once the first third has passed: a line through the mean of several looks each.
+fn growth(title: &str, looks: &[Look]) -> Table {
     let mut table = Table::new(format!(
-        "{title}\nmemory: begin, end: MiB; growth: KiB a minute, least and most: with 95 % confidence"
+        "{title}\ngrowth from the first third on: KiB a minute, descriptors a minute; least and most: with 95 % confidence;\n\
+         begin and end: KiB"
     ));
-    let (first, last) = (looks.first(), looks.last());
-    let kinds: [(&str, fn(&Look) -> f64); 2] =
-        [("resident", |look| look.resident), ("anonymous", |look| look.anonymous)];
-    for (name, of) in kinds {
+    let looks = looks.get(looks.len() / 3..).unwrap_or_default();
+    let (Some(first), Some(last)) = (looks.first(), looks.last()) else { return table };
+    let kinds: [(&str, fn(&Look) -> f64, f64); 3] = [
+        ("resident", |look| look.resident, MOST_MEMORY),
+        ("anonymous", |look| look.anonymous, MOST_MEMORY),
+        ("descriptors", |look| look.descriptors, MOST_OPEN),
+    ];
+    for (name, of, most) in kinds {
         let mean =
             |looks: &[Look], of: fn(&Look) -> f64| looks.iter().map(of).sum::<f64>() / looks.len() as f64;
         let points: Vec<_> = looks
@@ -143,15 +151,16 @@ fn memory(title: &str, looks: &[Look]) -> Table {
             .map(|looks| (mean(looks, |look| look.at), mean(looks, of)))
             .collect();
         let fit = Fit::line(&points);
-        table.figures.push(
-            Figure::new(name)
-                .value("begin", first.map_or(f64::NAN, of) / 1024.0, 1)
-                .value("end", last.map_or(f64::NAN, of) / 1024.0, 1)
-                .value("growth", fit.slope, 2)
-                .value("least", fit.slope - fit.spread, 2)
-                .value("most", fit.slope + fit.spread, 2)
-                .at_most("least", MOST_GROWTH),
-        );
+        let figure = Figure::new(name)
+            .value("begin", of(first), 0)
+            .value("end", of(last), 0)
+            .value("growth", fit.slope, 2)
+            .value("least", fit.slope - fit.spread, 2)
+            .value("most", fit.slope + fit.spread, 2);
+        table.figures.push(match last.at >= LONG {
+            true => figure.at_most("least", most),
+            false => figure.drawn(format!("not judged: shorter than {LONG} min")),
+        });
     }
     table
 }
@@ -183,10 +192,10 @@ fn thirds(looks: &[Look]) -> Table {
     table.figures.push(
         Figure::new("last to first")
             .value("ratio", cost(last) / cost(first), 3)
-            .value("more MiB", most(last) - most(first), 1)
+            .value("memory", most(last) / most(first), 3)
             .value("more open", descriptors(last) - descriptors(first), 0)
             .at_most("ratio", DEARER)
-            .at_most("more MiB", MOST_MORE)
+            .at_most("memory", MORE)
             .at_most("more open", MOST_DESCRIPTORS),
     );
     table
@@ -219,35 +228,37 @@ fn delivered(made: &Made, end: &End) -> Table {
 mod tests {
     use super::*;
 
-    /// A minute and a half, each second with so many KiB more and so many µs more for each of 100 events.
+    /// A quarter of an hour, each second with so many KiB more and so many µs more for each of 100 events.
     fn looks(growth: f64, dearer: f64) -> Vec<Look> {
         let mut cpu = 0.0;
         let one = |second: u32| {
             let second = f64::from(second);
             cpu += 100.0 * (10.0 + dearer * second) * 1e-6;
             let resident = 40_000.0 + growth * second;
+            let descriptors = 90.0 + (growth * second / 100.0).floor();
             Look {
                 at: second / 60.0,
                 resident,
                 anonymous: resident,
-                descriptors: 90.0,
+                descriptors,
                 cpu,
                 events: 100.0 * second,
             }
         };
-        (0..90).map(one).collect()
+        (0..900).map(one).collect()
     }
 
     #[test]
     fn what_stays_is_let_be() {
         let looks = looks(0.0, 0.0);
-        assert!(memory("T", &looks).broken().is_empty() && thirds(&looks).broken().is_empty());
+        assert!(growth("T", &looks).broken().is_empty() && thirds(&looks).broken().is_empty());
     }
 
     #[test]
     fn what_grows_is_told() {
-        let looks = looks(60.0, 0.1);
-        assert_eq!(memory("T", &looks).broken().len(), 2);
-        assert_eq!(thirds(&looks).broken().len(), 2, "{}", thirds(&looks).text());
+        let looks = looks(20.0, 0.1);
+        assert_eq!(growth("T", &looks).broken().len(), 3, "{}", growth("T", &looks).text());
+        assert_eq!(thirds(&looks).broken().len(), 3, "{}", thirds(&looks).text());
+        assert!(growth("T", &looks[..300]).text().contains("not judged"));
     }
 }

@@ -9,6 +9,7 @@ use super::super::report::{Figure, Table};
 use super::super::sensor::{Sensor, Sink};
 use super::super::{Report, pin};
 use super::Bench;
+use super::point::SETTLE;
 use super::processes::{EVENTS, HOOKS};
 use crate::error::Result;
 use crate::say;
@@ -39,7 +40,7 @@ pub(super) fn run(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> {
     let cpus = pin::allowed()?;
     let mut table = Table::new(format!(
         "storms on so many CPUs at once, of {} processes each; the sensor wherever there is room\n\
-         events: a second; CPU µs: of the sensor for each; run ns: of a kernel program, each run; dearer: CPU µs by that of one storm",
+         events: a second; CPU µs: of the sensor for each, without what it uses at rest; run ns: of a kernel program, each run; dearer: CPU µs by that of one storm",
         bench.args.spawns
     ));
     let mut first: Option<Storms> = None;
@@ -70,14 +71,17 @@ fn measure(bench: &mut Bench<'_>, cpus: &[usize], all: usize) -> Result<Storms> 
     let sensor = Sensor::start(bench.lab, &Sink::Nowhere, None)?;
     let maps = cost::maps(&sensor, all)?;
     let wanted = |name: &str| HOOKS.iter().any(|hook| name.contains(hook));
+    thread::sleep(SETTLE);
+    let rest = bench.rest(&sensor)?;
     let statistics = Statistics::on()?;
     let (mut best, mut run) = (None, f64::NAN);
     for _ in 0..bench.args.rounds {
         let (used, ran, began) = (sensor.exact_cpu()?, cost::sum(&sensor, wanted)?, Instant::now());
         let seconds = on_each(&bench.program, cpus, bench.args.spawns)?;
         let events = (u64::from(bench.args.spawns) * cpus.len() as u64 * EVENTS) as f64;
-        thread::sleep(DRAIN.saturating_sub(began.elapsed().saturating_sub(Duration::from_secs_f64(seconds))));
-        let cpu = (sensor.exact_cpu()? - used).as_secs_f64() * 1e6 / events;
+        thread::sleep(DRAIN);
+        let usual = began.elapsed().as_secs_f64() * rest;
+        let cpu = ((sensor.exact_cpu()? - used).as_secs_f64() - usual) * 1e6 / events;
         run = cost::sum(&sensor, wanted)?.since(ran).each().min(run);
         if best.is_none_or(|(least, _)| cpu < least) {
             best = Some((cpu, events / seconds));

@@ -20,7 +20,7 @@ pub(super) const NAMES: &str = "start s: until it is live; rest %: its CPU time 
      without what it uses at rest; run ns: of a kernel program, each run; MiB: resident";
 
 /// How long it gets to look at what there is, and to finish with a storm.
-const SETTLE: Duration = Duration::from_millis(1500);
+pub(super) const SETTLE: Duration = Duration::from_millis(1500);
 const DRAIN: Duration = Duration::from_millis(250);
 
 /// What was measured.
@@ -75,7 +75,7 @@ impl Bench<'_> {
     }
 
     /// CPU time of a sensor at rest, as a part of one CPU.
-    fn rest(&self, sensor: &Sensor) -> Result<f64> {
+    pub(super) fn rest(&self, sensor: &Sensor) -> Result<f64> {
         let (used, at) = (sensor.exact_cpu()?, Instant::now());
         thread::sleep(Duration::from_secs(u64::from(self.args.rest)));
         Ok((sensor.exact_cpu()? - used).as_secs_f64() / at.elapsed().as_secs_f64())
