@@ -36,7 +36,7 @@ impl Lab {
             return Err(Error::Missing { purpose: "measuring the sensor", missing: vec![root] });
         }
         if sensor.is_none() {
-            build_sensor::run(workspace, &[])?;
+            build_sensor::build(workspace, &[])?;
         }
         let folder = workspace.target().join("bench");
         fs::create_dir_all(&folder).map_err(Error::file("make", &folder))?;

@@ -136,9 +136,7 @@ fn cpu() -> Result<String> {
         value("model name").or_else(|| value("CPU part")).unwrap_or_else(|| "a CPU without name".to_owned());
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let series: Vec<&str> = kernel.trim().split('.').take(2).collect();
-    // The piece of work is slower without optimisation.
-    let debug = if cfg!(debug_assertions) { ", unoptimized" } else { "" };
-    Ok(format!("{name}, Linux {}{debug}", series.join(".")))
+    Ok(format!("{name}, Linux {}", series.join(".")))
 }
 
 fn compared(now: &Section, kept: Option<&Section>) -> Table {
