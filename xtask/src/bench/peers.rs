@@ -101,7 +101,7 @@ pub(crate) fn run(
         let made = page::Made {
             entries: &entries,
             blocks: &blocks,
-            tables: &report.0,
+            tables: &report.tables,
             took: began.elapsed(),
             short: args.short,
             other,

@@ -15,6 +15,8 @@ pub(crate) struct Figure {
     name: String,
     values: Vec<Value>,
     bars: Vec<Bar>,
+    /// What stands behind the numbers, for people.
+    drawn: String,
 }
 
 #[derive(Debug)]
@@ -57,12 +59,18 @@ impl Side {
 
 impl Figure {
     pub(crate) fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), values: Vec::new(), bars: Vec::new() }
+        Self { name: name.into(), values: Vec::new(), bars: Vec::new(), drawn: String::new() }
     }
 
     /// Adds a value.
     pub(crate) fn value(mut self, what: &'static str, number: f64, decimals: usize) -> Self {
         self.values.push(Value { what, number, decimals });
+        self
+    }
+
+    /// Adds a drawing, or a word, that only people see.
+    pub(crate) fn drawn(mut self, drawing: impl Into<String>) -> Self {
+        self.drawn = drawing.into();
         self
     }
 
@@ -95,7 +103,9 @@ impl Figure {
             let met = if self.meets(bar) { "met" } else { "NOT MET" };
             format!("{} {} {} {met}", bar.what, bar.side.words().0, bar.limit)
         };
-        self.bars.iter().map(verdict).collect::<Vec<_>>().join(", ")
+        let verdicts = self.bars.iter().map(verdict);
+        let words = verdicts.chain((!self.drawn.is_empty()).then(|| self.drawn.clone()));
+        words.collect::<Vec<_>>().join(", ")
     }
 }
 
