@@ -132,13 +132,13 @@ impl Host {
     }
 }
 
-/// These clocks are always there; a kernel without one tells the epoch.
 /// Time since boot, sleep included: for deadlines of who knows no host.
 #[must_use]
 pub fn since_boot() -> Duration {
     now(ClockId::CLOCK_BOOTTIME)
 }
 
+/// These clocks are always there; a kernel without one tells the epoch.
 fn now(clock: ClockId) -> Duration {
     clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
 }

@@ -116,8 +116,8 @@ impl Kernel {
     pub fn start(options: &Options) -> Result<Self, KernelError> {
         let mut facts = Facts::gather()?;
         let mut links = Links::to(facts.cgroup.as_ref().ok().and_then(|root| root.try_clone().ok()));
-        let btf = load::types()?;
-        let mut ground = Ground { facts: &mut facts, btf: &btf, links: &mut links, options };
+        let mut ground =
+            Ground { facts: &mut facts, types: load::Types::default(), links: &mut links, options };
         let Chosen { mut ebpf, names, exact, rows } = ways::choose(&mut ground)?;
         let urgent = ring(&mut ebpf, "URGENT")?;
         let bulk = ring(&mut ebpf, "BULK")?;
@@ -132,7 +132,8 @@ impl Kernel {
         };
         let mut coverage = ways::sooner(&mut ebpf, &mut ground)?;
         coverage.extend(load::attach(&mut ebpf, &mut ground, plan::HOOKS)?);
-        drop(btf);
+        drop(ground);
+        call::give_back();
         coverage.extend(load::frozen(&ebpf));
         coverage.extend(rows);
         coverage.extend(facts.missing.iter().map(|row| plan::without(row)));

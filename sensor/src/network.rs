@@ -30,6 +30,10 @@ struct Sum {
     /// Since its end.
     late: Amount,
     ended: bool,
+    /// It was seen at work, so its usage is told.
+    lived: bool,
+    /// When something of it was last read.
+    read: u64,
 }
 
 impl Sum {
@@ -135,15 +139,13 @@ impl Network {
         listener: impl Fn(&Traffic) -> Option<u64>,
     ) {
         for socket in sockets {
-            if self.owner(socket.cookie).is_none()
-                && let Some(user) = socket.user
-            {
-                self.owns(socket.cookie, user);
-            }
             let news = socket.news();
             let by = self.owner(socket.cookie).or_else(|| self.owner(listener(socket)?));
             match by.and_then(|by| self.sum(by)) {
-                Some(sum) => sum.moved(news),
+                Some(sum) => {
+                    sum.read = now;
+                    sum.moved(news);
+                }
                 None => self.wait(socket.cookie, news, now),
             }
             if socket.ended {
@@ -235,16 +237,34 @@ impl Network {
     }
 
     /// What sockets moved after their owner's end, since this was last asked; of those that ended with nothing
-    /// more to come it is the last. Processes that neither live nor have sockets are forgotten.
-    pub fn late(&mut self, lives: impl Fn(Key) -> bool) -> Vec<(Key, Amount, bool)> {
+    /// more to come it is the last. Processes that neither live nor have sockets are forgotten: those of which
+    /// nothing was ever seen after a while, as their events may still come, and what they moved is nobody's.
+    pub fn late(&mut self, now: u64, lives: impl Fn(Key) -> bool) -> Vec<(Key, Amount, bool)> {
         let mut late = Vec::new();
+        let mut nobody = self.nobody;
         self.sums.retain(|key, sum| {
             let last = sum.sockets == 0;
-            if sum.ended && (last || sum.late != Amount::default()) {
-                late.push((*key, mem::take(&mut sum.late), last));
+            if sum.ended {
+                if last || sum.late != Amount::default() {
+                    late.push((*key, mem::take(&mut sum.late), last));
+                }
+                return !last;
             }
-            !last || (!sum.ended && lives(*key))
+            let lives = lives(*key);
+            sum.lived |= lives;
+            if !last || lives {
+                return true;
+            }
+            if sum.lived || sum.all == Amount::default() {
+                return false;
+            }
+            let waits = sum.read.saturating_add(PATIENCE) > now;
+            if !waits {
+                nobody = nobody.plus(sum.all);
+            }
+            waits
         });
+        self.nobody = nobody;
         late
     }
 
@@ -308,18 +328,16 @@ mod tests {
     }
 
     #[test]
-    fn without_an_owner_it_is_the_first_senders_or_another_ones_or_nobodys() {
+    fn without_an_owner_it_is_the_listeners_or_nobodys() {
         let mut network = Network::default();
-        let first = Traffic { user: Some(A), ..row(1, 0, 5) };
         network.owns(9, B);
-        network
-            .read(1, &[first, row(2, 0, 6), row(3, 0, 7)], sent(1000), |row| (row.cookie == 2).then_some(9));
-        assert_eq!((network.of(A), network.of(B), network.nobodys()), (sent(5), sent(6), sent(1000)));
+        network.read(1, &[row(2, 0, 6), row(3, 0, 7)], sent(1000), |row| (row.cookie == 2).then_some(9));
+        assert_eq!((network.of(B), network.nobodys()), (sent(6), sent(1000)));
         network.give_up(0);
         assert_eq!(network.nobodys(), Amount::default(), "its owner may still come");
         network.give_up(1);
         assert_eq!(network.nobodys(), sent(7));
-        assert_eq!((network.owner(1), network.owner(2)), (Some(A), None), "nobody has accepted it");
+        assert_eq!(network.owner(2), None, "nobody has accepted it");
         network.read(1, &[], sent(1001), |_| None);
         assert_eq!((network.nobodys(), network.nobodys()), (sent(1), Amount::default()));
     }
@@ -339,7 +357,7 @@ mod tests {
         assert!(!network.has(A));
         network.read(1, &[ended(row(9, 0, 4))], Amount::default(), |_| None);
         network.owned(9, B);
-        assert_eq!(network.late(|_| false), [(B, sent(4), false)], "it ended before its event came");
+        assert_eq!(network.late(1, |_| false), [(B, sent(4), false)], "it ended before its event came");
     }
 
     #[test]
@@ -350,12 +368,25 @@ mod tests {
         network.read(1, &[row(7, 0, 100)], Amount::default(), |_| None);
         assert_eq!(network.end(A), (sent(100), true));
         network.read(1, &[ended(row(7, 100, 140))], Amount::default(), |_| None);
-        assert_eq!(network.late(|_| false), [(A, sent(40), false)]);
+        assert_eq!(network.late(1, |_| false), [(A, sent(40), false)]);
         network.read(1, &[ended(row(8, 0, 2))], Amount::default(), |_| None);
-        assert_eq!(network.late(|_| false), [(A, sent(2), true)]);
-        assert_eq!(network.late(|_| false), []);
+        assert_eq!(network.late(1, |_| false), [(A, sent(2), true)]);
+        assert_eq!(network.late(1, |_| false), []);
         assert!(network.sums.is_empty() && network.owners.is_empty());
         assert_eq!(network.end(B), (Amount::default(), false));
+    }
+
+    #[test]
+    fn who_ends_before_anything_is_known_of_it_has_its_bytes_told() {
+        let mut network = Network::default();
+        network.owns(7, A);
+        network.read(1, &[ended(row(7, 0, 100))], Amount::default(), |_| None);
+        assert_eq!(network.late(1, |_| false), [], "its events are still to come");
+        assert_eq!(network.end(A), (sent(100), false));
+        network.owns(8, B);
+        network.read(1, &[ended(row(8, 0, 50))], Amount::default(), |_| None);
+        assert_eq!(network.late(1 + PATIENCE, |_| false), []);
+        assert_eq!((network.nobodys(), network.sums.len()), (sent(50), 0), "they never came");
     }
 
     #[test]
@@ -368,9 +399,9 @@ mod tests {
         assert_eq!(network.owner(7), Some(A), "its last row may still come");
         network.read(1, &[], Amount::default(), |_| None);
         assert_eq!(network.owner(7), None);
-        assert_eq!(network.late(|_| true), []);
+        assert_eq!(network.late(1, |_| true), []);
         assert!(network.sums.contains_key(&A), "it lives, and its sum is that of its life");
-        network.late(|_| false);
+        network.late(1, |_| false);
         assert!(network.sums.is_empty(), "its exit was lost");
     }
 

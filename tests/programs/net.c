@@ -209,14 +209,14 @@ static int tap(const char *cgroup, int alone) {
   }
   union bpf_attr attach = {.target_fd = group, .attach_bpf_fd = program, .attach_type = BPF_CGROUP_INET_EGRESS};
   if (syscall(SYS_bpf, BPF_PROG_ATTACH, &attach, sizeof attach)) return -1;
-  // It would outlive everybody: a child takes it off when this process is gone.
+  // It would outlive everybody: a child takes it off when this process is gone. Until then it has the output open.
   int life[2];
   if (pipe2(life, O_CLOEXEC)) return -1;
   if (!fork()) {
     char end;
     close(life[1]);
     setsid();
-    close(0), close(1), close(2);
+    close(0), close(2);
     if (read(life[0], &end, 1) == 0) syscall(SYS_bpf, BPF_PROG_DETACH, &attach, sizeof attach);
     _exit(0);
   }

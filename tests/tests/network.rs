@@ -4,6 +4,8 @@
     reason = "a helper that can't go on fails the test, there is nobody else to tell"
 )]
 
+use std::time::{Duration, Instant};
+
 use tests::find::Source;
 use tests::lock::{self, Lock};
 use tests::place::cgroups;
@@ -57,8 +59,17 @@ fn life(source: &impl Source, exit: &Event) -> Moved {
 }
 
 /// Within one in a hundred, and a packet that ends a connection.
-fn near(counted: u64, expected: u64, what: &str) {
-    assert!(counted.abs_diff(expected) <= expected / 100 + 100, "{what}: {counted} is not {expected}");
+fn is_near(counted: u64, expected: u64) -> bool {
+    counted.abs_diff(expected) <= expected / 100 + 100
+}
+
+/// Waits for what no one event shows.
+fn until(so: impl Fn() -> bool, seen: impl Fn() -> String) {
+    let began = Instant::now();
+    while !so() {
+        assert!(began.elapsed() < patience(DEADLINE), "{}", seen());
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 struct Run {
@@ -83,6 +94,18 @@ fn of_family(source: &impl Source, pid: u32) -> Moved {
     sum(exits.map(|exit| life(source, &exit)))
 }
 
+/// All that says who moved what, of a process and its children, and what is nobody's.
+fn told(source: &impl Source, pid: u32) -> Vec<Event> {
+    let family = |event: &Event| {
+        [event.get("process.pid"), event.get("process.parent.pid")].into_iter().flatten().any(|of| *of == pid)
+    };
+    let counts = |event: &Event| {
+        FIELDS.iter().any(|field| event.has(field)) && (family(event) || !event.has("process.pid"))
+    };
+    let opens = |event: &Event| event.action().starts_with("socket_") && family(event);
+    source.seen().so_far().into_iter().filter(|event| counts(event) || opens(event)).collect()
+}
+
 #[test]
 fn every_way_is_counted_as_the_interface_counts() {
     if skip() {
@@ -102,8 +125,12 @@ fn every_way_is_counted_as_the_interface_counts() {
     for (how, run) in runs {
         let moved = of_family(&end, run.pid);
         let [rx_bytes, _, tx_bytes, tx_packets] = moved;
-        near(rx_bytes, run.interface[0], how);
-        near(tx_bytes, run.interface[2], how);
+        assert!(
+            is_near(rx_bytes, run.interface[0]) && is_near(tx_bytes, run.interface[2]),
+            "{how}: {moved:?} is not {:?}: {:#?}",
+            run.interface,
+            told(&end, run.pid)
+        );
         match how {
             "udp4" => assert!(tx_bytes >= DATAGRAMS * (100 + UDP4) && tx_packets >= DATAGRAMS),
             "udp6" => assert!(tx_bytes >= DATAGRAMS * (100 + UDP6) && tx_packets >= DATAGRAMS),
@@ -130,20 +157,24 @@ fn datagrams_are_exact_while_it_lives_and_at_its_end_and_for_its_user() {
     let mut running = Running::of(net(), steps);
     let pid = running.pid();
     running.until("did");
-    let usage = sensor.find("usage").pid(pid).such("bytes", |event| of(event) != [0; 4]).wait();
-    assert_eq!(of(&usage), [7 * 1028, 7, 7 * 1028, 7], "{usage:#}");
+    // What each socket moved may be told at two times.
+    let told = || sum(sensor.find("usage").pid(pid).all().iter().map(of));
+    let seven = [7 * 1028, 7, 7 * 1028, 7];
+    until(|| told() == seven, || format!("{:?}", told()));
     running.go();
     running.until("did");
     let close = sensor.find("socket_close").pid(pid).wait();
     assert!(!close.has("source.bytes"), "it was connected to nobody: {close:#}");
     running.end();
     let exit = sensor.find("exit").pid(pid).wait();
-    assert_eq!(of(&exit), [12 * 1028, 12, 12 * 1028, 12], "{exit:#}");
+    let twelve = [12 * 1028, 12, 12 * 1028, 12];
+    // On a busy machine what was sent last may be read after its end.
+    assert!([seven, twelve].contains(&of(&exit)), "{exit:#}");
     let end = sensor.stop();
     end.clean();
-    assert_eq!(life(&end, &exit), of(&exit));
+    assert_eq!(life(&end, &exit), twelve, "{exit:#}");
     let users = end.find("usage").with("sensor.usage.scope", "user").with("user.id", "4321").all();
-    assert_eq!(sum(users.iter().map(of)), of(&exit), "{users:#?}");
+    assert_eq!(sum(users.iter().map(of)), twelve, "{users:#?}");
 }
 
 #[test]
@@ -168,19 +199,15 @@ fn a_close_tells_what_each_end_sent() {
         };
         let closes = sensor.find("socket_close").with("source.port", port);
         let both = || closes.all().len() == 2;
-        let began = std::time::Instant::now();
-        while !both() {
-            assert!(began.elapsed() < patience(DEADLINE), "{:#?}", closes.all());
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
+        until(both, || format!("{:#?}", closes.all()));
         for close in closes.all() {
             let [sent, back] = ["source", "destination"].map(|end| close.num(&format!("{end}.bytes")));
             let [packets, answers] =
                 ["source", "destination"].map(|end| close.num(&format!("{end}.packets")));
+            assert!(packets >= 5 && answers >= 1, "{close:#}");
             // What is sent again counts again, and all of it twice would be wrong.
             assert!(sent >= 300_000 + (packets - 1) * headers && sent < 550_000, "{close:#}");
             assert!(back >= 5000 + (answers - 1) * headers && back < 35_000, "{close:#}");
-            assert!(packets >= 5 && answers >= 1, "{close:#}");
         }
         running.end();
     }
@@ -208,14 +235,12 @@ fn a_connection_that_was_handed_on_is_the_childs() {
     let child: u32 = child.trim().parse().unwrap();
     // A look at who has what: the socket is the child's alone.
     let looked = sensor.find("usage").with("sensor.usage.scope", "user").all().len() + 3;
-    let began = std::time::Instant::now();
-    while sensor.find("usage").with("sensor.usage.scope", "user").all().len() < looked {
-        assert!(began.elapsed() < patience(DEADLINE), "no look");
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    let looks = || sensor.find("usage").with("sensor.usage.scope", "user").all().len();
+    until(|| looks() >= looked, || "no look".to_owned());
     running.go();
-    let event = sensor.find("usage").pid(child).such("bytes", |event| of(event)[2] > 900_000).wait();
-    assert!(of(&event)[2] < 950_000, "{event:#}");
+    let sent = || sum(sensor.find("usage").pid(child).all().iter().map(of))[2];
+    until(|| sent() > 900_000, || sent().to_string());
+    assert!(sent() < 950_000, "{}", sent());
     running.go();
     running.go();
     running.close();
@@ -275,6 +300,33 @@ fn what_is_moved_after_the_end_is_told_too() {
     assert!((1_500_000..1_600_000).contains(&sent), "{sent}: {exit:#}");
     let users = end.find("usage").with("sensor.usage.scope", "user").with("user.id", "4322").all();
     assert_eq!(sum(users.iter().map(of)), life(&end, &exit), "{users:#?}");
+}
+
+/// A name is looked up so: a socket that nobody bound or connected, and an end before anybody looks.
+#[test]
+fn who_sends_and_ends_at_once_is_told() {
+    if skip() {
+        return;
+    }
+    const EACH: u64 = 5;
+    let (_lock, sensor) = each_second();
+    let child =
+        nest("fork", words!["udp", "b", "4", "datagrams", "b", "127.0.0.1", "@a", "1000", EACH.to_string()]);
+    let mut steps = vec![words!["netns", "udp", "a", "4", "bind", "a", "127.0.0.1", "0"]];
+    steps.extend(vec![child; 10]);
+    steps.push(words!["say", "did", "wait"]);
+    let mut running = Running::of(net(), program::join(steps));
+    running.until("did");
+    running.end();
+    let pid = running.pid();
+    let end = sensor.stop();
+    end.clean();
+    let exits = end.find("exit").with("process.parent.pid", pid).all();
+    assert_eq!(exits.len(), 10);
+    for exit in exits {
+        let [.., sent_bytes, sent] = life(&end, &exit);
+        assert_eq!((sent_bytes, sent), (EACH * (1000 + UDP4), EACH), "{exit:#}");
+    }
 }
 
 /// A ping is answered by the kernel: that answer belongs to no process.
@@ -389,5 +441,7 @@ fn an_exclusive_program_of_the_cgroup_is_not_replaced() {
     assert!(count >= 50, "{count}");
     sensor.stop().clean();
     running.end();
+    // Nobody writes any more: it is taken off, and doesn't stand in the way of the next.
+    running.rest();
     drop(lock);
 }

@@ -18,22 +18,34 @@ use quiet::Quiet;
 use report::{Figure, Table};
 
 mod cost;
+mod crowd;
 mod exec;
+mod fit;
+mod histogram;
+mod instructions;
 mod io;
 mod journal;
+mod kept;
 mod lab;
 mod latency;
 mod lines;
+mod load;
 mod look;
 mod net;
 mod number;
 mod outputs;
+mod page;
+mod peers;
 mod pin;
+mod progress;
 mod quiet;
 mod recover;
 mod report;
 mod rest;
+mod scale;
 mod sensor;
+mod short;
+mod soak;
 mod storm;
 mod syscall;
 mod taps;
@@ -47,6 +59,9 @@ pub(crate) struct Args {
     /// Also write the figures into this file, as JSON.
     #[arg(long, global = true, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also write what was measured into docs/benchmarks.md, in place of what the same measurement left there.
+    #[arg(long, global = true)]
+    write: bool,
     /// End with 0 also when a figure is worse than it may be.
     #[arg(long, global = true)]
     no_bars: bool,
@@ -78,34 +93,33 @@ enum What {
     Look(look::Args),
     /// How much the journal takes, and what it costs.
     Journal(journal::Args),
+    /// The same work beside the sensor, auditd, bpftrace and others, as a page.
+    Peers(peers::Args),
     /// How many events an output brings.
     Outputs(outputs::Args),
+    /// What the sensor costs where there are more processes, sockets, users, arguments, CPUs.
+    Scale(scale::Args),
+    /// A mixed load for long: memory, descriptors, losses, CPU for each event.
+    Soak(soak::Args),
+    /// How many instructions an event takes in user space, by callgrind; not as root.
+    Instructions(instructions::Args),
+    /// A short form of latency, scale, soak and instructions, against figures that are kept.
+    Short(short::Args),
 }
 
 /// Runs the task.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    let lab = Lab::make(workspace, args.sensor.as_deref())?;
-    say(&conditions());
-    if let Some(pid) = other_sensor() {
-        say(&format!("another sensor runs, pid {pid}: its programs are attached in all that follows"));
-    }
     let mut report = Report::default();
-    let mut quiet = Quiet::with_patience(args.patience);
-    quiet.wait()?;
     match &args.what {
-        What::Exec(args) => exec::run(&lab, args, &mut quiet, &mut report)?,
-        What::Syscall(args) => syscall::run(&lab, args, &mut quiet, &mut report)?,
-        What::Rest(args) => rest::run(&lab, args, &mut quiet, &mut report)?,
-        What::Io(args) => io::run(&lab, args, &mut quiet, &mut report)?,
-        What::Latency(args) => latency::run(&lab, args, &mut report)?,
-        What::Recover(args) => recover::run(&lab, args, &mut report)?,
-        What::Net(args) => net::run(&lab, args, &mut quiet, &mut report)?,
-        What::Look(args) => look::run(&lab, args, &mut quiet, &mut report)?,
-        What::Journal(args) => journal::run(workspace, &lab, args, &mut quiet, &mut report)?,
-        What::Outputs(args) => outputs::run(workspace, &lab, args, &mut quiet, &mut report)?,
+        // Counts aren't disturbed by anybody, and load nothing into the kernel.
+        What::Instructions(args) => instructions::run(workspace, args, &mut report)?,
+        what => measure(workspace, args, what, &mut report)?,
     }
     if let Some(path) = &args.json {
         report.write(path)?;
+    }
+    if args.write && !matches!(args.what, What::Peers(_)) {
+        page::Page::of(workspace).write(&args.what.name(), &report.section(&args.what.name()))?;
     }
     let broken = report.broken();
     if broken.is_empty() || args.no_bars {
@@ -114,22 +128,73 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     Err(Error::Check(format!("the sensor costs more than it may:\n{}", broken.join("\n"))))
 }
 
+fn measure(workspace: &Workspace, args: &Args, what: &What, report: &mut Report) -> Result<()> {
+    let lab = Lab::make(workspace, args.sensor.as_deref())?;
+    say(&conditions());
+    if let Some(pid) = other_sensor() {
+        say(&format!("another sensor runs, pid {pid}: its programs are attached in all that follows"));
+    }
+    let quiet = &mut Quiet::with_patience(args.patience);
+    quiet.wait()?;
+    match what {
+        What::Exec(args) => exec::run(&lab, args, quiet, report),
+        What::Syscall(args) => syscall::run(&lab, args, quiet, report),
+        What::Rest(args) => rest::run(&lab, args, quiet, report),
+        What::Io(args) => io::run(&lab, args, quiet, report),
+        What::Latency(args) => latency::run(&lab, args, report),
+        What::Recover(args) => recover::run(&lab, args, report),
+        What::Net(args) => net::run(&lab, args, quiet, report),
+        What::Look(args) => look::run(&lab, args, quiet, report),
+        What::Journal(args) => journal::run(workspace, &lab, args, quiet, report),
+        What::Peers(more) => peers::run(workspace, &lab, more, args.write, quiet, report),
+        What::Outputs(args) => outputs::run(workspace, &lab, args, quiet, report),
+        What::Scale(args) => scale::run(&lab, args, quiet, report),
+        What::Soak(args) => soak::run(&lab, args, quiet, report),
+        What::Short(args) => short::run(workspace, &lab, args, quiet, report),
+        What::Instructions(args) => instructions::run(workspace, args, report),
+    }
+}
+
+impl What {
+    /// The word that is typed for it.
+    fn name(&self) -> String {
+        let shown = format!("{self:?}");
+        shown.split('(').next().unwrap_or_default().to_lowercase()
+    }
+}
+
 /// All tables of a run. Each is printed when it is finished.
 #[derive(Debug, Default)]
-struct Report(Vec<Table>);
+struct Report {
+    tables: Vec<Table>,
+    /// The bars of these first ones don't count: what they show is being kept instead.
+    forgiven: usize,
+}
 
 impl Report {
     fn add(&mut self, table: Table) {
         println!("{}", table.text());
-        self.0.push(table);
+        self.tables.push(table);
+    }
+
+    /// No bar of what is there by now counts.
+    fn forgive(&mut self) {
+        self.forgiven = self.tables.len();
     }
 
     fn broken(&self) -> Vec<String> {
-        self.0.iter().flat_map(Table::broken).collect()
+        self.tables.iter().skip(self.forgiven).flat_map(Table::broken).collect()
+    }
+
+    /// The tables as they are printed, under a heading.
+    fn section(&self, name: &str) -> String {
+        let tables: String =
+            self.tables.iter().map(|table| format!("\n```\n{}```\n", table.text())).collect();
+        format!("\n## `cargo xtask bench {name}`\n\n{}\n{tables}", conditions())
     }
 
     fn write(&self, path: &Path) -> Result<()> {
-        let tables: Vec<String> = self.0.iter().map(Table::json).collect();
+        let tables: Vec<String> = self.tables.iter().map(Table::json).collect();
         fs::write(path, format!("[{}]\n", tables.join(",\n"))).map_err(Error::file("write", path))
     }
 }

@@ -5,7 +5,7 @@ use std::env;
 use std::io;
 use std::iter;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::error::{Error, Result};
 
@@ -17,6 +17,39 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         return Ok(());
     }
     Err(Error::Failed { command: shown(command), status })
+}
+
+/// A program that runs beside others. It is ended when nobody waits for it.
+pub(crate) struct Beside {
+    child: Child,
+    command: String,
+}
+
+impl Beside {
+    /// Starts it.
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(io::stderr());
+        let child = command.spawn().map_err(start_error(command))?;
+        Ok(Self { child, command: shown(command) })
+    }
+
+    /// Waits for its end; anything but success is an error.
+    pub(crate) fn join(mut self) -> Result<()> {
+        let command = std::mem::take(&mut self.command);
+        match self.child.wait() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(Error::Failed { command, status }),
+            Err(source) => Err(Error::Start { command, source }),
+        }
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // Neither can fail but where it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Runs a program and returns what it printed on standard output.

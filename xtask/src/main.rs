@@ -47,7 +47,7 @@ enum Verb {
     /// Build the kernel programs into target/bpf.
     BuildEbpf(build_ebpf::Args),
     /// Build the sensor into target/release/sensor.
-    Build,
+    Build(build_sensor::Args),
     /// Build the sensor and start it.
     Run(run::Args),
     /// Build the sensor and run all tests.
@@ -87,7 +87,7 @@ fn act(verb: &Verb) -> Result<()> {
     match verb {
         Verb::Setup => setup::all(&workspace),
         Verb::BuildEbpf(args) => build_ebpf::run(&workspace, args),
-        Verb::Build => build_sensor::run(&workspace, &[]),
+        Verb::Build(args) => build_sensor::run(&workspace, args),
         Verb::Run(args) => run::run(&workspace, args),
         Verb::Test(args) => test::run(&workspace, args),
         Verb::Servers(args) => servers::run(&workspace, args),

@@ -20,7 +20,7 @@ pub(crate) struct Args {
 
 /// Runs the task. Returns only when the sensor could not be built or started.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    build_sensor::run(workspace, &[])?;
+    build_sensor::build(workspace, &[])?;
     say("starting the sensor; Ctrl-C ends it");
     let mut sensor = Command::new(workspace.sensor());
     sensor.arg("run").args(&args.rest);

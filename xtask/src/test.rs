@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::process::Command;
 
 use nix::unistd::geteuid;
 
@@ -26,15 +27,16 @@ pub(crate) struct Args {
 
 /// Runs the task.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    build_sensor::run(workspace, &[Purpose::Test])?;
+    match args.rest.is_empty() {
+        true => build_sensor::with_tests(workspace)?,
+        false => build_sensor::build(workspace, &[Purpose::Test])?,
+    }
     if !geteuid().is_root() {
         say("not root: the tests that load programs into the kernel skip");
     }
     say("testing");
-    // Without `--workspace`: the default members are all that run here. Not for release: the
-    // overflow checks and assertions are wanted, and it builds faster.
-    let mut cargo = workspace.cargo();
-    cargo.args(["test", "--locked", "--no-fail-fast"]).args(&args.rest).env("SENSOR_BIN", workspace.sensor());
+    let mut cargo = cargo(workspace);
+    cargo.arg("--no-fail-fast").args(&args.rest).env("SENSOR_BIN", workspace.sensor());
     if let Some(packages) = setup::python::ocsf(workspace) {
         cargo.env("SENSOR_OCSF", packages);
     }
@@ -51,4 +53,13 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         return Ok(());
     }
     vm::run(workspace, &vm::Args::fast())
+}
+
+/// What builds and runs the tests.
+pub(crate) fn cargo(workspace: &Workspace) -> Command {
+    // Without `--workspace`: the default members are all that run here. Not for release: the
+    // overflow checks and assertions are wanted, and it builds faster.
+    let mut cargo = workspace.cargo();
+    cargo.args(["test", "--locked"]);
+    cargo
 }

@@ -148,7 +148,7 @@ pub(crate) fn boot(workspace: &Workspace, args: &Args) -> Result<Vec<Went>> {
         return Err(Error::Missing { purpose: "booting these kernels", missing: vec![machine] });
     }
     let folder = folder(workspace)?;
-    build_sensor::run(workspace, &[Purpose::Test, Purpose::Machines])?;
+    build_sensor::build(workspace, &[Purpose::Test, Purpose::Machines])?;
     let _lock = lock(&folder.join("lock"))?;
     let boots = boots(&Store::open(&folder)?, args)?;
     let programs = tests(workspace)?;

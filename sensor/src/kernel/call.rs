@@ -200,6 +200,16 @@ pub(super) fn is_filtered() -> bool {
     unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) == FILTER }
 }
 
+/// Gives the kernel the memory that the start took and nobody holds (`malloc_trim(3)`): the allocator would keep it,
+/// since little that lives on lies above it.
+pub(super) fn give_back() {
+    // SAFETY: the allocator takes its own locks, and moves nothing that somebody has.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 fn owned(result: c_long) -> io::Result<OwnedFd> {
     match RawFd::try_from(result) {
         // SAFETY: the kernel just gave this descriptor, to nobody else.

@@ -51,10 +51,30 @@ pub(super) fn object(facts: &Facts, options: &Options, by: Option<Names>) -> Res
         })
 }
 
-/// The kernel's types, as the loader wants them.
-pub(super) fn types() -> Result<Btf, KernelError> {
-    Btf::from_sys_fs()
-        .map_err(|error| KernelError::Refused { what: "the kernel's types", why: explain(&error, &[]) })
+/// The kernel's types, as the loader wants them: read when they are wanted.
+///
+/// They take 14 MiB, and a loader reads them once more for itself, used or not. So they aren't held while one is
+/// made: two of them are more than all that the sensor holds later.
+#[derive(Default)]
+pub(super) struct Types(Option<Btf>);
+
+impl Types {
+    fn read(&mut self) -> Result<&Btf, KernelError> {
+        let read = || {
+            Btf::from_sys_fs().map_err(|error| KernelError::Refused {
+                what: "the kernel's types",
+                why: explain(&error, &[]),
+            })
+        };
+        Ok(match &mut self.0 {
+            Some(types) => types,
+            none => none.insert(read()?),
+        })
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.0 = None;
+    }
 }
 
 /// Attaches those of the hooks that this kernel takes, and says what became of each.
@@ -63,7 +83,8 @@ pub(super) fn attach(
     ground: &mut Ground<'_>,
     hooks: &'static [Hook],
 ) -> Result<Vec<Coverage>, KernelError> {
-    let Ground { facts, btf, links, options } = ground;
+    let Ground { facts, types, links, options } = ground;
+    let btf = types.read()?;
     let mut coverage = Vec::new();
     let wanted = |hook: &&'static Hook| {
         options.actions.is_none_or(|wanted| hook.actions.iter().any(|action| wanted.contains(action)))

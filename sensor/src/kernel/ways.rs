@@ -1,6 +1,6 @@
 //! By which way names that go are seen: each is really tried, the best first, and the first that works serves.
 
-use aya::{Btf, Ebpf};
+use aya::Ebpf;
 
 use super::{
     Coverage, Gap, Hooks, KernelError, Options, State,
@@ -28,7 +28,7 @@ pub(super) struct Chosen {
 /// Where the hooks are, what they are told, and where they go.
 pub(super) struct Ground<'a> {
     pub(super) facts: &'a mut Facts,
-    pub(super) btf: &'a Btf,
+    pub(super) types: load::Types,
     pub(super) links: &'a mut Links,
     pub(super) options: &'a Options,
 }
@@ -50,7 +50,7 @@ pub(super) fn choose(ground: &mut Ground<'_>) -> Result<Chosen, KernelError> {
             }
         }
     }
-    let ebpf = load::object(ground.facts, options, None)?;
+    let ebpf = object(ground, None)?;
     Ok(Chosen { ebpf, names: None, exact: false, rows })
 }
 
@@ -75,7 +75,7 @@ fn attempt(way: &Way, ground: &mut Ground<'_>) -> Result<Result<Chosen, Vec<Cove
             None
         }
     };
-    let mut ebpf = load::object(ground.facts, ground.options, Some(way.by))?;
+    let mut ebpf = object(ground, Some(way.by))?;
     let mut rows = load::attach(&mut ebpf, ground, way.hooks)?;
     let exact = way.by == config::Names::Fexit;
     if exact && rows.iter().any(|row| row.state != State::Seen) {
@@ -84,6 +84,11 @@ fn attempt(way: &Way, ground: &mut Ground<'_>) -> Result<Result<Chosen, Vec<Cove
     }
     rows.extend(names.is_some().then(|| Coverage::seen(SERVES, names::HOOK)));
     Ok(Ok(Chosen { ebpf, names, exact, rows }))
+}
+
+fn object(ground: &mut Ground<'_>, by: Option<config::Names>) -> Result<Ebpf, KernelError> {
+    ground.types.forget();
+    load::object(ground.facts, ground.options, by)
 }
 
 /// What a way means that was refused.

@@ -48,6 +48,20 @@ impl Pipeline<'_> {
         }
     }
 
+    /// A process sent the first that a socket moved. That may be read before the process's own events, and after
+    /// its end was told.
+    fn uses(&mut self, cookie: u64, key: Key) {
+        let Some(traffic) = self.traffic.as_mut().filter(|traffic| traffic.network.owner(cookie).is_none())
+        else {
+            return;
+        };
+        let ended = self.table.known(key).is_some_and(|process| process.ended.is_some());
+        match ended && !traffic.network.knows(key) {
+            true => self.owns(cookie, key),
+            false => traffic.network.owns(cookie, key),
+        }
+    }
+
     /// It is closed.
     pub(super) fn owned_till_now(&mut self, cookie: u64) {
         if let Some(traffic) = &mut self.traffic {
@@ -98,6 +112,11 @@ impl Pipeline<'_> {
         }
         let began = self.host.boot_now();
         let reading = self.kernel.traffic()?;
+        for socket in &reading.sockets {
+            if let Some(user) = socket.user {
+                self.uses(socket.cookie, user);
+            }
+        }
         let Some(traffic) = &mut self.traffic else { return Ok(()) };
         let sockets = &self.sockets;
         traffic.network.read(began, &reading.sockets, reading.rest.amount, |row| {
@@ -155,7 +174,7 @@ impl Pipeline<'_> {
         let Some(traffic) = &mut self.traffic else { return Ok(()) };
         let now = self.host.boot_now();
         let table = &self.table;
-        let late = traffic.network.late(|key| table.get(key).is_some());
+        let late = traffic.network.late(now, |key| table.get(key).is_some());
         for (key, moved, last) in late {
             let Some(traffic) = &mut self.traffic else { return Ok(()) };
             let process = match last {

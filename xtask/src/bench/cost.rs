@@ -1,6 +1,6 @@
 //! What each kernel program costs, by the kernel's own statistics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -16,17 +16,24 @@ const FILES: u32 = 10_000;
 /// Runs storms with the kernel's statistics on: these slow the storms down, so nothing else is
 /// measured meanwhile.
 pub(crate) fn measure(lab: &Lab, spawns: &Spawns) -> Result<Table> {
+    let what = format!("{} processes and {FILES} files made and removed", spawns.count());
+    during(lab, &what, || {
+        spawns.run(None)?;
+        Files::new(lab, FILES)?.run(None).map(drop)
+    })
+}
+
+/// The same beside any work.
+pub(crate) fn during(lab: &Lab, what: &str, work: impl FnOnce() -> Result<()>) -> Result<Table> {
     let statistics = Statistics::on()?;
     let sensor = Sensor::start(lab, &Sink::Nowhere, None)?;
-    spawns.run(None)?;
-    Files::new(lab, FILES)?.run(None)?;
+    work()?;
     let programs = programs(&sensor.proc().join("fdinfo"))?;
     sensor.stop()?;
     drop(statistics);
     let title = format!(
-        "kernel programs, during {} processes and {FILES} files made and removed, by {SWITCH};\n\
-         named by what they are attached to; ns/run with the statistics' own cost of some 20 ns",
-        spawns.count()
+        "kernel programs, during {what}, by {SWITCH};\n\
+         named by what they are attached to; ns/run with the statistics' own cost of some 20 ns"
     );
     let mut table = Table::new(title);
     table.figures = programs.values().map(Program::figure).collect();
@@ -46,13 +53,84 @@ pub(crate) fn runs(sensor: &Sensor, work: impl FnOnce() -> Result<f64>) -> Resul
     Ok(after.saturating_sub(before))
 }
 
+/// How often programs ran, and how long all together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    pub(crate) runs: u64,
+    pub(crate) nanoseconds: u64,
+}
+
+impl Sum {
+    /// What came since an earlier reading.
+    pub(crate) const fn since(self, earlier: Self) -> Self {
+        Self {
+            runs: self.runs.saturating_sub(earlier.runs),
+            nanoseconds: self.nanoseconds.saturating_sub(earlier.nanoseconds),
+        }
+    }
+
+    /// Nanoseconds for each run.
+    pub(crate) fn each(self) -> f64 {
+        self.nanoseconds as f64 / self.runs as f64
+    }
+}
+
+/// What the programs of a sensor came to that are attached to something so named; without those that are read like a file.
+pub(crate) fn sum(sensor: &Sensor, hook: impl Fn(&str) -> bool) -> Result<Sum> {
+    let programs = programs(&sensor.proc().join("fdinfo"))?;
+    let wanted = programs.values().filter(|program| program.hooks.iter().any(|name| hook(name)));
+    Ok(wanted.fold(Sum::default(), |sum, program| Sum {
+        runs: sum.runs + program.runs,
+        nanoseconds: sum.nanoseconds + program.nanoseconds,
+    }))
+}
+
+/// Bytes that the maps of a sensor take which are there once, and those that are there once for each CPU: for one.
+pub(crate) fn maps(sensor: &Sensor, cpus: usize) -> Result<(u64, u64)> {
+    let folder = sensor.proc().join("fdinfo");
+    let (mut once, mut each) = (0, 0);
+    let mut known = BTreeSet::new();
+    for entry in fs::read_dir(&folder).map_err(Error::file("list", &folder))? {
+        let path = entry.map_err(Error::file("list", &folder))?.path();
+        let Some(map) = fs::read_to_string(&path).ok().and_then(|text| Map::of(&text)) else { continue };
+        if !known.insert(map.id) {
+            continue;
+        }
+        if map.for_each_cpu() { each += map.bytes / cpus.max(1) as u64 } else { once += map.bytes }
+    }
+    Ok((once, each))
+}
+
+/// A map, as its descriptor tells it.
+#[derive(Debug, PartialEq, Eq)]
+struct Map {
+    id: u64,
+    kind: u64,
+    bytes: u64,
+}
+
+impl Map {
+    fn of(fdinfo: &str) -> Option<Self> {
+        let number = |key: &str| {
+            let line = fdinfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+            line.trim().parse().ok()
+        };
+        Some(Self { id: number("map_id")?, kind: number("map_type")?, bytes: number("memlock")? })
+    }
+
+    /// Hashes and arrays of their own for each CPU, and the same that forget (`include/uapi/linux/bpf.h`).
+    const fn for_each_cpu(&self) -> bool {
+        matches!(self.kind, 5 | 6 | 10)
+    }
+}
+
 /// The kernel's statistics, switched on; they are as before when this is dropped.
-struct Statistics {
+pub(crate) struct Statistics {
     before: String,
 }
 
 impl Statistics {
-    fn on() -> Result<Self> {
+    pub(crate) fn on() -> Result<Self> {
         let path = Path::new(SWITCH);
         let before = fs::read_to_string(path).map_err(Error::file("read", path))?;
         fs::write(path, "1").map_err(Error::file("write", path))?;
@@ -81,8 +159,11 @@ struct Program {
 impl Program {
     fn figure(&self) -> Figure {
         let name = match (self.hooks.as_slice(), self.kind.as_str()) {
-            // BPF_PROG_TYPE_TRACING: an iterator is linked only while it is read.
+            // Numbers of `enum bpf_prog_type`. TRACING: an iterator is linked only while it is read.
             ([], "26") => "iter/task".to_owned(),
+            ([], "8") => "cgroup, a packet".to_owned(),
+            ([], "9") => "cgroup, a socket".to_owned(),
+            ([], "18") => "cgroup, an address".to_owned(),
             ([], kind) => format!("type {kind}"),
             (hooks, _) => hooks.join(" "),
         };
@@ -135,5 +216,14 @@ mod tests {
         let hooks = vec!["sys_exit_unlink".to_owned(), "sys_exit_unlinkat".to_owned()];
         let program = Program { kind: "5".to_owned(), hooks, nanoseconds: 300, runs: 2 };
         assert_eq!(programs, BTreeMap::from([(7, program)]));
+    }
+
+    #[test]
+    fn maps_are_told_apart() {
+        let text = "pos:\t0\nmap_type:\t6\nkey_size:\t4\nmemlock:\t8192\nmap_id:\t3\n";
+        let map = Map::of(text).unwrap();
+        assert_eq!(map, Map { id: 3, kind: 6, bytes: 8192 });
+        assert!(map.for_each_cpu() && !Map { kind: 27, ..map }.for_each_cpu());
+        assert_eq!(Map::of("link_type:\tperf\nprog_id:\t7\n"), None);
     }
 }

@@ -36,7 +36,7 @@ impl Lab {
             return Err(Error::Missing { purpose: "measuring the sensor", missing: vec![root] });
         }
         if sensor.is_none() {
-            build_sensor::run(workspace, &[])?;
+            build_sensor::build(workspace, &[])?;
         }
         let folder = workspace.target().join("bench");
         fs::create_dir_all(&folder).map_err(Error::file("make", &folder))?;
@@ -120,9 +120,14 @@ impl Program {
 
     /// Starts it. When this returns, its image is committed.
     pub(crate) fn spawn(&self) -> Result<Pid> {
-        let arguments: &[&CString] = &[&self.name];
+        self.spawn_with(&[])
+    }
+
+    /// The same, with these arguments behind its name.
+    pub(crate) fn spawn_with(&self, arguments: &[CString]) -> Result<Pid> {
+        let arguments: Vec<&CString> = std::iter::once(&self.name).chain(arguments).collect();
         let environment: &[&CString] = &[];
-        posix_spawn(self.name.as_c_str(), &self.actions, &self.attributes, arguments, environment)
+        posix_spawn(self.name.as_c_str(), &self.actions, &self.attributes, &arguments, environment)
             .map_err(failed("spawn a program"))
     }
 }

@@ -4,10 +4,11 @@
 use std::fs;
 use std::io::Read;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use super::Report;
+use super::crowd::{Crowd, Has};
 use super::lab::Lab;
 use super::number::Sample;
 use super::quiet::Quiet;
@@ -56,7 +57,7 @@ const QUESTIONS: [Question; 6] = [
 
 /// Measures it.
 pub(crate) fn run(lab: &Lab, args: &Args, quiet: &mut Quiet, report: &mut Report) -> Result<()> {
-    let crowd = Crowd::gather(lab, args.processes)?;
+    let crowd = Crowd::gather(lab, args.processes, OWNER, Has::Descriptors)?;
     let mut table = Table::new(format!(
         "look: seconds until a verb has answered, beside {} processes of one user with ten descriptors each;\n\
          MiB: the most memory that it had, of one answer more",
@@ -82,38 +83,8 @@ pub(crate) fn run(lab: &Lab, args: &Args, quiet: &mut Quiet, report: &mut Report
     crowd.leave()
 }
 
-/// Processes that wait.
-struct Crowd {
-    leader: Child,
-    /// They end when nothing can come from here any more.
-    keep: Option<ChildStdin>,
-}
-
-impl Crowd {
-    fn gather(lab: &Lab, processes: u32) -> Result<Self> {
-        let defines = [format!("-DCROWD={processes}"), format!("-DOWNER={OWNER}")];
-        let program = lab.program("crowd", &defines)?;
-        let mut command = Command::new(program.path());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut leader = command.spawn().map_err(start_error(&command))?;
-        let (keep, ready) = (leader.stdin.take(), leader.stdout.take());
-        let crowd = Self { leader, keep };
-        let there = ready.is_some_and(|mut ready| ready.read_exact(&mut [0]).is_ok());
-        match there {
-            true => Ok(crowd),
-            false => Err(Error::Check(format!("{processes} processes can't be made here"))),
-        }
-    }
-
-    /// Waits until all have ended.
-    fn leave(mut self) -> Result<()> {
-        drop(self.keep.take());
-        self.leader.wait().map(drop).map_err(|error| Error::Check(format!("waiting for the crowd: {error}")))
-    }
-}
-
 /// How long a verb takes to answer, seconds. It is done when it is done in part: the machine may keep something from it.
-fn answered(sensor: &Path, words: &[&str]) -> Result<f64> {
+pub(crate) fn answered(sensor: &Path, words: &[&str]) -> Result<f64> {
     let mut command = asked(sensor, words);
     let began = Instant::now();
     let status = command.stdout(Stdio::null()).status().map_err(start_error(&command))?;

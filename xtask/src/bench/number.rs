@@ -13,6 +13,21 @@ impl Sample {
         self.0.push(value);
     }
 
+    /// Takes all of another.
+    pub(crate) fn append(&mut self, other: &Self) {
+        self.0.extend_from_slice(&other.0);
+    }
+
+    /// All, as they came.
+    pub(crate) fn values(&self) -> &[f64] {
+        &self.0
+    }
+
+    /// The smallest: what others disturbed least.
+    pub(crate) fn least(&self) -> f64 {
+        self.0.iter().copied().fold(f64::NAN, f64::min)
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.0.len()

@@ -15,6 +15,8 @@ pub(crate) struct Figure {
     name: String,
     values: Vec<Value>,
     bars: Vec<Bar>,
+    /// What stands behind the numbers, for people.
+    drawn: String,
 }
 
 #[derive(Debug)]
@@ -57,12 +59,18 @@ impl Side {
 
 impl Figure {
     pub(crate) fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), values: Vec::new(), bars: Vec::new() }
+        Self { name: name.into(), values: Vec::new(), bars: Vec::new(), drawn: String::new() }
     }
 
     /// Adds a value.
     pub(crate) fn value(mut self, what: &'static str, number: f64, decimals: usize) -> Self {
         self.values.push(Value { what, number, decimals });
+        self
+    }
+
+    /// Adds a drawing, or a word, that only people see.
+    pub(crate) fn drawn(mut self, drawing: impl Into<String>) -> Self {
+        self.drawn = drawing.into();
         self
     }
 
@@ -95,13 +103,22 @@ impl Figure {
             let met = if self.meets(bar) { "met" } else { "NOT MET" };
             format!("{} {} {} {met}", bar.what, bar.side.words().0, bar.limit)
         };
-        self.bars.iter().map(verdict).collect::<Vec<_>>().join(", ")
+        let verdicts = self.bars.iter().map(verdict);
+        let words = verdicts.chain((!self.drawn.is_empty()).then(|| self.drawn.clone()));
+        words.collect::<Vec<_>>().join(", ")
     }
 }
 
 impl Table {
     pub(crate) fn new(title: impl Into<String>) -> Self {
         Self { title: title.into(), figures: Vec::new() }
+    }
+
+    /// Says which value of the figures of this name has a bar.
+    pub(crate) fn bar(&mut self, name: &str, what: &'static str, limit: f64) {
+        for figure in self.figures.iter_mut().filter(|figure| figure.name == name) {
+            figure.bars.push(Bar { what, limit, side: Side::Below });
+        }
     }
 
     /// The bars that are not met, each in a sentence.
@@ -113,6 +130,12 @@ impl Table {
             bars.map(say).collect::<Vec<_>>()
         };
         self.figures.iter().flat_map(broken).collect()
+    }
+
+    /// All bars, each with its figure and whether it is met.
+    pub(crate) fn verdicts(&self) -> Vec<(&str, String)> {
+        let barred = self.figures.iter().filter(|figure| !figure.bars.is_empty());
+        barred.map(|figure| (figure.name.as_str(), figure.verdict())).collect()
     }
 
     /// The table in lines.

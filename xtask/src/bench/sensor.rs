@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
 use super::lab::Lab;
@@ -113,11 +114,19 @@ impl Sensor {
 
     /// CPU time since its start.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        let path = self.proc().join("stat");
-        let stat = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-        let ticks = ticks(&stat)
-            .ok_or_else(|| Error::Check(format!("{} is not what proc(5) says", path.display())))?;
-        ticks_to_time(ticks)
+        cpu_in(&self.proc().join("stat"))
+    }
+
+    /// The same, not in the steps of /proc: also of threads that have ended.
+    pub(crate) fn exact_cpu(&self) -> Result<Duration> {
+        let clock = clock_getcpuclockid(self.pid()).map_err(failed("find the sensor's clock"))?;
+        clock_gettime(clock).map(Duration::from).map_err(failed("read the sensor's clock"))
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> Result<usize> {
+        let folder = self.proc().join("fd");
+        fs::read_dir(&folder).map(Iterator::count).map_err(Error::file("list", &folder))
     }
 
     /// A value of its /proc/PID/status, in KiB.
@@ -184,6 +193,11 @@ impl Drop for Sensor {
 }
 
 impl End {
+    /// What was lost, of all kinds.
+    pub(crate) fn lost(&self) -> u64 {
+        self.sums.values().map(|sum| sum.lost).sum()
+    }
+
     /// The sum of one kind.
     pub(crate) fn sum(&self, kind: &str) -> Sum {
         self.sums.get(kind).copied().unwrap_or_default()
@@ -200,6 +214,14 @@ fn await_end(pid: Pid) -> Result<()> {
         }
     }
     Err(Error::Check(format!("the sensor didn't stop within {} s", DEADLINE.as_secs())))
+}
+
+/// User and system time of all threads of a process, by its file `stat`.
+pub(crate) fn cpu_in(path: &Path) -> Result<Duration> {
+    let stat = fs::read_to_string(path).map_err(Error::file("read", path))?;
+    let ticks =
+        ticks(&stat).ok_or_else(|| Error::Check(format!("{} is not what proc(5) says", path.display())))?;
+    ticks_to_time(ticks)
 }
 
 /// User and system time in a /proc/PID/stat.

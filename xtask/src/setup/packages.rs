@@ -59,6 +59,7 @@ pub(super) const TEST_PACKAGES: &[Package] = &[
     row("openssl", "/usr/bin/openssl", "a TLS server that `sensor lookup` must not believe"),
     row("rsyslog", "/usr/sbin/rsyslogd", "a server that outputs send to"),
     row("rsyslog-gnutls", "/usr/share/doc/rsyslog-gnutls", "the same over TLS"),
+    optional("valgrind", "/usr/bin/valgrind", "counts instructions"),
     row("rpm", "/usr/bin/rpmbuild", "makes and upgrades a package that runs"),
 ];
 
