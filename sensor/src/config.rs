@@ -1,31 +1,32 @@
 //! The configuration file: closed to unknown keys, and parsed once into types that can't be wrong.
 
+mod explain;
 mod far;
-
-pub use far::{
-    Brokers, Elasticsearch, FarUrl, Hec, Index, Kafka, Login, Mechanism, Name, Otlp, OverHttp, Post, Sasl,
-    Tls, Topic,
-};
+mod journal;
+mod lookup;
+mod output;
+mod redact;
 
 use std::{
     fs, io,
-    net::{IpAddr, SocketAddr},
-    num::NonZero,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use serde::Deserialize;
 
-mod redact;
-
-pub use redact::{Pattern, Redact};
-mod output;
-
+use explain::explain;
+pub use far::{
+    Brokers, Elasticsearch, FarUrl, Hec, Index, Kafka, Login, Mechanism, Name, Otlp, OverHttp, Post, Sasl,
+    Tls, Topic,
+};
+pub use journal::{JOURNAL, Journal, JournalBytes};
+pub use lookup::{Lookup, Url};
 pub use output::{
     Address, Facility, File, Format, Keep, MessageBytes, Output, OutputName, Outputs, RotateAge, RotateBytes,
     Stdout, Syslog, To, Transport, Wanted, WholePath,
 };
+pub use redact::{Pattern, Redact};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -47,137 +48,6 @@ pub struct Config {
     pub outputs: Outputs,
     /// What is kept of events.
     pub journal: Journal,
-}
-
-/// Where the journal is unless something else is said.
-pub const JOURNAL: &str = "/var/lib/sensor/journal";
-
-/// `[journal]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Journal {
-    /// Where events are kept; empty for nowhere. None when nothing is said.
-    pub folder: Option<Folder>,
-    /// Most bytes of all that is kept; the oldest go.
-    pub max_bytes: JournalBytes,
-    /// How long events are kept, seconds.
-    pub max_age_s: u64,
-}
-
-impl Default for Journal {
-    fn default() -> Self {
-        Self { folder: None, max_bytes: JournalBytes(1 << 30), max_age_s: 30 * 24 * 3600 }
-    }
-}
-
-/// A size that the journal can keep to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "u64")]
-pub struct JournalBytes(u64);
-
-impl JournalBytes {
-    const LEAST: u64 = 8 << 20;
-    const MOST: u64 = 1 << 40;
-
-    /// Bytes.
-    #[must_use]
-    pub fn get(self) -> u64 {
-        self.0
-    }
-}
-
-impl TryFrom<u64> for JournalBytes {
-    type Error = String;
-
-    fn try_from(bytes: u64) -> Result<Self, String> {
-        match bytes {
-            Self::LEAST..=Self::MOST => Ok(Self(bytes)),
-            _ => {
-                Err(format!("{bytes} is no size of a journal: give {} to {} bytes", Self::LEAST, Self::MOST))
-            }
-        }
-    }
-}
-
-/// `[lookup]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Lookup {
-    /// Lists of SHA-256 of files that are bad.
-    pub known_bad: Vec<PathBuf>,
-    /// Lists of SHA-256 of files that are good.
-    pub known_good: Vec<PathBuf>,
-    /// Where VirusTotal's API is; empty: it is never asked.
-    pub url: Url,
-    /// The file that holds the key for it.
-    pub key_file: PathBuf,
-    /// How often it may be asked, times a minute.
-    pub per_minute: NonZero<u32>,
-    /// How many of its engines make a file malicious.
-    pub engines: NonZero<u32>,
-    /// How long its answers are of use, seconds.
-    pub max_age_s: u64,
-    /// How long one question may take, seconds.
-    pub timeout_s: NonZero<u64>,
-    /// How long is waited for its answer on a file, also for one's turn, seconds.
-    pub patience_s: u64,
-    /// Where its answers are kept, and how often it was asked; empty for nowhere.
-    pub folder: Folder,
-}
-
-impl Default for Lookup {
-    fn default() -> Self {
-        let number = |number| NonZero::new(number).unwrap_or(NonZero::<u32>::MIN);
-        Self {
-            known_bad: Vec::new(),
-            known_good: Vec::new(),
-            url: Url("https://www.virustotal.com/api/v3".to_owned()),
-            key_file: PathBuf::from("/etc/sensor/virustotal.key"),
-            per_minute: number(4),
-            engines: number(2),
-            max_age_s: 24 * 3600,
-            timeout_s: number(10).into(),
-            patience_s: 120,
-            folder: Folder(PathBuf::from("/var/lib/sensor/lookup")),
-        }
-    }
-}
-
-/// The address of a service that is given a key: over HTTPS, or on this host itself.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Url(String);
-
-impl Url {
-    /// It; none for nowhere.
-    #[must_use]
-    pub fn get(&self) -> Option<&str> {
-        (!self.0.is_empty()).then_some(&*self.0)
-    }
-}
-
-impl TryFrom<String> for Url {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#@\\".contains(&byte));
-        let (https, rest) = match text.split_once("://") {
-            Some(("https", rest)) => (true, rest),
-            Some(("http", rest)) => (false, rest),
-            _ if text.is_empty() => return Ok(Self(text)),
-            _ => return Err(format!("{text:?} is no address: give one that begins with https://")),
-        };
-        let authority = rest.split('/').next().unwrap_or_default();
-        let own =
-            || authority.parse().map_or_else(|_| authority.parse().ok(), |at: SocketAddr| Some(at.ip()));
-        match plain && !authority.is_empty() {
-            true if https || own().is_some_and(|ip: IpAddr| ip.is_loopback()) => Ok(Self(text)),
-            true => {
-                Err(format!("{text}: what is sent would go over the network for all to read: use https://"))
-            }
-            false => Err(format!("{text:?} is no plain address: https://HOST[:PORT][/PATH]")),
-        }
-    }
 }
 
 /// `[evidence]`.
@@ -395,61 +265,6 @@ impl Config {
         let text = fs::read_to_string(path).map_err(failed)?;
         toml::from_str(&text).map_err(|error| wrong(explain(&error, &text)))
     }
-}
-
-/// What is wrong, in which line, with the nearest known name where a name is unknown.
-fn explain(error: &toml::de::Error, text: &str) -> String {
-    let line = error.span().map(|span| text.get(..span.start).unwrap_or("").matches('\n').count() + 1);
-    let place = line.map_or_else(String::new, |line| format!("line {line}: "));
-    let message = error.message();
-    let key = error.span().and_then(|span| key_at(text, span.start)).filter(|key| !message.contains(key));
-    let place = key.map_or_else(|| place.clone(), |key| format!("{place}{key}: "));
-    match unknown(message).and_then(|(name, known)| nearest(name, &known)) {
-        Some(near) => format!("{place}{message}; did you mean `{near}`?"),
-        None => format!("{place}{message}"),
-    }
-}
-
-/// The key of the line in which something is wrong, if it looks like one.
-fn key_at(text: &str, at: usize) -> Option<&str> {
-    let start = text.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
-    let key = text.get(start..)?.split(['=', '\n']).next()?.trim();
-    let plain = key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    (plain && !key.is_empty()).then_some(key)
-}
-
-/// The unknown name and the known ones of serde's message, which puts each in backquotes.
-fn unknown(message: &str) -> Option<(&str, Vec<&str>)> {
-    if !message.starts_with("unknown field") {
-        return None;
-    }
-    let mut names = message.split('`').skip(1).step_by(2);
-    Some((names.next()?, names.collect()))
-}
-
-fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    known.iter().copied().min_by_key(|candidate| distance(name, candidate))
-}
-
-/// Letters to change, add or take away to make one word of the other (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().take(64).enumerate() {
-        let mut diagonal = i;
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-        for (j, to) in b.iter().enumerate() {
-            let (left, above) = (row.get(j).copied().unwrap_or(0), row.get(j + 1).copied().unwrap_or(0));
-            let best = (diagonal + usize::from(from != *to)).min(left + 1).min(above + 1);
-            diagonal = above;
-            if let Some(cell) = row.get_mut(j + 1) {
-                *cell = best;
-            }
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ pub mod socket;
 pub mod touch;
 pub mod traffic;
 pub mod usage;
+pub mod wanted;
 
 pub use socket as socket_accept;
 pub use socket as socket_bind;

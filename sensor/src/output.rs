@@ -19,7 +19,7 @@ use std::io;
 use crate::record::Record;
 
 pub use far::{Clock, Far, FarError, Fate, Load, Parcel};
-use over_http::{Courier, Said, Sort, Who};
+use over_http::{ByHttp, Courier, Said, Sort, Who};
 use split::{Sent, bring, fitting, short};
 pub use tee::Tee;
 

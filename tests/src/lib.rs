@@ -53,6 +53,18 @@ pub fn patience(deadline: Duration) -> Duration {
     deadline * *FACTOR.get_or_init(|| said().map_or(1, |factor| factor.parse().expect("a whole number")))
 }
 
+/// Waits until something is so.
+///
+/// # Panics
+/// When it never is.
+pub fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + 4 * patience(DEADLINE);
+    while !is() {
+        assert!(std::time::Instant::now() < end, "it never came to that: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Words of a command line, from anything that is a name: `words!["unlink", &path, "wait"]`.
 #[macro_export]
 macro_rules! words {

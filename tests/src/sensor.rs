@@ -328,6 +328,16 @@ impl Sensor {
         self.find("exit").pid(pid).wait();
     }
 
+    /// An alert: of a program of this name that runs and removes its own file.
+    pub fn alert(&self, folder: &Folder, name: &str) -> Event {
+        let victim = program::actor_at(folder.at(name));
+        let mut running = Running::of(&victim, crate::words!["unlink", &victim, "say", "done", "wait"]);
+        running.until("done");
+        let alert = self.find("exe_deleted").file(&victim).wait();
+        running.end();
+        alert
+    }
+
     /// Watches for some time, and returns the first event that should not come, if it does.
     #[must_use]
     pub fn watch(&self, time: Duration, unwanted: impl Fn(&Event) -> bool) -> Option<Event> {

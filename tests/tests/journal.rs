@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tests::find::Source;
 use tests::place::{mount_tmpfs, private_mounts};
-use tests::program::{actor_at, storm};
+use tests::program::storm;
 use tests::skip::skip;
 use tests::{DEADLINE, Event, Folder, Running, Sensor, journal, lock, patience, words};
 
@@ -30,23 +30,9 @@ fn told(event: &Event, reason: &str) -> bool {
     rows.any(|row| row["state"] == "unseen" && row["reason"].as_str().is_some_and(|why| why.contains(reason)))
 }
 
-/// An alert, which is stored at once.
-fn alert(sensor: &Sensor, folder: &Folder, name: &str) -> Event {
-    let victim = actor_at(folder.at(name));
-    let mut running = Running::of(&victim, words!["unlink", &victim, "say", "done", "wait"]);
-    running.until("done");
-    let alert = sensor.find("exe_deleted").file(&victim).wait();
-    running.end();
-    alert
-}
-
 /// Waits until this event is stored.
 fn stored(journal: &Path, fits: impl Fn(&str) -> bool) {
-    let deadline = Instant::now() + patience(DEADLINE);
-    while !journal::last(journal).is_some_and(|id| fits(&id)) {
-        assert!(Instant::now() < deadline, "the last is {:?}", journal::last(journal));
-        std::thread::yield_now();
-    }
+    tests::until("the last event is stored", || journal::last(journal).is_some_and(|id| fits(&id)));
 }
 
 /// The number in an `event.id`.
@@ -63,7 +49,7 @@ fn what_is_on_standard_output_is_in_the_journal() {
     let folder = Folder::new();
     let place = folder.at("journal");
     let sensor = Sensor::with().config(&config(&place, "")).live();
-    alert(&sensor, &folder, "victim");
+    sensor.alert(&folder, "victim");
     sensor.fence();
     let end = sensor.stop();
     end.clean();
@@ -114,7 +100,7 @@ fn killed(rounds: u64) {
     for round in 0..rounds {
         let sensor = Sensor::with().config(&config(&place, "[usage]\ninterval_s = 0\n")).live();
         let mut storm = Running::of(storm(), words!["births"]);
-        let last = alert(&sensor, &folder, &format!("victim-{round}"));
+        let last = sensor.alert(&folder, &format!("victim-{round}"));
         let (id, run) =
             (last.str("event.id").to_owned(), last.str("event.id").rsplit_once('-').unwrap().0.to_owned());
         stored(&place, |at| at.starts_with(&run) && number(at) >= number(&id));

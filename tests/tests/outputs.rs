@@ -5,9 +5,8 @@ use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 use tests::find::Source;
-use tests::program::{actor_at, storm};
+use tests::program::storm;
 use tests::rsyslog::{self, Rsyslog, Way};
 use tests::skip::{missing, skip};
 use tests::{DEADLINE, Event, Folder, Running, Sensor, journal, lock, patience, words};
@@ -54,24 +53,6 @@ fn syslog(server: &Rsyslog) -> String {
     )
 }
 
-/// An alert.
-fn alert(sensor: &Sensor, folder: &Folder, name: &str) -> Event {
-    let victim = actor_at(folder.at(name));
-    let mut running = Running::of(&victim, words!["unlink", &victim, "say", "done", "wait"]);
-    running.until("done");
-    let alert = sensor.find("exe_deleted").file(&victim).wait();
-    running.end();
-    alert
-}
-
-fn until(what: &str, mut state: impl FnMut() -> bool) {
-    let end = Instant::now() + patience(DEADLINE);
-    while !state() {
-        assert!(Instant::now() < end, "it never came to that: {what}");
-        std::thread::yield_now();
-    }
-}
-
 fn lines(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
@@ -109,7 +90,7 @@ fn every_output_has_what_the_journal_has() {
         "[[outputs]]\nname = \"alerts\"\ntype = \"file\"\npath = {ocsf:?}\nformat = \"ocsf\"\nactions = [\"exe_deleted\"]\nseverity_min = 21\n"
     );
     let sensor = Sensor::with().config(&place.config(&(syslog(&server) + &alerts))).live();
-    let told = alert(&sensor, &place.folder, "victim");
+    let told = sensor.alert(&place.folder, "victim");
     sensor.fence();
     let end = sensor.stop();
     end.clean();
@@ -117,7 +98,7 @@ fn every_output_has_what_the_journal_has() {
     assert!(stored.len() > 3);
     assert_eq!(end.lines(), stored);
     assert_eq!(lines(&place.file()), stored);
-    until("all is there", || server.told().len() >= stored.len());
+    tests::until("all is there", || server.told().len() >= stored.len());
     assert_eq!(ids(&messages(&server)), ids(&stored));
     assert_eq!(server.told().len(), stored.len(), "once each");
     let alerts = lines(&ocsf);
@@ -144,9 +125,9 @@ fn killed(rounds: u32) {
     for round in 0..rounds {
         let sensor = Sensor::with().config(&place.config(&syslog(&server))).live();
         let mut storm = Running::of(storm(), words!["births"]);
-        let alert = alert(&sensor, &place.folder, &format!("victim-{round}"));
+        let alert = sensor.alert(&place.folder, &format!("victim-{round}"));
         let id = alert.str("event.id").to_owned();
-        until("it is written", || lines(&place.file()).iter().any(|line| line.contains(&id)));
+        tests::until("it is written", || lines(&place.file()).iter().any(|line| line.contains(&id)));
         sensor.count("fork", u64::from(round * 41 % 97), patience(DEADLINE));
         sensor.signal(Signal::SIGKILL);
         sensor.ended();
@@ -158,7 +139,7 @@ fn killed(rounds: u32) {
     let stored = ids(&place.stored());
     let file = lines(&place.file());
     assert_eq!(ids(&file), stored, "none is missing, in order");
-    until("all is there", || ids(&messages(&server)).len() >= stored.len());
+    tests::until("all is there", || ids(&messages(&server)).len() >= stored.len());
     assert_eq!(ids(&messages(&server)), stored);
     println!(
         "{rounds} kills: stored {}, in the file {} lines, by syslog {} messages; lost 0",
@@ -205,7 +186,7 @@ fn a_server_that_was_down_gets_all_and_no_other_waits_for_it() {
             .collect::<Vec<_>>())
     };
     let sensor = Sensor::with().config(&config).live();
-    let first = alert(&sensor, &place.folder, "one");
+    let first = sensor.alert(&place.folder, "one");
     let away = sensor
         .find("coverage")
         .such("the server is away", |event| row(event, "output/syslog").is_some())
@@ -216,7 +197,7 @@ fn a_server_that_was_down_gets_all_and_no_other_waits_for_it() {
     server.begin();
     // It may have come to pause for long: with this it tries at once.
     sensor.signal(Signal::SIGHUP);
-    until("the first is there", || own(messages(&server)) == [first.str("event.id")]);
+    tests::until("the first is there", || own(messages(&server)) == [first.str("event.id")]);
     sensor
         .find("coverage")
         .such("it is back", |event| {
@@ -225,7 +206,7 @@ fn a_server_that_was_down_gets_all_and_no_other_waits_for_it() {
         .wait();
     server.end();
     // Nobody hears this one before the sensor ends.
-    let last = alert(&sensor, &place.folder, "two");
+    let last = sensor.alert(&place.folder, "two");
     let end = sensor.stop();
     assert_eq!(lines(&place.file()), place.stored(), "the file waited for nobody");
     let said = end.stderr.join("\n");
@@ -237,7 +218,7 @@ fn a_server_that_was_down_gets_all_and_no_other_waits_for_it() {
     let end = Sensor::with().config(&config).live().stop();
     assert!(end.status.success(), "{:#?}", end.stderr);
     let both = [first.str("event.id"), last.str("event.id")];
-    until("the second is there", || own(messages(&server)).len() >= 2);
+    tests::until("the second is there", || own(messages(&server)).len() >= 2);
     assert_eq!(
         (own(messages(&server)), own(place.stored())),
         (both.map(str::to_owned).to_vec(), both.map(str::to_owned).to_vec())
@@ -252,12 +233,14 @@ fn a_file_that_was_moved_is_begun_anew_at_sighup() {
     let _together = lock::together();
     let place = Place::new();
     let sensor = Sensor::with().config(&place.config("")).live();
-    let first = alert(&sensor, &place.folder, "one");
-    until("it is written", || lines(&place.file()).iter().any(|line| line.contains(first.str("event.id"))));
+    let first = sensor.alert(&place.folder, "one");
+    tests::until("it is written", || {
+        lines(&place.file()).iter().any(|line| line.contains(first.str("event.id")))
+    });
     let moved = place.folder.at("moved");
     fs::rename(place.file(), &moved).unwrap();
     sensor.signal(Signal::SIGHUP);
-    alert(&sensor, &place.folder, "two");
+    sensor.alert(&place.folder, "two");
     sensor.stop().clean();
     let all = [lines(&moved), lines(&place.file())].concat();
     assert_eq!(all, place.stored());
@@ -276,7 +259,7 @@ fn what_is_refused_for_good_is_told_and_kept() {
         server.address()
     );
     let sensor = Sensor::with().config(&place.config(&small)).live();
-    alert(&sensor, &place.folder, "victim");
+    sensor.alert(&place.folder, "victim");
     let refused = |event: &Event| {
         event.list("sensor.lost").iter().any(|row| {
             row["stage"] == "output"

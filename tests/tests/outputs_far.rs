@@ -6,14 +6,13 @@ use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 use tests::broker::{Answer, Broker};
 use tests::find::Source;
 use tests::program::{actor_at, storm};
 use tests::proxy::{Mood, Proxy};
 use tests::server::{Question, Reply, Server};
 use tests::skip::skip;
-use tests::{DEADLINE, Event, Folder, Running, Sensor, journal, lock, patience, words};
+use tests::{Event, Folder, Running, Sensor, journal, lock, words};
 
 /// Ids as they came.
 type Ids = Arc<Mutex<Vec<String>>>;
@@ -90,14 +89,6 @@ fn post() -> Far {
     })
 }
 
-fn until(what: &str, mut state: impl FnMut() -> bool) {
-    let end = Instant::now() + 4 * patience(DEADLINE);
-    while !state() {
-        assert!(Instant::now() < end, "it never came to that: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 fn config(folder: &Folder, fars: [&Far; 3], broker: &Broker) -> String {
     let token = folder.at("token");
     fs::write(&token, "0123-4567\n").unwrap();
@@ -172,7 +163,9 @@ fn after_a_bad_day_and_a_kill_each_has_what_the_journal_has() {
     };
     if !fars.iter().all(has_all) || firsts(&taken(&broker)).len() < wanted.len() {
         let sensor = Sensor::with().config(&config).live();
-        until("all is there", || fars.iter().all(has_all) && firsts(&taken(&broker)).len() >= wanted.len());
+        tests::until("all is there", || {
+            fars.iter().all(has_all) && firsts(&taken(&broker)).len() >= wanted.len()
+        });
         sensor.stop();
     }
     for (name, came) in [

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tests::answer::run;
 use tests::find::Source;
@@ -18,7 +18,7 @@ use tests::sensor::{binary, command};
 use tests::skip::{missing, skip};
 use tests::sshd::{Group, Sshd};
 use tests::terminal::Terminal;
-use tests::{Answer, DEADLINE, Event, Sensor, patience, words};
+use tests::{Answer, DEADLINE, Event, Sensor, words};
 
 const NFT: &str = "/usr/sbin/nft";
 
@@ -106,15 +106,6 @@ fn has_table() -> bool {
     nft("- list tables").contains("table inet sensor\n")
 }
 
-/// Waits until something is so.
-fn until(what: &str, is: impl Fn() -> bool) {
-    let end = Instant::now() + patience(DEADLINE);
-    while !is() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn what_was_done_is_in_the_journal_of_the_run_at_work() {
     if lacks() {
@@ -159,7 +150,7 @@ fn what_was_done_is_in_the_journal_of_the_run_at_work() {
             let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
             lines.map(|line| serde_json::from_slice(line).unwrap()).collect::<Vec<serde_json::Value>>()
         };
-        until("the journal has all three", || ask().len() == wanted.len());
+        tests::until("the journal has all three", || ask().len() == wanted.len());
         assert_eq!(ask(), wanted);
         sensor.stop().clean();
         let after = done("close 7000 --yes");
@@ -503,18 +494,18 @@ fn an_unconfirmed_rule_is_undone_when_the_operator_is_gone() {
         assert!(world.outsider.there(|| silent(at(OUTSIDE[0], 7000))));
         terminal.vanish();
         drop(terminal);
-        until("the rule is undone by itself", || !has_table());
+        tests::until("the rule is undone by itself", || !has_table());
         assert!(world.outsider.there(|| reaches(at(OUTSIDE[0], 7000))));
         let text = run(command().args(["port", "list", "--format", "text"]));
         let text = String::from_utf8(text.stdout).unwrap();
         assert!(text.contains("no rules") && text.contains("nobody confirmed it in time"), "{text}");
         // Without one, and its process group is killed.
         let mut group = Group::start(command().args(["port", "close", "7000", "--confirm-within", "2"]));
-        until("the rule is there", has_table);
+        tests::until("the rule is there", has_table);
         group.end();
-        until("the rule is undone by itself", || !has_table());
-        until("its record is struck", || done("list").rows.is_empty());
-        until("both ends are told", || {
+        tests::until("the rule is undone by itself", || !has_table());
+        tests::until("its record is struck", || done("list").rows.is_empty());
+        tests::until("both ends are told", || {
             let ends = fs::read_to_string("/run/sensor/contain.ndjson").unwrap();
             ends.lines().filter(|line| line.contains("port_expire")).count() == 2
         });
@@ -556,7 +547,9 @@ fn what_is_confirmed_stays_and_what_is_refused_goes() {
         assert_eq!(port(&format!("confirm {rule}")).status, Some(1));
 
         let short = id(&done("close 7000 --for 1 --yes"));
-        until("its time is over", || !done("list").rows.iter().any(|row| row.str("sensor.rule.id") == short));
+        tests::until("its time is over", || {
+            !done("list").rows.iter().any(|row| row.str("sensor.rule.id") == short)
+        });
         assert!(!has_table());
     });
 }
@@ -573,7 +566,7 @@ fn the_kernel_ends_a_rule_whose_guard_was_killed() {
         let guard: serde_json::Value = serde_json::from_str(&record).unwrap();
         let pid = i32::try_from(guard["guard"][0].as_i64().unwrap()).unwrap();
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
-        until("the kernel lets go", || listed(&id(&made)).str("sensor.rule.state") == "over");
+        tests::until("the kernel lets go", || listed(&id(&made)).str("sensor.rule.state") == "over");
         assert!(world.outsider.there(|| reaches(at(OUTSIDE[0], 7000))));
         // The next command clears up.
         let next = done("close 7001 --yes");
@@ -640,7 +633,7 @@ fn a_command_that_is_killed_leaves_nothing_that_nobody_ends() {
             child.wait().unwrap();
         }
         // A record of a rule that never came about is struck, and what came about ends by itself.
-        until("all is over", || {
+        tests::until("all is over", || {
             done("close 7001 --yes");
             done("list").rows.len() == 1
         });
@@ -740,7 +733,7 @@ fn without_nft_a_program_at_the_cgroups_does_the_same() {
             assert!(reaches(at(yours, 7100)), "{yours}");
         }
         assert_eq!(listed(&id(&made)).str("sensor.rule.state"), "unconfirmed");
-        until("it is undone by itself", || !pins.exists());
+        tests::until("it is undone by itself", || !pins.exists());
         assert!(reaches(at(OUTSIDER[1], 7100)));
     });
 }

@@ -5,13 +5,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Failure, Format, Status, awaiting, colour, host, is_terminal, is_text, loaded, user_id};
 use crate::{
     config::{Config, Redact},
-    event::{ACTIONS, loss},
-    field::Field,
+    event::{
+        ACTIONS, loss,
+        wanted::{Told, Wanted},
+    },
     format::{self, text},
     kernel::executed::When,
     output::{Counts, Fault, Output, OutputError, Taken, stdout::Stdout},
     pipeline::{Pipeline, PipelineError},
-    record::{Record, Value},
+    record::Record,
 };
 
 /// `sensor watch`.
@@ -52,7 +54,13 @@ pub fn act(args: &Watch) -> Result<(), Failure> {
         true => &coloured,
         false => format::named(args.format.unwrap_or(Format::Json).name()).unwrap_or(&format::ecs::Ecs),
     };
-    let wanted = Wanted { actions: args.actions.clone(), user, pid: args.pid };
+    let wanted = Wanted {
+        actions: args.actions.iter().map(|action| (*action).to_owned()).collect(),
+        // The number is always known, a name isn't.
+        users: user.iter().map(u32::to_string).collect(),
+        severity_min: 0,
+        pid: args.pid,
+    };
     awaiting(async {
         let failed = |error: std::io::Error| Failure::new(Status::Failed, error);
         let shown = Stdout::open().map_err(failed)?;
@@ -79,31 +87,9 @@ pub fn act(args: &Watch) -> Result<(), Failure> {
     })?
 }
 
-/// Which events are shown.
-struct Wanted {
-    /// All when there is none.
-    actions: Vec<&'static str>,
-    user: Option<u32>,
-    pid: Option<u32>,
-}
-
-impl Wanted {
-    /// What was lost is always shown: it could have been one of these.
-    fn has(&self, record: &Record) -> bool {
-        let action = match record.get(Field::EventAction) {
-            Some(Value::Word(word)) => *word,
-            _ => "",
-        };
-        let of_user = |user: u32| {
-            [Field::UserId, Field::ProcessRealUserId, Field::SensorLoginUid]
-                .into_iter()
-                .any(|field| record.number(field) == Some(u64::from(user)))
-        };
-        action == loss::ACTION.name
-            || (self.actions.is_empty() || self.actions.contains(&action))
-                && self.user.is_none_or(of_user)
-                && self.pid.is_none_or(|pid| record.number(Field::ProcessPid) == Some(u64::from(pid)))
-    }
+/// Whether it is shown. What was lost always is: it could have been one of these.
+fn shows(wanted: &Wanted, record: &Record) -> bool {
+    record.action() == loss::ACTION.name || wanted.wants(record)
 }
 
 /// Standard output with what is wanted alone.
@@ -116,7 +102,7 @@ struct Watching {
 
 impl Output for Watching {
     fn write(&mut self, record: &Record, line: &[u8]) -> Result<Taken, OutputError> {
-        if !self.wanted.has(record) {
+        if !shows(&self.wanted, record) {
             self.passed += 1;
             return Ok(Taken::Kept);
         }
@@ -140,29 +126,16 @@ impl Output for Watching {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn record(action: &'static str, pid: u32, user: u64) -> Record {
-        let mut record = Record::new();
-        record.set(Field::EventAction, action);
-        record.set(Field::ProcessPid, pid);
-        record.set(Field::UserId, Value::Id(user));
-        record
-    }
+    use crate::field::Field;
 
     #[test]
     fn what_was_lost_is_always_shown_and_else_what_is_wanted() {
-        let wanted = Wanted { actions: vec!["exec"], user: Some(1000), pid: Some(7) };
-        for (action, pid, user, shown) in [
-            ("exec", 7, 1000, true),
-            ("exit", 7, 1000, false),
-            ("exec", 8, 1000, false),
-            ("exec", 7, 0, false),
-            ("loss", 0, 0, true),
-        ] {
-            assert_eq!(wanted.has(&record(action, pid, user)), shown, "{action} {pid} {user}");
+        let wanted = Wanted { actions: vec!["exec".to_owned()], ..Wanted::default() };
+        for (action, shown) in [("exec", true), ("exit", false), ("loss", true)] {
+            let mut record = Record::new();
+            record.set(Field::EventAction, action);
+            assert_eq!(shows(&wanted, &record), shown, "{action}");
         }
-        let all = Wanted { actions: vec![], user: None, pid: None };
-        assert!(all.has(&record("coverage", 0, 0)));
         assert!(known("exec").is_ok() && known("exek").unwrap_err().contains("exec"));
     }
 }

@@ -92,7 +92,7 @@ pub struct Stdout {}
 pub struct Wanted {
     /// Of these actions only.
     pub actions: Vec<String>,
-    /// Of these users only, by `user.name`.
+    /// Of these users only, by name or number: who logged in, who started the process, or as whom it acts.
     pub users: Vec<String>,
     /// With this `event.severity` at least; an event without one has 0.
     pub severity_min: u64,

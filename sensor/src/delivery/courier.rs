@@ -108,7 +108,7 @@ impl Courier {
     /// Reads the next load, and marks what isn't wanted or can't be written as done.
     fn read(&mut self) -> Result<(), CursorError> {
         for entry in self.cursor.read(self.outlet.far.most())? {
-            let wanted = self.outlet.filter.wants(&entry);
+            let wanted = self.outlet.wanted.wants(&entry);
             let (dressed, done) = match self.outlet.dress(&entry, wanted) {
                 Ok(dressed) => (dressed, !wanted),
                 Err(why) => {

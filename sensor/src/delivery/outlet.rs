@@ -1,9 +1,9 @@
 //! What an output is: its filter, its format, and where it brings events.
 
-use super::{cursor::Entry, filter::Filter};
+use super::{cursor::Entry, filter};
 use crate::{
     config::{self, To},
-    event::ACTIONS,
+    event::{ACTIONS, wanted::Wanted},
     format::{self, Format, ecs},
     host::Host,
     output::{Clock, Far, elasticsearch, file, hec, kafka, otlp, post, standard, syslog},
@@ -23,7 +23,7 @@ pub struct Outlet {
     pub name: String,
     /// What `coverage` names it.
     pub hook: &'static str,
-    pub(super) filter: Filter,
+    pub(super) wanted: Wanted,
     /// None: the line as it is.
     format: Option<&'static dyn Format>,
     pub(super) far: Box<dyn Far>,
@@ -79,8 +79,8 @@ impl Outlet {
             config::Format::Ecs => None,
             other => format::named(other.name()),
         };
-        let filter = Filter::new(&config.wanted);
-        Self { name: config.name.to_string(), hook, filter, format, far, host }
+        let wanted = filter::wanted(&config.wanted);
+        Self { name: config.name.to_string(), hook, wanted, format, far, host }
     }
 
     /// The event in the output's format; none where that is the line itself, or it isn't wanted.

@@ -11,9 +11,11 @@ use crate::record::{Part, Record, Stretch, Value};
 
 mod nest;
 mod read;
+mod whose;
 
 use nest::plan;
 pub use read::{ReadError, read};
+pub use whose::{Whose, whose};
 
 /// The version of the schema that the fields are those of.
 pub const ECS_VERSION: &str = "9.4.0";

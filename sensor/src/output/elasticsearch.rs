@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::{Courier, Far, FarError, Fate, Load, Parcel, Said, Sent, Sort, Who, bring, fitting, short};
+use super::{ByHttp, Courier, FarError, Fate, Parcel, Said, Sent, Sort, Who, short};
 use crate::{
     config,
     format::json_string,
@@ -34,18 +34,6 @@ impl Elasticsearch {
         Self { courier, path }
     }
 
-    fn send(&mut self, part: &[Parcel<'_>]) -> Result<Sent, FarError> {
-        let body = body(part);
-        let bytes = body.len();
-        let said = self.courier.bring(&self.path, &[], body, part.len())?;
-        match said.sort() {
-            Sort::Taken => self.understand(&said, part.len()),
-            Sort::Refused => Ok(Sent::Halve(said.reason())),
-            Sort::TooLarge => Ok(self.courier.too_large(part.len(), bytes, &said)),
-            sort @ (Sort::Later | Sort::Settings(_)) => Err(self.courier.unsent(part.len(), &said, sort)),
-        }
-    }
-
     fn understand(&self, said: &Said, events: usize) -> Result<Sent, FarError> {
         let bulk: Result<Bulk, _> = parse(&said.body);
         let items = match bulk {
@@ -65,29 +53,33 @@ impl Elasticsearch {
     }
 }
 
-impl Far for Elasticsearch {
-    fn most(&self) -> Load {
-        self.courier.most()
+impl ByHttp for Elasticsearch {
+    fn courier(&self) -> &Courier {
+        &self.courier
     }
 
-    fn bring(&mut self, load: &[Parcel<'_>]) -> Result<Vec<Fate>, FarError> {
-        fitting(load, unfit, |load| bring(load, |part| self.send(part)))
+    fn courier_mut(&mut self) -> &mut Courier {
+        &mut self.courier
     }
 
-    fn check(&self) -> Result<(), String> {
-        self.courier.check()
+    fn send(&mut self, part: &[Parcel<'_>]) -> Result<Sent, FarError> {
+        let body = body(part);
+        let bytes = body.len();
+        let said = self.courier.bring(&self.path, &[], body, part.len())?;
+        match said.sort() {
+            Sort::Taken => self.understand(&said, part.len()),
+            Sort::Refused => Ok(Sent::Halve(said.reason())),
+            Sort::TooLarge => Ok(self.courier.too_large(part.len(), bytes, &said)),
+            sort @ (Sort::Later | Sort::Settings(_)) => Err(self.courier.unsent(part.len(), &said, sort)),
+        }
     }
 
-    fn reopen(&mut self) {
-        self.courier.reopen();
+    /// Each line is either what to do or an event, so one that isn't an event in a line would be taken for the other.
+    fn unfit(parcel: &Parcel<'_>) -> Option<&'static str> {
+        let object = parcel.bytes.starts_with(b"{") && parcel.bytes.ends_with(b"}");
+        (!object || parcel.bytes.contains(&b'\n'))
+            .then_some("it is no JSON object in a line: Elasticsearch takes no other")
     }
-}
-
-/// Each line is either what to do or an event, so one that isn't an event in a line would be taken for the other.
-fn unfit(parcel: &Parcel<'_>) -> Option<&'static str> {
-    let object = parcel.bytes.starts_with(b"{") && parcel.bytes.ends_with(b"}");
-    (!object || parcel.bytes.contains(&b'\n'))
-        .then_some("it is no JSON object in a line: Elasticsearch takes no other")
 }
 
 fn body(part: &[Parcel<'_>]) -> Vec<u8> {

@@ -11,7 +11,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Courier, Far, FarError, Fate, Load, Parcel, Said, Sent, Sort, Who, bring, short};
+use super::{ByHttp, Courier, FarError, Fate, Parcel, Said, Sent, Sort, Who, short};
 use crate::{config, format::json_string, http::parse};
 
 /// How long after the first question whether something is indexed the next comes, longer each time.
@@ -34,30 +34,6 @@ impl Hec {
         let who = Who::Token("Splunk", settings.token_file.clone());
         let courier = Courier::new(settings.over_http(), who, "application/json");
         Self { courier, settings: settings.clone(), channel: channel() }
-    }
-
-    fn send(&mut self, part: &[Parcel<'_>]) -> Result<Sent, FarError> {
-        let body = self.body(part);
-        let bytes = body.len();
-        let said = self.ask("/services/collector/event", body, part.len())?;
-        let reply: Option<Reply> = parse(&said.body).ok();
-        let code = reply.as_ref().and_then(|reply| reply.code);
-        match (said.sort(), code) {
-            (Sort::Taken, Some(0)) => self.indexed(part.len(), reply.and_then(|reply| reply.ack_id)),
-            (Sort::Taken, _) => Err(self.courier.garbled(part.len())),
-            (Sort::Refused, Some(code)) => match (sort(code), reply) {
-                (Sort::Refused, Some(reply)) => Ok(self.refused(part.len(), &reply)),
-                (sort, _) => Err(self.courier.unsent(part.len(), &said, sort)),
-            },
-            (Sort::Settings(_), Some(code)) if let Sort::Settings(advice) = sort(code) => {
-                Err(self.courier.unsent(part.len(), &said, Sort::Settings(advice)))
-            }
-            (Sort::Refused, None) => Ok(Sent::Halve(said.reason())),
-            (Sort::TooLarge, _) => Ok(self.courier.too_large(part.len(), bytes, &said)),
-            (sort @ (Sort::Later | Sort::Settings(_)), _) => {
-                Err(self.courier.unsent(part.len(), &said, sort))
-            }
-        }
     }
 
     fn ask(&mut self, path: &str, body: Vec<u8>, events: usize) -> Result<Said, FarError> {
@@ -144,21 +120,37 @@ impl Hec {
     }
 }
 
-impl Far for Hec {
-    fn most(&self) -> Load {
-        self.courier.most()
+impl ByHttp for Hec {
+    fn courier(&self) -> &Courier {
+        &self.courier
     }
 
-    fn bring(&mut self, load: &[Parcel<'_>]) -> Result<Vec<Fate>, FarError> {
-        bring(load, |part| self.send(part))
+    fn courier_mut(&mut self) -> &mut Courier {
+        &mut self.courier
     }
 
-    fn check(&self) -> Result<(), String> {
-        self.courier.check()
-    }
-
-    fn reopen(&mut self) {
-        self.courier.reopen();
+    fn send(&mut self, part: &[Parcel<'_>]) -> Result<Sent, FarError> {
+        let body = self.body(part);
+        let bytes = body.len();
+        let said = self.ask("/services/collector/event", body, part.len())?;
+        let reply: Option<Reply> = parse(&said.body).ok();
+        let code = reply.as_ref().and_then(|reply| reply.code);
+        match (said.sort(), code) {
+            (Sort::Taken, Some(0)) => self.indexed(part.len(), reply.and_then(|reply| reply.ack_id)),
+            (Sort::Taken, _) => Err(self.courier.garbled(part.len())),
+            (Sort::Refused, Some(code)) => match (sort(code), reply) {
+                (Sort::Refused, Some(reply)) => Ok(self.refused(part.len(), &reply)),
+                (sort, _) => Err(self.courier.unsent(part.len(), &said, sort)),
+            },
+            (Sort::Settings(_), Some(code)) if let Sort::Settings(advice) = sort(code) => {
+                Err(self.courier.unsent(part.len(), &said, Sort::Settings(advice)))
+            }
+            (Sort::Refused, None) => Ok(Sent::Halve(said.reason())),
+            (Sort::TooLarge, _) => Ok(self.courier.too_large(part.len(), bytes, &said)),
+            (sort @ (Sort::Later | Sort::Settings(_)), _) => {
+                Err(self.courier.unsent(part.len(), &said, sort))
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ mod message;
 
 use prost::Message;
 
-use super::{Courier, Far, FarError, Fate, Load, Parcel, Said, Sent, Sort, Who, bring, short};
+use super::{ByHttp, Courier, FarError, Fate, Parcel, Said, Sent, Sort, Who, short};
 use crate::{config, format};
 use message::{
     Any, Export, Exported, KeyValue, LogRecord, Resource, ResourceLogs, Scope, ScopeLogs, Status, Value,
@@ -24,6 +24,16 @@ impl Otlp {
         let who = Who::Login(settings.login.clone());
         Self { courier: Courier::new(settings.over_http(), who, "application/x-protobuf") }
     }
+}
+
+impl ByHttp for Otlp {
+    fn courier(&self) -> &Courier {
+        &self.courier
+    }
+
+    fn courier_mut(&mut self) -> &mut Courier {
+        &mut self.courier
+    }
 
     fn send(&mut self, part: &[Parcel<'_>]) -> Result<Sent, FarError> {
         let body = export(part).encode_to_vec();
@@ -38,24 +48,6 @@ impl Otlp {
             Sort::TooLarge => Ok(self.courier.too_large(part.len(), bytes, &said)),
             sort @ (Sort::Later | Sort::Settings(_)) => Err(self.courier.unsent(part.len(), &said, sort)),
         }
-    }
-}
-
-impl Far for Otlp {
-    fn most(&self) -> Load {
-        self.courier.most()
-    }
-
-    fn bring(&mut self, load: &[Parcel<'_>]) -> Result<Vec<Fate>, FarError> {
-        bring(load, |part| self.send(part))
-    }
-
-    fn check(&self) -> Result<(), String> {
-        self.courier.check()
-    }
-
-    fn reopen(&mut self) {
-        self.courier.reopen();
     }
 }
 

@@ -4,7 +4,7 @@ use std::{io::Write, path::Path, time::Duration};
 
 use flate2::{Compression, write::GzEncoder};
 
-use super::{FarError, Load, Sent, short};
+use super::{Far, FarError, Fate, Load, Parcel, Sent, bring, fitting, short};
 use crate::{
     config::{Login, OverHttp},
     format::{base64, text::escape},
@@ -41,6 +41,44 @@ pub(crate) struct Courier {
 struct Open {
     client: Client,
     authorization: Option<Key>,
+}
+
+/// An output over HTTP: what each has of its own. The rest is the same for all.
+pub(crate) trait ByHttp: Send {
+    /// Who brings its bodies.
+    fn courier(&self) -> &Courier;
+
+    /// The same, to change.
+    fn courier_mut(&mut self) -> &mut Courier;
+
+    /// Sends a part of a load, and says what became of it.
+    ///
+    /// # Errors
+    /// When nothing is known of it.
+    fn send(&mut self, part: &[Parcel<'_>]) -> Result<Sent, FarError>;
+
+    /// Why an event can't go this way at all.
+    fn unfit(_: &Parcel<'_>) -> Option<&'static str> {
+        None
+    }
+}
+
+impl<T: ByHttp> Far for T {
+    fn most(&self) -> Load {
+        self.courier().most()
+    }
+
+    fn bring(&mut self, load: &[Parcel<'_>]) -> Result<Vec<Fate>, FarError> {
+        fitting(load, T::unfit, |load| bring(load, |part| self.send(part)))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.courier().check()
+    }
+
+    fn reopen(&mut self) {
+        self.courier_mut().reopen();
+    }
 }
 
 /// A whole answer.

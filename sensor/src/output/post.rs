@@ -1,6 +1,6 @@
 //! Lines of JSON to whoever takes them by POST.
 
-use super::{Courier, Far, FarError, Fate, Load, Parcel, Sent, Sort, Who, bring, fitting};
+use super::{ByHttp, Courier, FarError, Fate, Parcel, Sent, Sort, Who};
 use crate::config;
 
 /// The output.
@@ -15,6 +15,16 @@ impl Post {
     pub fn new(settings: &config::Post) -> Self {
         let who = Who::Login(settings.login.clone());
         Self { courier: Courier::new(settings.over_http(), who, "application/x-ndjson") }
+    }
+}
+
+impl ByHttp for Post {
+    fn courier(&self) -> &Courier {
+        &self.courier
+    }
+
+    fn courier_mut(&mut self) -> &mut Courier {
+        &mut self.courier
     }
 
     fn send(&mut self, part: &[Parcel<'_>]) -> Result<Sent, FarError> {
@@ -32,24 +42,8 @@ impl Post {
             sort @ (Sort::Later | Sort::Settings(_)) => Err(self.courier.unsent(part.len(), &said, sort)),
         }
     }
-}
 
-impl Far for Post {
-    fn most(&self) -> Load {
-        self.courier.most()
-    }
-
-    fn bring(&mut self, load: &[Parcel<'_>]) -> Result<Vec<Fate>, FarError> {
-        let unfit =
-            |parcel: &Parcel<'_>| parcel.bytes.contains(&b'\n').then_some("it has more than one line");
-        fitting(load, unfit, |load| bring(load, |part| self.send(part)))
-    }
-
-    fn check(&self) -> Result<(), String> {
-        self.courier.check()
-    }
-
-    fn reopen(&mut self) {
-        self.courier.reopen();
+    fn unfit(parcel: &Parcel<'_>) -> Option<&'static str> {
+        parcel.bytes.contains(&b'\n').then_some("it has more than one line")
     }
 }
