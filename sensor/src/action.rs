@@ -17,7 +17,7 @@ use crate::{
     event::contain::Contained,
     field::Field,
     format::{
-        self, misleads,
+        self, Format as _, ecs, misleads,
         table::{Head, Line},
     },
     host::Host,
@@ -28,6 +28,7 @@ use crate::{
     },
     procfs::Reader,
     record::{Record, Text},
+    requests::{self, Told},
 };
 
 pub mod doctor;
@@ -310,45 +311,67 @@ fn with_remedy(error: &ProcessError) -> String {
     format!("{error}{remedy}")
 }
 
-/// A command that acts on the host, each time told as an event: a line on standard error, as there is no journal.
+/// A command that acts on the host, each time told as an event: by the runs at work, so that it comes into their journals and to
+/// their outputs, and in any case as a line on standard error.
 #[derive(Debug)]
 pub struct Acting {
     /// Who acts: this process.
     actor: Record,
     /// How it is told: a line for a person is none for a SIEM, so then as JSON.
     format: Format,
+    /// Where runs at work are asked.
+    runs: Option<PathBuf>,
     run: String,
     sequence: u64,
 }
 
 impl Acting {
-    /// Learns who acts, for somebody who wants this format.
+    /// Learns who acts, for somebody who wants this format; runs at work are asked in this folder.
     #[must_use]
-    pub fn new(host: &Host, format: Option<Format>) -> Self {
+    pub fn new(host: &Host, runs: Option<&Path>, format: Option<Format>) -> Self {
         let (pid, parent) = (std::process::id(), std::os::unix::process::parent_id());
         let look = Look::few(host, &[parent, pid]);
         let own: Vec<_> = look.table.at(pid).into_iter().collect();
         let mut describer = look::described::Describer::new(&look, host, &own);
         let actor = own.first().map_or_else(|| host.common(), |own| describer.describe(own).record);
         let format = format.filter(|format| *format != Format::Text).unwrap_or(Format::Json);
-        Self { actor, format, run: host.run_id(), sequence: 0 }
+        Self { actor, format, runs: runs.map(Path::to_owned), run: host.run_id(), sequence: 0 }
     }
 
-    /// Tells what was done.
-    pub fn tell(&mut self, contained: &Contained, host: &Host) -> Record {
-        self.sequence += 1;
+    /// Tells what was done. What a run told has the same id here, so that who reads both knows it for one.
+    pub fn tell(&mut self, contained: &Contained, host: &Host) {
+        let done = contained.record();
+        let (told, said) = self.hand_over(&done);
+        let told = told.unwrap_or_else(|| {
+            self.sequence += 1;
+            Told { run: self.run.clone(), sequence: self.sequence, time: host.now() }
+        });
         let mut record = self.actor.clone();
-        record.extend_from(&contained.record());
-        record.set(Field::Timestamp, host.now());
-        record.set(Field::EventSequence, self.sequence);
-        record.set(Field::EventId, Text::numbered(&self.run, self.sequence));
+        record.extend_from(&done);
+        record.set(Field::Timestamp, told.time);
+        record.set(Field::EventSequence, told.sequence);
+        record.set(Field::EventId, Text::numbered(&told.run, told.sequence));
         let mut line = Vec::new();
         if let Some(format) = format::named(self.format.name()) {
             format.write(&record, &mut line);
         }
         // Nobody may be reading any more, and what was done is done.
-        let _ = std::io::stderr().write_all(&line);
-        record
+        let mut out = std::io::stderr().lock();
+        let _ = out.write_all(&line);
+        for why in said {
+            let why = format::text::escape(why.as_bytes());
+            let _ = writeln!(out, "sensor: a sensor at work didn't tell this event: {why}");
+        }
+    }
+
+    /// Gives as what a run at work told it, and why others didn't.
+    fn hand_over(&self, done: &Record) -> (Option<Told>, Vec<String>) {
+        let Some(folder) = &self.runs else { return (None, Vec::new()) };
+        let mut line = Vec::new();
+        ecs::Ecs.write(done, &mut line);
+        // A line of JSON, and so of UTF-8.
+        let Ok(line) = String::from_utf8(line) else { return (None, Vec::new()) };
+        requests::tell(folder, line.trim_end())
     }
 }
 

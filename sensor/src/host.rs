@@ -105,7 +105,7 @@ impl Host {
     /// Nanoseconds since boot, sleep included (`CLOCK_BOOTTIME`).
     #[must_use]
     pub fn boot_now(&self) -> u64 {
-        now(ClockId::CLOCK_BOOTTIME).as_nanos().try_into().unwrap_or(u64::MAX)
+        since_boot().as_nanos().try_into().unwrap_or(u64::MAX)
     }
 
     /// The moment of the epoch at which the host booted, by its present clock.
@@ -130,6 +130,12 @@ impl Host {
             .and_then(|size| u64::try_from(size).ok())
             .unwrap_or(4096)
     }
+}
+
+/// Time since boot, sleep included: for deadlines of who knows no host.
+#[must_use]
+pub fn since_boot() -> Duration {
+    now(ClockId::CLOCK_BOOTTIME)
 }
 
 /// These clocks are always there; a kernel without one tells the epoch.

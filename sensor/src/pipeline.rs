@@ -193,8 +193,7 @@ impl<'a> Pipeline<'a> {
     }
 
     fn redact(&mut self, redact: &config::Redact) {
-        let patterns = redact.patterns.iter().map(|pattern| pattern.get().clone());
-        self.table.mask((!redact.off).then(|| Redactor::new(patterns)));
+        self.table.mask((!redact.off).then(|| Redactor::new(redact.expressions())));
     }
 
     /// Streams until told to stop, and then all that was seen.
@@ -322,7 +321,7 @@ impl<'a> Pipeline<'a> {
             self.sweep(began)?;
         }
         self.settle(self.host.boot_now())?;
-        self.take_requests();
+        self.take_requests()?;
         self.captured(began)?;
         self.usage(began)?;
         self.traffic(began)?;

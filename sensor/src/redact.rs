@@ -69,10 +69,18 @@ impl Redactor {
     /// Masks the secrets in the arguments of a program, as [`arguments`] does.
     #[must_use]
     pub fn arguments<'a>(&self, words: &[&'a [u8]]) -> Vec<Cow<'a, [u8]>> {
-        let masked = arguments(words);
-        self.patterns.iter().fold(masked, |words, pattern| {
-            words.into_iter().map(|word| matched(pattern, &word).map_or(word, Cow::Owned)).collect()
-        })
+        arguments(words).into_iter().map(|word| self.patterned(word)).collect()
+    }
+
+    /// Masks them in `NAME=VALUE`, as [`variable`] does.
+    #[must_use]
+    pub fn variable<'a>(&self, variable: &'a [u8]) -> Cow<'a, [u8]> {
+        self.patterned(self::variable(variable))
+    }
+
+    /// What the patterns mask besides.
+    fn patterned<'a>(&self, word: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
+        self.patterns.iter().fold(word, |word, pattern| matched(pattern, &word).map_or(word, Cow::Owned))
     }
 }
 

@@ -1,12 +1,15 @@
-//! What a verb asks of a run that is at work: to keep a file that it holds. A socket in the folder of the run's state, for root
-//! alone; a line there, a line back.
+//! What a verb asks of a run that is at work: to keep a file that it holds, or to tell what the verb did. A socket in the folder of
+//! the run's state, for root alone; a line there, a line back.
 
 use std::{
     fs,
     io::{self, Read, Write},
-    os::unix::{
-        fs::PermissionsExt,
-        net::{UnixListener, UnixStream},
+    os::{
+        fd::AsRawFd,
+        unix::{
+            fs::PermissionsExt,
+            net::{UnixListener, UnixStream},
+        },
     },
     path::{Path, PathBuf},
     sync::{
@@ -18,7 +21,13 @@ use std::{
 };
 
 use nix::{
-    sys::socket::{getsockopt, sockopt::PeerCredentials},
+    sys::{
+        socket::{
+            AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, setsockopt, socket,
+            sockopt::{PeerCredentials, SendTimeout},
+        },
+        time::{TimeVal, TimeValLike},
+    },
     unistd::geteuid,
 };
 use tokio::sync::Notify;
@@ -26,13 +35,14 @@ use tokio::sync::Notify;
 use crate::{
     background::begin,
     evidence::{Captured, Missing, folder::Folder, wanted::Wanted},
-    record::Text,
+    host::since_boot,
+    record::{Text, Time},
 };
 
 /// How the names of sockets begin; the run's id follows.
 const PREFIX: &str = "ask-";
-/// Longest line, bytes.
-const LINE_MOST: usize = 1024;
+/// Longest line, bytes: an event of as many processes as one names.
+const LINE_MOST: usize = 1024 * 1024;
 /// Most that wait to be looked at.
 const WAITING_MOST: usize = 16;
 /// Most sockets that are looked at, of which some may be of runs that were killed.
@@ -41,14 +51,66 @@ const RUNS_MOST: usize = 1024;
 const SLOW: Duration = Duration::from_secs(1);
 /// How long it is waited for an answer, which comes when a file is written.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long it is waited until a run has told something, of all runs together.
+const TELLING: Duration = Duration::from_secs(3);
 /// How an answer begins that says what was kept.
 const KEPT: &str = "kept ";
+/// How one begins that says as what it was told.
+const TOLD: &str = "told ";
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// To keep a file.
+    Keep(Wanted),
+    /// To tell what the asking verb did: the event as a line of ECS, of which nothing is believed yet.
+    Tell(String),
+}
+
+impl What {
+    fn parse(line: &str) -> Option<Self> {
+        match line.split_once(' ')? {
+            ("keep", wanted) => wanted.parse().ok().map(Self::Keep),
+            ("tell", event) => Some(Self::Tell(event.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+/// Which event of a run it became.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The run's id.
+    pub run: String,
+    /// `event.sequence`.
+    pub sequence: u64,
+    /// `@timestamp`.
+    pub time: Time,
+}
+
+impl Told {
+    /// Of an answer, which is anybody's who listens there.
+    fn parse(answer: &str) -> Option<Self> {
+        let mut words = answer.strip_prefix(TOLD)?.split(' ');
+        let run = words.next()?;
+        let told = Self {
+            run: run.to_owned(),
+            sequence: words.next()?.parse().ok()?,
+            time: Time(words.next()?.parse().ok()?),
+        };
+        let plain =
+            !run.is_empty() && run.len() <= 64 && run.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        (plain && words.next().is_none()).then_some(told)
+    }
+}
 
 /// Something that is asked for.
 #[derive(Debug)]
 pub struct Request {
-    /// What is to be kept.
-    pub wanted: Wanted,
+    /// What.
+    pub what: What,
+    /// The process that asks, as the kernel says; 0 when it is in a pid namespace that isn't below ours.
+    pub pid: u32,
     from: UnixStream,
 }
 
@@ -61,6 +123,11 @@ impl Request {
         };
         // Who doesn't wait any more needs no answer; a line has room in the socket.
         let _ = self.from.write_all(line.as_bytes());
+    }
+
+    /// Says as what it was told.
+    pub fn told(mut self, Told { run, sequence, time }: &Told) {
+        let _ = self.from.write_all(format!("{TOLD}{run} {sequence} {}\n", time.0).as_bytes());
     }
 
     /// Says why there will be none.
@@ -142,24 +209,30 @@ fn heard(stream: UnixStream) -> Option<Request> {
     if peer.uid() != 0 && peer.uid() != geteuid().as_raw() {
         return None;
     }
-    stream.set_read_timeout(Some(SLOW)).ok()?;
     stream.set_write_timeout(Some(SLOW)).ok()?;
-    let line = line(&stream).ok()?;
-    let request = |wanted| Request { wanted, from: stream };
-    line.strip_prefix("keep ")?.parse().ok().map(request)
+    let line = line(&stream, SLOW).ok()?;
+    let pid = u32::try_from(peer.pid()).unwrap_or(0);
+    What::parse(&line).map(|what| Request { what, pid, from: stream })
 }
 
-/// One line, of which there is a largest.
-fn line(mut stream: &UnixStream) -> io::Result<String> {
+/// One line, of which there is a largest, and a time for all of it.
+fn line(mut stream: &UnixStream, within: Duration) -> io::Result<String> {
+    let end = since_boot() + within;
     let mut line = Vec::new();
-    let mut piece = [0_u8; 256];
+    let mut piece = [0_u8; 4096];
     while line.len() <= LINE_MOST {
+        let left = end.saturating_sub(since_boot());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
         let count = stream.read(&mut piece)?;
-        line.extend_from_slice(piece.get(..count).unwrap_or_default());
-        if let Some(end) = line.iter().position(|byte| *byte == b'\n') {
-            line.truncate(end);
+        let piece = piece.get(..count).unwrap_or_default();
+        if let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
+            line.extend_from_slice(piece.get(..end).unwrap_or_default());
             return String::from_utf8(line).map_err(io::Error::other);
         }
+        line.extend_from_slice(piece);
         if count == 0 {
             break;
         }
@@ -174,21 +247,9 @@ fn line(mut stream: &UnixStream) -> io::Result<String> {
 /// When no run has it, or none is at work.
 pub fn keep(folder: &Path, wanted: &Wanted, is_there: impl Fn(&Text) -> bool) -> Result<Text, Vec<String>> {
     let mut said = Vec::new();
-    for path in sockets(folder) {
-        let stream = match UnixStream::connect(&path) {
-            Ok(stream) => stream,
-            // Of a run that was killed, or has just ended.
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) =>
-            {
-                continue;
-            }
-            Err(error) => {
-                said.push(format!("a sensor at work can't be asked: {error}"));
-                continue;
-            }
-        };
-        match asked(&stream, wanted) {
+    let asked = |stream: &UnixStream| asked(stream, &format!("keep {wanted}\n"), PATIENCE);
+    for answer in sockets(folder).iter().filter_map(|path| reach(path).transpose()) {
+        match answer.and_then(|stream| asked(&stream)) {
             Ok(answer) => match answer.strip_prefix(KEPT).map(str::parse) {
                 Some(Ok(Wanted::Sha256(sha256))) if is_there(&sha256) => return Ok(sha256),
                 Some(Ok(_)) => said.push(format!("another sensor at work {answer}, in a folder of its own")),
@@ -200,11 +261,44 @@ pub fn keep(folder: &Path, wanted: &Wanted, is_there: impl Fn(&Text) -> bool) ->
     Err(said)
 }
 
-fn asked(mut stream: &UnixStream, wanted: &Wanted) -> io::Result<String> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(SLOW))?;
-    stream.write_all(format!("keep {wanted}\n").as_bytes())?;
-    line(stream)
+/// Has those runs that are at work in this folder tell an event, a line of ECS without its end: gives as what the first did, and
+/// what came in the way with others.
+#[must_use]
+pub fn tell(folder: &Path, event: &str) -> (Option<Told>, Vec<String>) {
+    let (mut first, mut said) = (None, Vec::new());
+    if event.len() + "tell ".len() > LINE_MOST {
+        return (None, vec!["the event is too long to be handed over".to_owned()]);
+    }
+    let end = since_boot() + TELLING;
+    for answer in sockets(folder).iter().filter_map(|path| reach(path).transpose()) {
+        let left = end.saturating_sub(since_boot()).max(Duration::from_millis(1));
+        match answer.and_then(|stream| asked(&stream, &format!("tell {event}\n"), left)) {
+            Ok(answer) => match Told::parse(&answer) {
+                Some(told) => first = first.or(Some(told)),
+                None => said.push(answer),
+            },
+            Err(error) => said.push(format!("it gave no answer: {error}")),
+        }
+    }
+    (first, said)
+}
+
+/// Connects to a run; nothing when it was killed, or has just ended.
+fn reach(path: &Path) -> io::Result<Option<UnixStream>> {
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    // One that is stopped takes no connection when many wait already.
+    setsockopt(&socket, SendTimeout, &TimeVal::seconds(1))?;
+    match connect(socket.as_raw_fd(), &UnixAddr::new(path)?) {
+        Ok(()) => Ok(Some(UnixStream::from(socket))),
+        Err(nix::Error::ECONNREFUSED | nix::Error::ENOENT) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn asked(mut stream: &UnixStream, question: &str, patience: Duration) -> io::Result<String> {
+    stream.set_write_timeout(Some(SLOW.min(patience)))?;
+    stream.write_all(question.as_bytes())?;
+    line(stream, patience)
 }
 
 fn sockets(folder: &Path) -> Vec<PathBuf> {
@@ -242,7 +336,7 @@ mod tests {
     fn answering(requests: Requests, result: Result<Captured, Missing>) -> thread::JoinHandle<Wanted> {
         thread::spawn(move || {
             let request = requests.waiting.recv().unwrap();
-            let wanted = request.wanted.clone();
+            let What::Keep(wanted) = request.what.clone() else { panic!("{request:?}") };
             request.answer(result.as_ref());
             wanted
         })
@@ -265,6 +359,48 @@ mod tests {
     }
 
     #[test]
+    fn each_run_tells_and_the_first_says_as_what() {
+        let folder = folder("told");
+        let told = |sequence| Told { run: "ab12".to_owned(), sequence, time: Time(-7) };
+        let runs: Vec<_> = [Some(told(8)), None]
+            .into_iter()
+            .enumerate()
+            .map(|(at, answer)| {
+                let requests = Requests::listen(&folder, &at.to_string()).unwrap();
+                thread::spawn(move || {
+                    let request = requests.waiting.recv().unwrap();
+                    assert_eq!(request.what, What::Tell("{\"a\": 1}".to_owned()));
+                    assert_eq!(request.pid, std::process::id());
+                    match answer {
+                        Some(told) => request.told(&told),
+                        None => request.refuse("no"),
+                    }
+                })
+            })
+            .collect();
+        assert_eq!(tell(&folder, "{\"a\": 1}"), (Some(told(8)), vec!["no".to_owned()]));
+        runs.into_iter().for_each(|run| run.join().unwrap());
+        assert_eq!(tell(&folder, "{}"), (None, Vec::new()), "nobody is at work");
+        let (nobody, said) = tell(&folder, &"x".repeat(LINE_MOST));
+        assert!(nobody.is_none() && said[0].contains("too long"), "{said:?}");
+        for wrong in
+            ["", "told", "told a", "told a 1", "told a 1 x", "told a 1 2 3", "told a\u{1b} 1 2", "told  1 2"]
+        {
+            assert_eq!(Told::parse(wrong), None, "{wrong}");
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn who_says_nothing_is_not_waited_for() {
+        let folder = folder("silent");
+        let _silent = UnixListener::bind(folder.join("ask-silent")).unwrap();
+        let (nobody, said) = tell(&folder, "{}");
+        assert!(nobody.is_none() && said[0].contains("no answer"), "{said:?}");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
     fn nonsense_is_not_answered() {
         let folder = folder("nonsense");
         drop(UnixListener::bind(folder.join("ask-dead")).unwrap());
@@ -272,9 +408,17 @@ mod tests {
         assert!(!folder.join("ask-dead").exists(), "nobody listens there");
         let mode = fs::metadata(&requests.path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        for bytes in
-            [&b"keep \n"[..], b"keep 0\n", b"\n", b"drop 1\n", b"\xff\n", b"keep 1", &[b'x'; 2 * LINE_MOST]]
-        {
+        for bytes in [
+            &b"keep \n"[..],
+            b"keep 0\n",
+            b"\n",
+            b"drop 1\n",
+            b"tell",
+            b"tell \xff\n",
+            b"\xff\n",
+            b"keep 1",
+            &vec![b'x'; 2 * LINE_MOST],
+        ] {
             let mut stream = UnixStream::connect(&requests.path).unwrap();
             // It may be closed before all is written.
             let _ = stream.write_all(bytes);

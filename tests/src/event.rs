@@ -1,6 +1,6 @@
 //! One event, as the sensor wrote it.
 
-use crate::fields;
+use crate::{ecs, fields};
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
@@ -91,6 +91,11 @@ impl Event {
         all
     }
 
+    fn words(&self, field: &str) -> Vec<&str> {
+        let list = self.get(field).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
     /// What is wrong with what every event must have; empty when nothing is.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
@@ -98,6 +103,12 @@ impl Event {
             fields::COMMON.iter().filter(|name| !self.has(name)).map(|name| format!("{name}: missing"));
         let mut faults: Vec<String> = missing.collect();
         faults.extend(self.leaves().iter().filter_map(|(name, value)| fields::wrong(name, value)));
+        faults.extend(self.leaves().iter().filter_map(|(name, value)| ecs::wrong(name, value)));
+        if self.has("ecs.version") && self.text("ecs.version").as_deref() != Some(ecs::version()) {
+            faults.push(format!("ecs.version: the list is that of {}", ecs::version()));
+        }
+        let (categories, types) = (self.words("event.category"), self.words("event.type"));
+        faults.extend(ecs::unexpected(&categories, &types));
         let state = self.get("sensor.exe.state").and_then(Value::as_str);
         if state.is_some_and(|state| !fields::STATES.contains(&state)) {
             faults.push(format!("sensor.exe.state: {state:?} isn't one of {:?}", fields::STATES));

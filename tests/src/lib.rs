@@ -12,6 +12,7 @@ pub mod base64;
 pub mod broker;
 pub mod budget;
 pub mod certificate;
+pub mod ecs;
 pub mod event;
 pub mod fields;
 pub mod find;

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::answer::run;
 use crate::skip::missing;
-use crate::{DEADLINE, Folder, patience};
+use crate::{DEADLINE, Folder, Running, patience};
 
 /// A process and all it started in its group; they end with this.
 #[derive(Debug)]
@@ -45,10 +45,11 @@ impl Drop for Group {
     }
 }
 
-/// A private sshd on a port of loopback, with keys of its own.
+/// A private sshd, with keys of its own.
 #[derive(Debug)]
 pub struct Sshd {
     folder: Folder,
+    address: &'static str,
     /// Where it listens.
     pub port: u16,
     _running: Group,
@@ -57,9 +58,15 @@ pub struct Sshd {
 const SSHD: &str = "/usr/sbin/sshd";
 
 impl Sshd {
-    /// None, with the reason told, where there is no sshd.
+    /// On loopback; none, with the reason told, where there is no sshd.
     #[must_use]
     pub fn start() -> Option<Self> {
+        Self::at("127.0.0.1")
+    }
+
+    /// At this address.
+    #[must_use]
+    pub fn at(address: &'static str) -> Option<Self> {
         if !Path::new(SSHD).exists() || !Path::new("/usr/bin/ssh").exists() {
             let _ = missing("there is no sshd (openssh-server, openssh-client)");
             return None;
@@ -73,10 +80,10 @@ impl Sshd {
         fs::set_permissions(folder.at("client.pub"), Permissions::from_mode(0o644)).unwrap();
         fs::create_dir_all("/run/sshd").unwrap();
         // Free a moment ago: a port that sshd chose itself couldn't be known.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
         let at = |name: &str| folder.at(name).display().to_string();
         let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
+            "Port {port}\nListenAddress {address}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
              PidFile none\nPermitRootLogin yes\nLoginGraceTime 60\n",
             at("host"),
             at("client.pub")
@@ -84,16 +91,26 @@ impl Sshd {
         fs::write(folder.at("config"), config).unwrap();
         let running = Group::start(Command::new(SSHD).arg("-D").arg("-f").arg(folder.at("config")));
         let end = Instant::now() + patience(DEADLINE);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while TcpStream::connect((address, port)).is_err() {
             assert!(Instant::now() < end, "sshd doesn't listen on {port}");
             std::thread::yield_now();
         }
-        Some(Self { folder, port, _running: running })
+        Some(Self { folder, address, port, _running: running })
     }
 
     /// Connects, with these options and what is to be run.
     #[must_use]
     pub fn login(&self, words: &[&str]) -> Group {
+        Group::start(self.client().args(words))
+    }
+
+    /// One who logs in as root and types these commands without a terminal.
+    #[must_use]
+    pub fn typed(&self, script: &str) -> Running {
+        Running::start(self.client().args(["-T", &format!("root@{}", self.address), script]))
+    }
+
+    fn client(&self) -> Command {
         let mut ssh = Command::new("/usr/bin/ssh");
         ssh.args([
             "-q",
@@ -105,6 +122,6 @@ impl Sshd {
             "UserKnownHostsFile=/dev/null",
         ]);
         ssh.arg("-p").arg(self.port.to_string()).arg("-i").arg(self.folder.at("client"));
-        Group::start(ssh.args(words))
+        ssh
     }
 }

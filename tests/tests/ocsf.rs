@@ -31,20 +31,37 @@ struct Stream {
 impl Stream {
     fn start(folder: &Folder) -> Self {
         let (lines, config) = (folder.at("lines"), folder.at("sensor.toml"));
-        let evidence = folder.at("evidence");
+        let (evidence, journal) = (folder.at("evidence"), folder.at("journal"));
         let text = format!(
-            "[kernel]\nbulk_ring_bytes = 65536\n[usage]\ninterval_s = 1\n[evidence]\nfolder = {evidence:?}\n"
+            "[kernel]\nbulk_ring_bytes = 65536\n[usage]\ninterval_s = 1\n[evidence]\nfolder = {evidence:?}\n[journal]\nfolder = {journal:?}\n"
         );
         std::fs::write(&config, text).unwrap();
         let mut command = command();
         command.args(["run", "--format", "ocsf", "--config"]).arg(&config);
-        command.stdout(File::create(&lines).unwrap()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
-        assert!(said.any(|line| line.unwrap() == "sensor: ready"), "the sensor isn't ready");
-        // It goes on to say how much it saw, to somebody who reads.
-        std::thread::spawn(move || said.for_each(drop));
+        let child = ready(command.stdout(File::create(&lines).unwrap()));
         Self { child, lines }
+    }
+
+    /// The same events from its journal, which keeps them in the names of ECS, as an output of the next run has them.
+    fn read_back(&self, folder: &Folder) -> Vec<u8> {
+        let (config, path, journal) = (folder.at("again.toml"), folder.at("again"), folder.at("journal"));
+        let text = format!(
+            "[evidence]\nfolder = \"\"\n[journal]\nfolder = {journal:?}\n[[outputs]]\nname = \"again\"\ntype = \"file\"\n\
+             format = \"ocsf\"\npath = {path:?}\nmax_bytes = 0\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut next = ready(command().args(["run", "--config"]).arg(&config).stdout(Stdio::null()));
+        let told = std::fs::metadata(&self.lines).unwrap().len();
+        let long = || std::fs::metadata(&path).is_ok_and(|facts| facts.len() >= told);
+        let deadline = Instant::now() + patience(DEADLINE);
+        while !long() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        kill(Pid::from_raw(i32::try_from(next.id()).unwrap()), Signal::SIGTERM).unwrap();
+        assert!(next.wait().unwrap().success());
+        let mut again = std::fs::read(&path).unwrap();
+        again.truncate(usize::try_from(told).unwrap());
+        again
     }
 
     fn actions(&self) -> BTreeSet<String> {
@@ -56,6 +73,16 @@ impl Stream {
     fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
     }
+}
+
+/// Starts a sensor and waits until it is ready.
+fn ready(command: &mut Command) -> Child {
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap() == "sensor: ready"), "the sensor isn't ready");
+    // It goes on to say how much it saw, to somebody who reads.
+    std::thread::spawn(move || said.for_each(drop));
+    child
 }
 
 fn action(line: &Value) -> String {
@@ -106,6 +133,13 @@ fn every_event_is_as_the_schema_wants_it() {
     assert!(stream.child.wait().unwrap().success());
     assert_eq!(stream.actions(), all, "an action is missing, or the test doesn't know it");
     check(&packages, File::open(&stream.lines).unwrap());
+    // What was checked is what the journal gives back, letter by letter.
+    let (told, again) = (std::fs::read(&stream.lines).unwrap(), stream.read_back(&folder));
+    let mut both = told.split(|byte| *byte == b'\n').zip(again.split(|byte| *byte == b'\n'));
+    if let Some((told, again)) = both.find(|(told, again)| told != again) {
+        panic!("{}\n{}", String::from_utf8_lossy(told), String::from_utf8_lossy(again));
+    }
+    assert_eq!(told.len(), again.len());
 }
 
 #[test]

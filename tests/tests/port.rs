@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tests::answer::run;
+use tests::find::Source;
 use tests::netns::{
     ALLOWED, BOXED, INSIDE, OUTSIDE, OUTSIDER, World, answers, at, connect, echo_here, is_cut, reaches,
     silent, udp_reaches, udp_silent, world,
@@ -15,9 +16,9 @@ use tests::netns::{
 use tests::program::{Running, net, steps};
 use tests::sensor::{binary, command};
 use tests::skip::{missing, skip};
-use tests::sshd::Group;
+use tests::sshd::{Group, Sshd};
 use tests::terminal::Terminal;
-use tests::{Answer, DEADLINE, Event, patience, words};
+use tests::{Answer, DEADLINE, Event, Sensor, patience, words};
 
 const NFT: &str = "/usr/sbin/nft";
 
@@ -112,6 +113,59 @@ fn until(what: &str, is: impl Fn() -> bool) {
         assert!(Instant::now() < end, "{what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+#[test]
+fn what_was_done_is_in_the_journal_of_the_run_at_work() {
+    if lacks() {
+        return;
+    }
+    world(|_| {
+        let folder = tests::Folder::inside(Path::new("/run"));
+        let config = folder.at("sensor.toml").display().to_string();
+        let text = format!("[journal]\nfolder = {:?}\n[evidence]\nfolder = \"\"\n", folder.at("journal"));
+        fs::write(&config, &text).unwrap();
+        let sensor = Sensor::with().config(&text).live();
+        let mut victim = Running::of(tests::program::actor(), words!["wait"]);
+        let verify = ["--verify", "0", "--no-evidence", "--format", "json", "--config", &config];
+        let pid = victim.pid().to_string();
+        let secret = ["--reason", "a drill", "--yes", "--pid", &pid];
+        let killed = Answer::of(command().arg("kill").args(secret).args(verify)).status(0);
+        victim.wait();
+        let closed = done("close 7000 --yes --reason drill");
+        done(&format!("undo {}", id(&closed)));
+        for (method, answer) in [("kill", &killed), ("port_close", &closed)] {
+            let event = sensor.find("contain").with("sensor.contain.method", method).wait();
+            assert!(event.faults().is_empty(), "{:#?}", event.faults());
+            assert_eq!(event.str("process.executable"), binary().to_str().unwrap());
+            // Who reads both knows it for one.
+            let own = &told(answer)[0];
+            for field in ["event.id", "@timestamp", "process.pid", "sensor.reason"] {
+                assert_eq!(own.get(field), event.get(field), "{field}");
+            }
+        }
+        let sql = "SELECT line ->> '$.sensor.contain.method' AS method, line ->> '$.sensor.contain.target' AS target, \
+            line ->> '$.process.name' AS who FROM events WHERE action = 'contain' ORDER BY position";
+        let wanted = [
+            ("kill", format!("pid {pid}")),
+            ("port_close", "port 7000".into()),
+            ("port_undo", "port 7000".into()),
+        ];
+        let wanted = wanted.map(
+            |(method, target)| serde_json::json!({ "method": method, "target": target, "who": "sensor" }),
+        );
+        let ask = || {
+            let output = run(command().args(["query", "--format", "json", "--config", &config, sql]));
+            let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            lines.map(|line| serde_json::from_slice(line).unwrap()).collect::<Vec<serde_json::Value>>()
+        };
+        until("the journal has all three", || ask().len() == wanted.len());
+        assert_eq!(ask(), wanted);
+        sensor.stop().clean();
+        let after = done("close 7000 --yes");
+        assert_eq!(told(&after).len(), 1, "nobody is at work, and it is told all the same");
+        assert!(!after.said.contains("at work"), "{}", after.said);
+    });
 }
 
 #[test]
@@ -355,6 +409,79 @@ fn the_operator_is_not_shut_out() {
         let refused = port("isolate --allow 192.0.2.2 --yes").status(2);
         assert!(refused.said.contains("add --allow 198.51.100.2"), "{}", refused.said);
         drop(held);
+    });
+}
+
+#[test]
+fn a_session_of_sshd_outlives_the_rule_that_was_made_in_it() {
+    if lacks() {
+        return;
+    }
+    world(|world| {
+        let Some(sshd) = Sshd::at(OUTSIDE[0]) else { return };
+        let (sensor, port) = (binary().display().to_string(), sshd.port);
+        // What is typed after the rule, and its answer, have to come through.
+        let script = format!(
+            "{sensor} port close {port}/tcp --allow 198.51.100.2 --yes --format json 2>/dev/null; echo $?; read x; echo over"
+        );
+        let mut session = world.outsider.there(|| sshd.typed(&script));
+        let rule = Event::parse(session.line().as_bytes()).unwrap();
+        assert_eq!(session.line(), "0");
+        let kept = rule.texts("sensor.rule.kept");
+        assert!(kept.len() == 1 && kept[0].ends_with(&format!("->192.0.2.1:{port}")), "{kept:?}");
+        assert!(kept[0].starts_with("192.0.2.2:"), "{kept:?}");
+        assert!(world.outsider.there(|| connect(at(OUTSIDE[0], port), Duration::from_millis(400)).is_none()));
+        session.go();
+        assert_eq!(session.line(), "over");
+        session.wait();
+        // Over ssh nobody shuts himself out of the whole host.
+        done(&format!("undo {}", rule.str("sensor.rule.id")));
+        let script = format!("{sensor} port isolate --allow 198.51.100.2 --yes 2>&1; echo $?");
+        let mut session = world.outsider.there(|| sshd.typed(&script));
+        let said = session.rest();
+        assert!(said.contains("add --allow 192.0.2.2") && said.trim_end().ends_with("\n2"), "{said}");
+        assert!(done("list").rows.is_empty());
+    });
+}
+
+#[test]
+#[ignore = "a million packets: cargo test -p tests --test port -- --ignored a_full_table_of_connections"]
+fn a_full_table_of_connections_is_no_way_around_a_rule() {
+    if lacks() {
+        return;
+    }
+    world(|world| {
+        let _echo = echo_here(7000);
+        // So that connections are followed at all.
+        nft(
+            "table inet follow { chain input { type filter hook input priority filter; policy accept; ct state invalid drop; } }",
+        );
+        let mut cut = world.outsider.there(|| connect(at(OUTSIDE[0], 7000), DEADLINE).unwrap());
+        assert!(answers(&mut cut));
+        let most: u64 =
+            fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max").unwrap().trim().parse().unwrap();
+        // How many there are, and how many had to go or weren't let in, of all processors.
+        let known = || {
+            let text = fs::read_to_string("/proc/thread-self/net/stat/nf_conntrack").unwrap();
+            let rows = text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+            let number = |word: &str| u64::from_str_radix(word, 16).unwrap();
+            rows.fold([0, 0], |[_, gone], row| [number(row[0]), gone + number(row[10]) + number(row[11])])
+        };
+        // Each port of each address is a connection of its own.
+        let sockets: Vec<_> =
+            (0..=most / 60_000).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+        for port in 1..=u16::MAX {
+            for socket in &sockets {
+                // A refusal of the one before.
+                let _ = socket.send_to(b"x", ("127.0.0.1", port));
+            }
+        }
+        let [entries, gone] = known();
+        assert!(entries + 64 > most && gone > 0, "{entries} of {most}, {gone} had to go");
+        let made = done("close 7000 --allow 198.51.100.2 --yes");
+        assert!(is_cut(&mut cut), "what was begun before is ended");
+        assert_eq!(listed(&id(&made)).str("sensor.rule.state"), "in_force");
+        done(&format!("undo {}", id(&made)));
     });
 }
 

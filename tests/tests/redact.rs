@@ -1,18 +1,35 @@
 //! Secrets in arguments are masked before anything is told, whoever tells it: by the sensor's own tables, and by an
 //! operator's patterns.
 
+use std::process::Command;
+
 use serde_json::Value;
 use tests::find::Source;
 use tests::program::{actor, join, nest};
 use tests::skip::skip;
-use tests::{Event, Running, Sensor, words};
+use tests::{Answer, Event, Folder, Running, Sensor, words};
 
 const SECRETS: [&str; 2] = ["--password=hunter2", "--pin=4711"];
+/// A variable of its environment.
+const BADGE: &str = "BADGE=KD-17";
 
 /// A program with secrets among its arguments, that runs another one and waits.
 fn telling() -> Running {
     let child = nest("run", words![actor(), "pid"]);
-    Running::of(actor(), join([child, words!["say", "up", "wait", "ignore"], words![SECRETS[0], SECRETS[1]]]))
+    let words = join([child, words!["say", "up", "wait", "ignore"], words![SECRETS[0], SECRETS[1]]]);
+    let (name, value) = BADGE.split_once('=').expect("a variable");
+    Running::start(Command::new(actor()).args(words).env(name, value))
+}
+
+/// What `inspect` shows of it, with this in the configuration.
+fn inspected(pid: u32, redact: &str, args: &[&str], badge: &str) {
+    let folder = Folder::new();
+    let config = folder.at("sensor.toml");
+    std::fs::write(&config, format!("[redact]\n{redact}\n")).expect("a configuration");
+    let words = words!["inspect", pid.to_string(), "--format", "json", "--config", config];
+    let answer = Answer::done(&words);
+    assert_eq!(last_two(answer.rows[0].list("process.args")), args, "{redact}");
+    assert!(answer.rows[0].texts("process.env_vars").contains(&badge), "{redact}: {:#}", answer.rows[0]);
 }
 
 fn last_two(args: &[Value]) -> &[Value] {
@@ -31,6 +48,8 @@ fn secrets_are_masked_wherever_arguments_are_told() {
     let mut after = telling();
     after.until("up");
     let masked = ["--password=***", "--pin=***"];
+    inspected(after.pid(), "patterns = ['--pin=([0-9]+)', 'KD-[0-9]+']", &masked, "BADGE=***");
+    inspected(after.pid(), "off = true", &SECRETS, BADGE);
     let shown = |event: &Event| last_two(event.list("process.args")).to_vec();
     assert_eq!(shown(&sensor.find("process_snapshot").pid(before.pid()).wait()), masked);
     assert_eq!(shown(&sensor.find("exec").pid(after.pid()).wait()), masked);

@@ -34,6 +34,8 @@ mod look;
 mod net;
 mod number;
 mod outputs;
+mod page;
+mod peers;
 mod pin;
 mod progress;
 mod quiet;
@@ -57,6 +59,9 @@ pub(crate) struct Args {
     /// Also write the figures into this file, as JSON.
     #[arg(long, global = true, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also write what was measured into docs/benchmarks.md, in place of what the same measurement left there.
+    #[arg(long, global = true)]
+    write: bool,
     /// End with 0 also when a figure is worse than it may be.
     #[arg(long, global = true)]
     no_bars: bool,
@@ -88,6 +93,8 @@ enum What {
     Look(look::Args),
     /// How much the journal takes, and what it costs.
     Journal(journal::Args),
+    /// The same work beside the sensor, auditd, bpftrace and others, as a page.
+    Peers(peers::Args),
     /// How many events an output brings.
     Outputs(outputs::Args),
     /// What the sensor costs where there are more processes, sockets, users, arguments, CPUs.
@@ -110,6 +117,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     }
     if let Some(path) = &args.json {
         report.write(path)?;
+    }
+    if args.write && !matches!(args.what, What::Peers(_)) {
+        page::Page::of(workspace).write(&args.what.name(), &report.section(&args.what.name()))?;
     }
     let broken = report.broken();
     if broken.is_empty() || args.no_bars {
@@ -136,11 +146,20 @@ fn measure(workspace: &Workspace, args: &Args, what: &What, report: &mut Report)
         What::Net(args) => net::run(&lab, args, quiet, report),
         What::Look(args) => look::run(&lab, args, quiet, report),
         What::Journal(args) => journal::run(workspace, &lab, args, quiet, report),
+        What::Peers(more) => peers::run(workspace, &lab, more, args.write, quiet, report),
         What::Outputs(args) => outputs::run(workspace, &lab, args, quiet, report),
         What::Scale(args) => scale::run(&lab, args, quiet, report),
         What::Soak(args) => soak::run(&lab, args, quiet, report),
         What::Short(args) => short::run(workspace, &lab, args, quiet, report),
         What::Instructions(args) => instructions::run(workspace, args, report),
+    }
+}
+
+impl What {
+    /// The word that is typed for it.
+    fn name(&self) -> String {
+        let shown = format!("{self:?}");
+        shown.split('(').next().unwrap_or_default().to_lowercase()
     }
 }
 
@@ -165,6 +184,13 @@ impl Report {
 
     fn broken(&self) -> Vec<String> {
         self.tables.iter().skip(self.forgiven).flat_map(Table::broken).collect()
+    }
+
+    /// The tables as they are printed, under a heading.
+    fn section(&self, name: &str) -> String {
+        let tables: String =
+            self.tables.iter().map(|table| format!("\n```\n{}```\n", table.text())).collect();
+        format!("\n## `cargo xtask bench {name}`\n\n{}\n{tables}", conditions())
     }
 
     fn write(&self, path: &Path) -> Result<()> {

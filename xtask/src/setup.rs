@@ -12,6 +12,7 @@ mod apt;
 mod compiler;
 mod debian;
 mod nightly;
+pub(crate) mod own_apt;
 pub(crate) mod packages;
 pub(crate) mod python;
 

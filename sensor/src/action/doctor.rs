@@ -66,9 +66,9 @@ fn examine(host: &Host, config: &Config, hooks: Option<Hooks>) -> Result<Vec<Cov
     let mut pipeline = Pipeline::new(host, kernel, format, None).with_usage(config.usage.interval_s.get());
     if let Some(folder) = config.evidence.folder.get() {
         pipeline.examine_evidence(folder);
-        if let Some(folder) = config.state.folder.get() {
-            pipeline.examine_requests(folder);
-        }
+    }
+    if let Some(folder) = config.state.folder.get() {
+        pipeline.examine_requests(folder);
     }
     if let Some(folder) = config.journal_folder() {
         pipeline.examine_journal(folder);

@@ -26,6 +26,7 @@ use crate::{
         inside::Kept,
     },
     record::{Record, Text},
+    redact::Redactor,
     sockdiag::Scope,
 };
 
@@ -57,10 +58,11 @@ pub struct Inspect {
     /// The process.
     #[arg(value_name = "PID")]
     pub pid: u32,
-    /// Show passwords, tokens and the like in arguments and environment; they are masked without.
+    /// Show passwords, tokens and the like in arguments and environment; they are masked without, unless the configuration
+    /// says otherwise.
     #[arg(long)]
     pub secrets: bool,
-    /// Configuration file (TOML), which says where executables are kept and which lists there are.
+    /// Configuration file (TOML), which says where executables are kept, which lists there are, and what is masked.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Text, or JSON; text on a terminal, else JSON.
@@ -104,15 +106,16 @@ pub fn act(args: &Inspect) -> Result<(), Failure> {
     let mut record = described.record;
     record.extend(ROW.record());
     told::set(&facts, &ancestors(&look, process), &mut record);
-    let mut findings = suspicion::of(&facts, process);
+    let redactor = Redactor::new(config.redact.expressions());
+    let mut findings = suspicion::of(&facts, process, &redactor);
     let own = look.reader.own_mount_namespace().is_some_and(|own| own == process.actor.mount_namespace());
     findings.extend(suspicion::of_packages(host.root(), &facts.images, own));
     findings.extend(suspicion::of_lists(&config.lookup.known_bad, &facts.images, &mut facts.parts));
     find(&mut record, findings);
     facts.keep(&config, &record);
     told::set_evidence(&facts, &mut record);
-    if !args.secrets {
-        told::mask(&mut record);
+    if !args.secrets && !config.redact.off {
+        told::mask(&mut record, &redactor);
     }
     list(args.format, [&record], || {
         let width = width();

@@ -202,7 +202,7 @@ fn contain(args: &Kill, host: &Host, config: &Config) -> Result<(), Failure> {
         }
         confirm(&plan, &asked, args.freeze)?;
     }
-    let actor = Acting::new(host, args.format);
+    let actor = Acting::new(host, config.state.folder.get(), args.format);
     if contain.targets.members.is_empty() {
         let rows = row::after(host, &mut contain, &row::Seen::default(), &Kept::default(), Became::Ended);
         tell(actor, host, args, &asked, &contain, &rows);
@@ -377,7 +377,7 @@ fn thaw(args: &Kill, host: &Host, config: &Config, id: Id) -> Result<(), Failure
     let folder = config.state.folder.get();
     let noted = folder.and_then(|folder| Frozen::read(folder, id).ok());
     let frozen = noted.clone().unwrap_or_else(|| Frozen::unknown(id));
-    let actor = Acting::new(host, args.format);
+    let actor = Acting::new(host, config.state.folder.get(), args.format);
     let reader = Reader::new(host.proc());
     let released = frozen.release(&reader);
     let unknown = noted.is_none() && released.is_err();

@@ -6,6 +6,7 @@ use nix::unistd::geteuid;
 
 use super::{Acting, Failure, Format, Status, configuration, list, partly, table};
 use crate::{
+    config::Config,
     event::contain::{Contained, Method},
     firewall::{
         self, Firewall, Known, Ledger, State,
@@ -148,6 +149,7 @@ pub fn act(args: &Port) -> Result<(), Failure> {
         Verb::Close(close) => make::make(&mut desk, Scope::Close(close.port), &close.allow, &close.terms),
         Verb::Isolate(isolate) => {
             let config = configuration(isolate.config.as_deref(), None)?;
+            desk.config.clone_from(&isolate.config);
             let mut allow = isolate.allow.clone();
             allow.extend(outputs::allowed(&config, &mut desk.parts));
             make::make(&mut desk, Scope::Isolate, &allow, &isolate.terms)
@@ -179,6 +181,8 @@ struct Desk {
     ledger: Ledger,
     /// How what is done is told.
     format: Option<Format>,
+    /// The configuration, if not the usual one.
+    config: Option<PathBuf>,
     acting: Option<Acting>,
     parts: Vec<String>,
 }
@@ -194,7 +198,7 @@ impl Desk {
             )
         })?;
         let firewall = Firewall::find(&reader);
-        Ok(Self { host, reader, firewall, ledger, format, acting: None, parts: Vec::new() })
+        Ok(Self { host, reader, firewall, ledger, format, config: None, acting: None, parts: Vec::new() })
     }
 
     /// Tells what was done, as an event.
@@ -208,7 +212,14 @@ impl Desk {
             targets: Vec::new(),
             rule: Some(Text::from(rule.id.to_string())),
         };
-        let acting = self.acting.get_or_insert_with(|| Acting::new(&self.host, self.format));
+        let acting = self.acting.get_or_insert_with(|| {
+            // In need a port is closed whatever is wrong with a file.
+            let config = configuration(self.config.as_deref(), None).unwrap_or_else(|why| {
+                say(&format!("runs at work are looked for where they usually are: {}\n", why.chain()));
+                Config::default()
+            });
+            Acting::new(&self.host, config.state.folder.get(), self.format)
+        });
         acting.tell(&contained, &self.host);
     }
 

@@ -119,9 +119,9 @@ async fn stream(
     }
     if let Some(folder) = config.evidence.folder.get() {
         pipeline.keep_evidence(folder, &config.evidence);
-        if let Some(folder) = config.state.folder.get() {
-            pipeline.answer_requests(folder);
-        }
+    }
+    if let Some(folder) = config.state.folder.get() {
+        pipeline.answer_requests(folder);
     }
     if let Some(folder) = journal(config, args.output) {
         let own = (outlets.is_empty() && args.format != Format::Json)

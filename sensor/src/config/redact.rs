@@ -13,6 +13,13 @@ pub struct Redact {
     pub patterns: Vec<Pattern>,
 }
 
+impl Redact {
+    /// The expressions.
+    pub fn expressions(&self) -> impl Iterator<Item = Regex> {
+        self.patterns.iter().map(|pattern| pattern.get().clone())
+    }
+}
+
 /// A regular expression over bytes, of bounded size; it takes linear time.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]

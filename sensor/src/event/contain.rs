@@ -3,7 +3,7 @@
 use super::Action;
 use crate::{
     field::Field,
-    record::{Record, Text},
+    record::{Record, Text, Value},
 };
 
 /// What the catalogue says.
@@ -40,6 +40,9 @@ macro_rules! methods {
         }
 
         impl Method {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
             /// Its word in `sensor.contain.method`.
             #[must_use]
             pub fn word(self) -> &'static str {
@@ -133,9 +136,77 @@ impl Contained {
     }
 }
 
+/// Why something is no such event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// It is another event.
+    #[error("it isn't what `sensor kill` or `sensor port` did")]
+    Action,
+    /// It has no method, or an unknown one.
+    #[error("it says no method that the sensor knows")]
+    Method,
+    /// It lacks what each has.
+    #[error("it lacks {}", .0.name())]
+    Lacks(Field),
+    /// It names more processes than one may.
+    #[error("it names more than {TARGETS_MOST} processes")]
+    Targets,
+}
+
+/// What a verb says that it did, checked: only what such an event has of its own. Who did it is for others to say.
+///
+/// # Errors
+/// When it is no such event.
+pub fn checked(given: &Record) -> Result<Record, Unfit> {
+    let word = |field| given.text(field).map(Text::as_bytes);
+    if word(Field::EventAction) != Some(ACTION.name.as_bytes()) {
+        return Err(Unfit::Action);
+    }
+    let said = word(Field::SensorContainMethod).ok_or(Unfit::Method)?;
+    let method = Method::ALL.iter().find(|method| method.word().as_bytes() == said).ok_or(Unfit::Method)?;
+    let mut record = ACTION.record();
+    record.set(Field::EventCategory, method.category());
+    record.set(Field::EventType, method.kind());
+    for field in ACTION.fields {
+        if let Some(value) = given.get(*field) {
+            record.set(*field, value.clone());
+        }
+    }
+    let done = word(Field::EventOutcome).map(|outcome| outcome == b"success");
+    record.set(Field::EventOutcome, if done == Some(true) { "success" } else { "failure" });
+    record.set(Field::SensorContainMethod, method.word());
+    if let Some(targets) = given.get(Field::SensorTargets) {
+        let Value::Records(targets) = targets else { return Err(Unfit::Targets) };
+        if targets.len() > TARGETS_MOST {
+            return Err(Unfit::Targets);
+        }
+        record.set(Field::SensorTargets, targets.iter().map(target).collect::<Vec<_>>());
+    }
+    let lacks = |field: &&Field| !given.has(**field);
+    let must = [Field::EventOutcome, Field::SensorReason, Field::SensorContainTarget];
+    match must.iter().find(lacks) {
+        Some(field) => Err(Unfit::Lacks(*field)),
+        None => Ok(record),
+    }
+}
+
+/// What a process among them has, and nothing else.
+fn target(given: &Record) -> Record {
+    let mut record = Record::with_capacity(TARGET.len());
+    for field in TARGET {
+        if let Some(value) = given.get(*field) {
+            record.set(*field, value.clone());
+        }
+    }
+    record
+}
+
+const TARGET: &[Field] =
+    &[Field::TargetPid, Field::TargetEntityId, Field::TargetExecutable, Field::TargetResult];
+
 impl Target {
     fn record(&self) -> Record {
-        let mut record = Record::with_capacity(4);
+        let mut record = Record::with_capacity(TARGET.len());
         record.set(Field::TargetPid, self.pid);
         for (field, text) in
             [(Field::TargetEntityId, &self.entity), (Field::TargetExecutable, &self.executable)]
@@ -152,19 +223,96 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Value;
 
-    #[test]
-    fn many_targets_are_counted() {
-        let contained = Contained {
+    fn contained(targets: usize) -> Contained {
+        Contained {
             method: Method::Kill,
             target: Text::from("user alice"),
             why: None,
             done: true,
             sentence: Text::from("all ended"),
-            targets: vec![Target { pid: 7, result: "ended", ..Target::default() }; TARGETS_MOST + 1],
+            targets: vec![Target { pid: 7, result: "ended", ..Target::default() }; targets],
             rule: None,
+        }
+    }
+
+    /// As it comes from another process: words are texts by then.
+    fn handed(record: &Record) -> Record {
+        let mut other = Record::new();
+        for (field, value) in record.iter() {
+            let value = match value {
+                Value::Word(word) => Value::Text(Text::from(*word)),
+                Value::Words(words) => words.iter().map(|word| Text::from(*word)).collect::<Vec<_>>().into(),
+                Value::Records(inner) => Value::Records(inner.iter().map(handed).collect()),
+                other => other.clone(),
+            };
+            other.set(field, value);
+        }
+        other
+    }
+
+    #[test]
+    fn what_is_handed_over_comes_out_the_same() {
+        for method in Method::ALL {
+            let contained = Contained {
+                method: *method,
+                why: Some(Text::from("a\u{1b} drill")),
+                rule: Some(Text::from("1234abcd")),
+                ..contained(3)
+            };
+            let record = contained.record();
+            let checked = checked(&handed(&record)).unwrap();
+            assert_eq!(handed(&checked), handed(&record));
+        }
+    }
+
+    #[test]
+    fn what_is_no_such_event_is_refused_and_what_is_not_its_own_left_out() {
+        let record = contained(1).record();
+        let without = |field| {
+            let mut other = Record::new();
+            record
+                .iter()
+                .filter(|(own, _)| *own != field)
+                .for_each(|(own, value)| other.set(own, value.clone()));
+            checked(&handed(&other))
         };
+        assert_eq!(without(Field::EventAction), Err(Unfit::Action));
+        assert_eq!(without(Field::SensorContainMethod), Err(Unfit::Method));
+        assert_eq!(without(Field::SensorReason), Err(Unfit::Lacks(Field::SensorReason)));
+        assert_eq!(without(Field::EventOutcome), Err(Unfit::Lacks(Field::EventOutcome)));
+        let with = |field, value: Value| {
+            let mut other = record.clone();
+            other.set(field, value);
+            checked(&handed(&other))
+        };
+        assert_eq!(with(Field::EventAction, Value::Word("exec")), Err(Unfit::Action));
+        assert_eq!(with(Field::SensorContainMethod, Value::Word("burn")), Err(Unfit::Method));
+        let many = vec![Target::default().record(); TARGETS_MOST + 1];
+        assert_eq!(with(Field::SensorTargets, Value::Records(many)), Err(Unfit::Targets));
+        let alone = checked(&forged()).unwrap();
+        for (field, _) in alone.iter() {
+            let own = [Field::EventKind, Field::EventCategory, Field::EventType, Field::EventAction];
+            assert!(ACTION.fields.contains(&field) || own.contains(&field), "{}", field.name());
+        }
+        assert_eq!(alone.get(Field::EventKind), Some(&Value::Word("event")));
+    }
+
+    /// With what isn't its own, said by somebody else.
+    fn forged() -> Record {
+        let mut record = contained(1).record();
+        for field in
+            [Field::EventId, Field::HostName, Field::ProcessExecutable, Field::UserName, Field::EventKind]
+        {
+            record.set(field, "forged");
+        }
+        record.set(Field::EventSequence, 1_u64);
+        handed(&record)
+    }
+
+    #[test]
+    fn many_targets_are_counted() {
+        let contained = contained(TARGETS_MOST + 1);
         let record = contained.record();
         assert_eq!(record.number(Field::SensorContainCount), Some(TARGETS_MOST as u64 + 1));
         match record.get(Field::SensorTargets) {

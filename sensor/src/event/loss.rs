@@ -8,7 +8,7 @@ pub const ACTION: Action = Action {
     name: "loss",
     kind: "metric",
     category: &["process"],
-    types: &["info", "error"],
+    types: &["info"],
     sentence: "Something was seen and could not be told, since the last such event: where, what, why, how many.",
     hooks: "the counters of each place that can drop",
     fields: &[Field::SensorLost],

@@ -165,22 +165,29 @@ fn told(line: &mut Line, flows: &[Flow]) {
 fn destroy(sockets: &[&Found], ended: &mut Ended) {
     let Ok(mut line) = sockdiag::line() else { return };
     for found in sockets {
-        match sockdiag::destroy(&mut line, found) {
-            Ok(()) => ended.sockets += 1,
-            Err(NetlinkError::Refused(Errno::ENOENT)) => {}
-            Err(error) => {
-                let why = match error {
-                    NetlinkError::Refused(Errno::EOPNOTSUPP) => {
-                        "this kernel can't (CONFIG_INET_DIAG_DESTROY)".to_owned()
-                    }
-                    other => other.to_string(),
-                };
-                ended
-                    .parts
-                    .push(format!("connections that are not ended, and get no packet any more: {why}"));
-                return;
-            }
+        if !ended.note(sockdiag::destroy(&mut line, found)) {
+            return;
         }
+    }
+}
+
+impl Ended {
+    /// What came of ending a socket; gives whether there is sense in going on.
+    fn note(&mut self, result: Result<(), NetlinkError>) -> bool {
+        let why = match result {
+            Ok(()) => {
+                self.sockets += 1;
+                return true;
+            }
+            // It ended by itself.
+            Err(NetlinkError::Refused(Errno::ENOENT)) => return true,
+            Err(NetlinkError::Refused(Errno::EOPNOTSUPP)) => {
+                "this kernel can't (CONFIG_INET_DIAG_DESTROY)".to_owned()
+            }
+            Err(other) => other.to_string(),
+        };
+        self.parts.push(format!("connections that are not ended, and get no packet any more: {why}"));
+        false
     }
 }
 
@@ -253,4 +260,21 @@ fn is_one(found: &Found, ends: &HashSet<(SocketAddr, SocketAddr)>) -> bool {
     let Kind::Inet(inet) = &found.kind else { return false };
     let end = |(ip, port): (IpAddr, u16)| SocketAddr::new(ip.to_canonical(), port);
     found.state == State::Connected && ends.contains(&(end(inet.local), end(inet.remote)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_ends_no_sockets_is_told_once() {
+        let mut ended = Ended::default();
+        assert!(ended.note(Ok(())) && ended.note(Err(NetlinkError::Refused(Errno::ENOENT))));
+        assert!(!ended.note(Err(NetlinkError::Refused(Errno::EOPNOTSUPP))));
+        assert_eq!((ended.sockets, ended.parts.len()), (1, 1));
+        assert!(ended.parts[0].contains("CONFIG_INET_DIAG_DESTROY"), "{:?}", ended.parts);
+        let mut denied = Ended::default();
+        assert!(!denied.note(Err(NetlinkError::Refused(Errno::EPERM))));
+        assert!(!denied.parts[0].contains("CONFIG"), "{:?}", denied.parts);
+    }
 }

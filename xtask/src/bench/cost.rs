@@ -16,17 +16,24 @@ const FILES: u32 = 10_000;
 /// Runs storms with the kernel's statistics on: these slow the storms down, so nothing else is
 /// measured meanwhile.
 pub(crate) fn measure(lab: &Lab, spawns: &Spawns) -> Result<Table> {
+    let what = format!("{} processes and {FILES} files made and removed", spawns.count());
+    during(lab, &what, || {
+        spawns.run(None)?;
+        Files::new(lab, FILES)?.run(None).map(drop)
+    })
+}
+
+/// The same beside any work.
+pub(crate) fn during(lab: &Lab, what: &str, work: impl FnOnce() -> Result<()>) -> Result<Table> {
     let statistics = Statistics::on()?;
     let sensor = Sensor::start(lab, &Sink::Nowhere, None)?;
-    spawns.run(None)?;
-    Files::new(lab, FILES)?.run(None)?;
+    work()?;
     let programs = programs(&sensor.proc().join("fdinfo"))?;
     sensor.stop()?;
     drop(statistics);
     let title = format!(
-        "kernel programs, during {} processes and {FILES} files made and removed, by {SWITCH};\n\
-         named by what they are attached to; ns/run with the statistics' own cost of some 20 ns",
-        spawns.count()
+        "kernel programs, during {what}, by {SWITCH};\n\
+         named by what they are attached to; ns/run with the statistics' own cost of some 20 ns"
     );
     let mut table = Table::new(title);
     table.figures = programs.values().map(Program::figure).collect();
@@ -152,8 +159,11 @@ struct Program {
 impl Program {
     fn figure(&self) -> Figure {
         let name = match (self.hooks.as_slice(), self.kind.as_str()) {
-            // BPF_PROG_TYPE_TRACING: an iterator is linked only while it is read.
+            // Numbers of `enum bpf_prog_type`. TRACING: an iterator is linked only while it is read.
             ([], "26") => "iter/task".to_owned(),
+            ([], "8") => "cgroup, a packet".to_owned(),
+            ([], "9") => "cgroup, a socket".to_owned(),
+            ([], "18") => "cgroup, an address".to_owned(),
             ([], kind) => format!("type {kind}"),
             (hooks, _) => hooks.join(" "),
         };

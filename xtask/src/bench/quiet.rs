@@ -75,7 +75,13 @@ impl Look {
 
     /// Whether others used so much since that a figure is worth nothing.
     pub(crate) fn disturbed(&self) -> Result<bool> {
-        self.others().map(|others| others > DISTURBED)
+        self.disturbed_beside(Duration::ZERO)
+    }
+
+    /// The same where it is known that the kernel worked as long for what is measured.
+    pub(crate) fn disturbed_beside(&self, kernel: Duration) -> Result<bool> {
+        let known = kernel.as_secs_f64() / self.at.elapsed().as_secs_f64();
+        self.others().map(|others| others - known > DISTURBED)
     }
 }
 

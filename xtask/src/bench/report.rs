@@ -114,6 +114,13 @@ impl Table {
         Self { title: title.into(), figures: Vec::new() }
     }
 
+    /// Says which value of the figures of this name has a bar.
+    pub(crate) fn bar(&mut self, name: &str, what: &'static str, limit: f64) {
+        for figure in self.figures.iter_mut().filter(|figure| figure.name == name) {
+            figure.bars.push(Bar { what, limit, side: Side::Below });
+        }
+    }
+
     /// The bars that are not met, each in a sentence.
     pub(crate) fn broken(&self) -> Vec<String> {
         let broken = |figure: &Figure| {
@@ -123,6 +130,12 @@ impl Table {
             bars.map(say).collect::<Vec<_>>()
         };
         self.figures.iter().flat_map(broken).collect()
+    }
+
+    /// All bars, each with its figure and whether it is met.
+    pub(crate) fn verdicts(&self) -> Vec<(&str, String)> {
+        let barred = self.figures.iter().filter(|figure| !figure.bars.is_empty());
+        barred.map(|figure| (figure.name.as_str(), figure.verdict())).collect()
     }
 
     /// The table in lines.

@@ -114,11 +114,7 @@ impl Sensor {
 
     /// CPU time since its start.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        let path = self.proc().join("stat");
-        let stat = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-        let ticks = ticks(&stat)
-            .ok_or_else(|| Error::Check(format!("{} is not what proc(5) says", path.display())))?;
-        ticks_to_time(ticks)
+        cpu_in(&self.proc().join("stat"))
     }
 
     /// The same, not in the steps of /proc: also of threads that have ended.
@@ -218,6 +214,14 @@ fn await_end(pid: Pid) -> Result<()> {
         }
     }
     Err(Error::Check(format!("the sensor didn't stop within {} s", DEADLINE.as_secs())))
+}
+
+/// User and system time of all threads of a process, by its file `stat`.
+pub(crate) fn cpu_in(path: &Path) -> Result<Duration> {
+    let stat = fs::read_to_string(path).map_err(Error::file("read", path))?;
+    let ticks =
+        ticks(&stat).ok_or_else(|| Error::Check(format!("{} is not what proc(5) says", path.display())))?;
+    ticks_to_time(ticks)
 }
 
 /// User and system time in a /proc/PID/stat.

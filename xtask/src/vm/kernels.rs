@@ -4,12 +4,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use super::modules;
 use crate::command;
-use crate::error::{Error, Missing, Result};
+use crate::error::{Error, Result};
 use crate::say;
+use crate::setup::own_apt::{MIRROR, OwnApt};
 
 /// Where kernels come from: Debian's old stable releases, what they get for security, and what
 /// newer kernels are brought to the stable one.
@@ -21,8 +21,6 @@ const SUITES: &[(&str, &str)] = &[
     ("debian", "trixie"),
     ("debian", "trixie-backports"),
 ];
-const MIRROR: &str = "http://deb.debian.org";
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// How packages of those for clouds end, and of those for any machine, which have some things more. A release without an
 /// end is of the former.
 const CLOUD: &str = "-cloud-amd64";
@@ -33,8 +31,6 @@ const OTHERS: &[&str] = &["-rt-amd64"];
 const KEPT: &str = "wanted";
 /// Names the newest of all.
 pub(super) const NEWEST: &str = "newest";
-/// For how long the lists are taken as they are.
-const FRESH: Duration = Duration::from_secs(24 * 3600);
 
 /// A kernel that can be booted.
 #[derive(Debug, Clone)]
@@ -64,6 +60,7 @@ impl Kernel {
 /// The kernels that apt knows and those that are here already.
 pub(super) struct Store {
     folder: PathBuf,
+    apt: OwnApt,
     offered: Vec<String>,
     /// Why Debian can't be asked now.
     silent: Option<String>,
@@ -72,22 +69,15 @@ pub(super) struct Store {
 impl Store {
     /// Opens the store in this folder; asks Debian when the last answer is a day old.
     pub(super) fn open(folder: &Path) -> Result<Self> {
-        if !Path::new(KEYRING).exists() {
-            let keys = Missing {
-                what: format!("{KEYRING}: tells that a kernel is Debian's"),
-                install: "apt-get install debian-archive-keyring   (as root, on Debian)".to_owned(),
-            };
-            return Err(Error::Missing { purpose: "fetching kernels", missing: vec![keys] });
-        }
-        let mut store = Self { folder: folder.to_owned(), offered: Vec::new(), silent: None };
-        store.configure()?;
-        if !store.is_fresh()
+        let apt = OwnApt::configure(&folder.join("apt"), SUITES, None, "fetching kernels")?;
+        let mut store = Self { folder: folder.to_owned(), apt, offered: Vec::new(), silent: None };
+        if !store.apt.is_fresh()
             && let Err(error) = store.update()
         {
             say("DEBIAN'S LISTS OF KERNELS CAN'T BE HAD NOW: going on with what is here");
             store.silent = Some(error.to_string());
         }
-        let names = command::read(store.apt("apt-cache").args(["pkgnames", "linux-image-"]));
+        let names = command::read(store.apt.command("apt-cache").args(["pkgnames", "linux-image-"]));
         store.offered = names.unwrap_or_default().lines().filter_map(release).map(str::to_owned).collect();
         store.offered.extend(store.here()?);
         Ok(store)
@@ -128,6 +118,11 @@ impl Store {
         }
     }
 
+    fn update(&self) -> Result<()> {
+        say("asking Debian for its kernels");
+        self.apt.update()
+    }
+
     fn here(&self) -> Result<Vec<String>> {
         let folder = self.folder.join("kernels");
         fs::create_dir_all(&folder).map_err(Error::file("make", &folder))?;
@@ -144,11 +139,11 @@ impl Store {
         }
         let unpacked = draft.join("unpacked");
         fs::create_dir_all(&unpacked).map_err(Error::file("make", &unpacked))?;
-        let names = command::read(self.apt("apt-cache").args(["pkgnames", "linux-"]))?;
+        let names = command::read(self.apt.command("apt-cache").args(["pkgnames", "linux-"]))?;
         // From 6.19 on image and modules are packages of their own.
         let parts = ["image", "binary", "modules"].map(|part| format!("linux-{part}-{}", package(release)));
         let parts = parts.iter().filter(|part| names.lines().any(|name| name == *part));
-        command::run(self.apt("apt-get").args(["-q", "download"]).args(parts).current_dir(&draft))?;
+        command::run(self.apt.command("apt-get").args(["-q", "download"]).args(parts).current_dir(&draft))?;
         for entry in fs::read_dir(&draft).map_err(Error::file("list", &draft))? {
             let path = entry.map_err(Error::file("list", &draft))?.path();
             if path.extension().is_some_and(|extension| extension == "deb") {
@@ -164,53 +159,6 @@ impl Store {
             fs::remove_dir_all(folder).map_err(Error::file("remove", folder))?;
         }
         fs::rename(&draft, folder).map_err(Error::file("make", folder))
-    }
-
-    fn is_fresh(&self) -> bool {
-        let changed = fs::metadata(self.stamp()).and_then(|meta| meta.modified());
-        changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age < FRESH))
-    }
-
-    fn update(&self) -> Result<()> {
-        say("asking Debian for its kernels");
-        command::run(self.apt("apt-get").args(["-q", "update"]))?;
-        fs::write(self.stamp(), "").map_err(Error::file("write", &self.stamp()))
-    }
-
-    fn stamp(&self) -> PathBuf {
-        self.folder.join("apt/updated")
-    }
-
-    fn apt(&self, program: &str) -> Command {
-        let mut apt = Command::new(program);
-        apt.env("APT_CONFIG", self.folder.join("apt/apt.conf")).env("LC_ALL", "C");
-        apt
-    }
-
-    /// Writes apt's configuration: its own sources, lists, state and cache.
-    fn configure(&self) -> Result<()> {
-        let apt = self.folder.join("apt");
-        for folder in ["lists/partial", "cache/archives/partial", "state"] {
-            let folder = apt.join(folder);
-            fs::create_dir_all(&folder).map_err(Error::file("make", &folder))?;
-        }
-        let line = |(archive, suite): &(&str, &str)| {
-            format!("deb [signed-by={KEYRING}] {MIRROR}/{archive} {suite} main\n")
-        };
-        let sources: String = SUITES.iter().map(line).collect();
-        let at = apt.display();
-        let configuration = format!(
-            "Dir::Etc::sourcelist \"{at}/sources.list\";\nDir::Etc::sourceparts \"-\";\n\
-             Dir::State \"{at}/state\";\nDir::State::lists \"{at}/lists\";\nDir::State::status \"{at}/status\";\n\
-             Dir::Cache \"{at}/cache\";\nAPT::Architecture \"amd64\";\nAPT::Architectures {{ \"amd64\"; }};\n\
-             APT::Sandbox::User \"\";\nAcquire::Languages \"none\";\nAcquire::Check-Valid-Until \"false\";\n\
-             Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n"
-        );
-        for (name, text) in [("sources.list", &*sources), ("apt.conf", &configuration), ("status", "")] {
-            let path = apt.join(name);
-            fs::write(&path, text).map_err(Error::file("write", &path))?;
-        }
-        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     process::Process,
     procfs::descriptors::Target,
     record::Text,
-    redact,
+    redact::Redactor,
     reputation::lists,
 };
 
@@ -40,7 +40,7 @@ fn finding(severity: u64, sentence: impl Into<String>) -> Finding {
 }
 
 /// What is odd about what was found.
-pub(super) fn of(facts: &Facts, process: &Process) -> Vec<Finding> {
+pub(super) fn of(facts: &Facts, process: &Process, redactor: &Redactor) -> Vec<Finding> {
     let mut found: Vec<Finding> = facts.images.findings().map(|(odd, what)| finding(odd, what)).collect();
     for file in facts.images.files.iter().skip(1) {
         let path = escape(file.path.as_bytes());
@@ -66,7 +66,9 @@ pub(super) fn of(facts: &Facts, process: &Process) -> Vec<Finding> {
         let mut parts = variable.as_bytes().splitn(2, |byte| *byte == b'=');
         let (name, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         if LOADERS.contains(&name) && !value.is_empty() {
-            let (name, value) = (escape(name), escape(&redact::text(value)));
+            let masked = redactor.variable(variable.as_bytes());
+            let value = masked.get(name.len() + 1..).unwrap_or_default();
+            let (name, value) = (escape(name), escape(value));
             found.push(finding(
                 47,
                 format!("its environment has other code loaded into it: {name} is {value}"),

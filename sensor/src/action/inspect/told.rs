@@ -12,7 +12,7 @@ use crate::{
     process::Process,
     procfs::descriptors::Target,
     record::{Record, Text, Value},
-    redact,
+    redact::Redactor,
 };
 
 /// Modes of seccomp, by number (`include/uapi/linux/seccomp.h`).
@@ -102,9 +102,9 @@ pub(super) fn set_evidence(facts: &Facts, record: &mut Record) {
 }
 
 /// Masks the secrets.
-pub(super) fn mask(record: &mut Record) {
+pub(super) fn mask(record: &mut Record, redactor: &Redactor) {
     for field in ARGUMENTS {
-        let masked = masked(record.texts(field));
+        let masked = masked(record.texts(field), redactor);
         if !masked.is_empty() {
             record.set(field, masked);
         }
@@ -112,7 +112,7 @@ pub(super) fn mask(record: &mut Record) {
     let variables: Vec<Text> = record
         .texts(Field::ProcessEnvVars)
         .iter()
-        .map(|variable| variable.replaced(&redact::variable(variable.as_bytes())))
+        .map(|variable| variable.replaced(&redactor.variable(variable.as_bytes())))
         .collect();
     if !variables.is_empty() {
         record.set(Field::ProcessEnvVars, variables);
@@ -120,7 +120,7 @@ pub(super) fn mask(record: &mut Record) {
     if let Some(Value::Records(ancestors)) = record.get(Field::SensorAncestors) {
         let mut ancestors = ancestors.clone();
         for ancestor in &mut ancestors {
-            let masked = masked(ancestor.texts(Field::AncestorArgs));
+            let masked = masked(ancestor.texts(Field::AncestorArgs), redactor);
             if !masked.is_empty() {
                 ancestor.set(Field::AncestorArgs, masked);
             }
@@ -129,9 +129,9 @@ pub(super) fn mask(record: &mut Record) {
     }
 }
 
-fn masked(args: &[Text]) -> Vec<Text> {
+fn masked(args: &[Text], redactor: &Redactor) -> Vec<Text> {
     let bytes: Vec<&[u8]> = args.iter().map(Text::as_bytes).collect();
-    args.iter().zip(redact::arguments(&bytes)).map(|(arg, masked)| arg.replaced(&masked)).collect()
+    args.iter().zip(redactor.arguments(&bytes)).map(|(arg, masked)| arg.replaced(&masked)).collect()
 }
 
 /// Bytes received and sent.
