@@ -31,10 +31,10 @@ pub(crate) struct Args {
     /// How many processes a storm has.
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
     spawns: u32,
-    /// How many storms there are at each point; the one that cost least counts.
+    /// How often it is measured at each point; the middle counts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// How long the sensor is watched while nothing happens, seconds.
+    /// How long the sensor is watched while nothing happens, and each time while there are storms, seconds.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rest: u32,
 }

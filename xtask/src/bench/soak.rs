@@ -62,6 +62,9 @@ struct Look {
     events: f64,
 }
 
+/// One of its values.
+type Of = fn(&Look) -> f64;
+
 /// Measures it.
 pub(crate) fn run(lab: &Lab, args: &Args, quiet: &mut Quiet, report: &mut Report) -> Result<()> {
     let fill = Spawns::new(lab, FILL)?;
@@ -138,14 +141,13 @@ fn growth(title: &str, looks: &[Look]) -> Table {
     ));
     let looks = looks.get(looks.len() / 3..).unwrap_or_default();
     let (Some(first), Some(last)) = (looks.first(), looks.last()) else { return table };
-    let kinds: [(&str, fn(&Look) -> f64, f64); 3] = [
+    let kinds: [(&str, Of, f64); 3] = [
         ("resident", |look| look.resident, MOST_MEMORY),
         ("anonymous", |look| look.anonymous, MOST_MEMORY),
         ("descriptors", |look| look.descriptors, MOST_OPEN),
     ];
     for (name, of, most) in kinds {
-        let mean =
-            |looks: &[Look], of: fn(&Look) -> f64| looks.iter().map(of).sum::<f64>() / looks.len() as f64;
+        let mean = |looks: &[Look], of: Of| looks.iter().map(of).sum::<f64>() / looks.len() as f64;
         let points: Vec<_> = looks
             .chunks_exact(OF_A_POINT)
             .map(|looks| (mean(looks, |look| look.at), mean(looks, of)))
@@ -177,7 +179,7 @@ fn thirds(looks: &[Look]) -> Table {
         [begin, .., end] => (end.cpu - begin.cpu) * 1e6 / (end.events - begin.events),
         _ => f64::NAN,
     };
-    let sample = |looks: &[Look], of: fn(&Look) -> f64| {
+    let sample = |looks: &[Look], of: Of| {
         let mut sample = Sample::default();
         looks.iter().for_each(|look| sample.add(of(look)));
         sample

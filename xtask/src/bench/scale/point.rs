@@ -62,7 +62,7 @@ impl Bench<'_> {
         for _ in 0..self.args.rounds {
             let wanted = |name: &str| hooks.iter().any(|hook| name.contains(hook));
             let (used, ran, at) = (sensor.exact_cpu()?, cost::sum(&sensor, wanted)?, Instant::now());
-            let events = work()?;
+            let events = self.storms(work)?;
             thread::sleep(DRAIN);
             let usual = at.elapsed().as_secs_f64() * rest;
             let used = (sensor.exact_cpu()? - used).as_secs_f64() - usual;
@@ -71,13 +71,26 @@ impl Bench<'_> {
         }
         drop(statistics);
         let lost = sensor.stop()?.lost();
-        Ok(Point { start, rest: rest * 100.0, cpu: cpu.least(), run: run.least(), resident, lost })
+        Ok(Point { start, rest: rest * 100.0, cpu: cpu.median(), run: run.least(), resident, lost })
+    }
+
+    /// Storms for as long as the rest was, as what a sensor does each second is taken off: how many events they made.
+    fn storms(&self, work: &mut dyn FnMut() -> Result<u64>) -> Result<u64> {
+        let (began, mut events) = (Instant::now(), 0);
+        while events == 0 || began.elapsed() < self.window() {
+            events += work()?;
+        }
+        Ok(events)
+    }
+
+    fn window(&self) -> Duration {
+        Duration::from_secs(u64::from(self.args.rest))
     }
 
     /// CPU time of a sensor at rest, as a part of one CPU.
     pub(super) fn rest(&self, sensor: &Sensor) -> Result<f64> {
         let (used, at) = (sensor.exact_cpu()?, Instant::now());
-        thread::sleep(Duration::from_secs(u64::from(self.args.rest)));
+        thread::sleep(self.window());
         Ok((sensor.exact_cpu()? - used).as_secs_f64() / at.elapsed().as_secs_f64())
     }
 }

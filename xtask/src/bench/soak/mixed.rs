@@ -54,7 +54,7 @@ impl Mixed {
             from.connect(to.local_addr()?)?;
             Ok((listener, from, to))
         };
-        let (listener, from, to) = sockets().map_err(net)?;
+        let (listener, from, to) = sockets().map_err(|error| net(&error))?;
         Ok(Self { program, file, listener, from, to, made: Made::default(), due: None })
     }
 
@@ -84,7 +84,7 @@ impl Mixed {
             File::create(&self.file).map_err(Error::file("make", &self.file))?;
             fs::remove_file(&self.file).map_err(Error::file("remove", &self.file))?;
         }
-        self.connect().and_then(|()| self.send()).map_err(net)?;
+        self.connect().and_then(|()| self.send()).map_err(|error| net(&error))?;
         self.made.processes += PROCESSES;
         self.made.connections += CONNECTIONS;
         Ok(())
@@ -110,6 +110,6 @@ impl Mixed {
     }
 }
 
-fn net(error: io::Error) -> Error {
+fn net(error: &io::Error) -> Error {
     Error::Check(format!("cannot make traffic: {error}"))
 }
