@@ -222,7 +222,7 @@ fn figure(row: &Row) -> Figure {
         .value("CPU", row.cpu.median(), 3)
 }
 
-/// What the issue of it demands: fixed bars, less than those who record the same, and no loss.
+/// What it must keep to: fixed bars, less than those who record the same, and no loss.
 fn barred(mut figure: Figure, row: &Row, block: &Block) -> Figure {
     for (_, most) in block.work.bars.iter().filter(|(setting, _)| *setting == block.setting) {
         figure = figure.at_most("ratio", *most);
