@@ -31,9 +31,11 @@ struct Stream {
 impl Stream {
     fn start(folder: &Folder) -> Self {
         let (lines, config) = (folder.at("lines"), folder.at("sensor.toml"));
-        let (evidence, journal) = (folder.at("evidence"), folder.at("journal"));
+        let [evidence, journal, state] = ["evidence", "journal", "state"].map(|name| folder.at(name));
+        // Nobody finds it who does something to the host meanwhile, and would have it tell that.
         let text = format!(
-            "[kernel]\nbulk_ring_bytes = 65536\n[usage]\ninterval_s = 1\n[evidence]\nfolder = {evidence:?}\n[journal]\nfolder = {journal:?}\n"
+            "[kernel]\nbulk_ring_bytes = 65536\n[usage]\ninterval_s = 1\n[evidence]\nfolder = {evidence:?}\n\
+             [journal]\nfolder = {journal:?}\n[state]\nfolder = {state:?}\n"
         );
         std::fs::write(&config, text).unwrap();
         let mut command = command();
