@@ -118,9 +118,10 @@ pub struct Before {
 pub struct Table {
     boot_id: String,
     boot: Boot,
-    live: HashMap<u32, Process>,
+    /// Each by itself: tables grow by doubling, and a flood's would stay.
+    live: HashMap<u32, Box<Process>>,
     /// The last that ended, for what is told of them a moment later.
-    recent: VecDeque<Process>,
+    recent: VecDeque<Box<Process>>,
     most: usize,
     /// Processes that made room for others, and are known anew only by what they do next.
     forgotten: u64,
@@ -186,26 +187,26 @@ impl Table {
     /// A process, if it is that one.
     #[must_use]
     pub fn get(&self, key: Key) -> Option<&Process> {
-        self.live.get(&key.pid).filter(|process| process.key == key)
+        self.live.get(&key.pid).map(|process| &**process).filter(|process| process.key == key)
     }
 
     /// The process that has a pid now.
     #[must_use]
     pub fn at(&self, pid: u32) -> Option<&Process> {
-        self.live.get(&pid)
+        self.live.get(&pid).map(|process| &**process)
     }
 
     /// The process that has a pid now, or the last that had it and ended a moment ago.
     #[must_use]
     pub fn lately(&self, pid: u32) -> Option<&Process> {
-        self.at(pid).or_else(|| self.recent.iter().rev().find(|process| process.key.pid == pid))
+        self.at(pid).or_else(|| self.ended_lately().rev().find(|process| process.key.pid == pid))
     }
 
     /// The process that had a pid within these times (nanoseconds since boot); none when several had it: whoever did it may
     /// have left its pid to another, to be taken for it.
     #[must_use]
     pub fn had(&self, pid: u32, from: u64, to: u64) -> Option<&Process> {
-        let recent = self.recent.iter().rev().filter(|process| process.key.pid == pid);
+        let recent = self.ended_lately().rev().filter(|process| process.key.pid == pid);
         let within =
             |process: &&Process| process.key.start <= to && process.ended.is_none_or(|end| end >= from);
         let mut all = recent.chain(self.at(pid)).filter(within);
@@ -215,22 +216,22 @@ impl Table {
     /// A process, if it is that one, also when it ended a moment ago.
     #[must_use]
     pub fn known(&self, key: Key) -> Option<&Process> {
-        self.get(key).or_else(|| self.recent.iter().rev().find(|process| process.key == key))
+        self.get(key).or_else(|| self.ended_lately().rev().find(|process| process.key == key))
     }
 
     /// All.
     pub fn iter(&self) -> impl Iterator<Item = &Process> {
-        self.live.values()
+        self.live.values().map(|process| &**process)
     }
 
     /// The last that ended.
-    pub fn ended_lately(&self) -> impl Iterator<Item = &Process> {
-        self.recent.iter()
+    pub fn ended_lately(&self) -> impl DoubleEndedIterator<Item = &Process> {
+        self.recent.iter().map(|process| &**process)
     }
 
     /// All, to change.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Process> {
-        self.live.values_mut()
+        self.live.values_mut().map(|process| &mut **process)
     }
 
     /// How many processes a full table forgot since this was last asked.
@@ -311,8 +312,8 @@ impl Table {
     }
 
     /// One of which only is known who it is.
-    fn blank(&self, key: Key, actor: Actor) -> Process {
-        Process {
+    fn blank(&self, key: Key, actor: Actor) -> Box<Process> {
+        Box::new(Process {
             key,
             entity: self.entity(key),
             started: self.boot.at(key.start),
@@ -326,7 +327,7 @@ impl Table {
             parent: self.get(parent_of(&actor)).map(Process::as_parent),
             ended: None,
             missing: 0,
-        }
+        })
     }
 
     /// A process ended at this time.
@@ -340,7 +341,7 @@ impl Table {
         }
     }
 
-    fn remove(&mut self, key: Key) -> Option<Process> {
+    fn remove(&mut self, key: Key) -> Option<Box<Process>> {
         self.get(key)?;
         self.live.remove(&key.pid)
     }
@@ -368,7 +369,7 @@ impl Table {
         });
     }
 
-    fn insert(&mut self, process: Process) -> &mut Process {
+    fn insert(&mut self, process: Box<Process>) -> &mut Process {
         let pid = process.key.pid;
         if self.live.len() >= self.most && !self.live.contains_key(&pid) {
             // Bounded whatever the host does: the oldest process that isn't told of makes room.

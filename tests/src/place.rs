@@ -3,6 +3,7 @@
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use std::fs::{self, Permissions};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -25,9 +26,16 @@ impl Folder {
     #[must_use]
     pub fn inside(parent: &Path) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("sensor-tests-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = parent.join(name);
-        fs::create_dir(&path).expect("make a folder");
+        let path = loop {
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = parent.join(format!("sensor-tests-{}-{count}", std::process::id()));
+            match fs::create_dir(&path) {
+                // Of a test that was killed, whose pid this process has now.
+                Err(why) if why.kind() == io::ErrorKind::AlreadyExists => continue,
+                made => made.expect("make a folder"),
+            }
+            break path;
+        };
         fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("open the folder to all");
         // Events tell real paths: the test compares with those.
         Self(path.canonicalize().expect("canonical folder"))
