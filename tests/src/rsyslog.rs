@@ -85,8 +85,9 @@ impl Rsyslog {
 
     fn listens(&self) -> bool {
         match self.udp {
-            // The port is taken.
-            true => UdpSocket::bind(("127.0.0.1", self.port)).is_err(),
+            // Asking by a bind would take the port away from it.
+            true => fs::read_to_string("/proc/net/udp")
+                .is_ok_and(|table| table.contains(&format!(" 0100007F:{:04X} ", self.port))),
             false => TcpStream::connect(("127.0.0.1", self.port)).is_ok(),
         }
     }
