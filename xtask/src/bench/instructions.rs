@@ -37,7 +37,7 @@ const RECORDS: &str = "replay/records";
 const PASSES: u32 = 20;
 /// Percent of difference that say nothing, since the compiler cuts the library into parts by names and inlines within them,
 /// and those that are too much with another compiler or library.
-const CHANCE: f64 = 5.0;
+const CHANCE: f64 = 6.0;
 const REGRESSION: f64 = 25.0;
 
 /// What is counted: how it is called, the function, and the kinds of events that go through it.
@@ -181,7 +181,7 @@ mod tests {
     fn counts_are_close_with_the_same_programs() {
         let broken =
             |with: &str, now: f64| compared(&section(with, now), Some(&section("a", 1000.0))).broken().len();
-        assert_eq!([951.0, 1049.0, 1051.0, 949.0].map(|now| broken("a", now)), [0, 0, 1, 1]);
+        assert_eq!([941.0, 1059.0, 1061.0, 939.0].map(|now| broken("a", now)), [0, 0, 1, 1]);
         assert_eq!([1240.0, 1260.0, 500.0].map(|now| broken("b", now)), [0, 1, 0]);
         assert_eq!(compared(&section("a", 1.0), None).broken().len(), 1);
     }
