@@ -186,7 +186,7 @@ fn every_deed_is_as_the_schema_wants_it() {
     };
     let folder = Folder::new();
     // Of a file of its own: others that run the same would look as if it came again.
-    let (told, victim) = (folder.at("told"), Running::idle(&actor_at(folder.at("victim"))));
+    let (told, victim) = (folder.at("told"), Running::idle(actor_at(folder.at("victim"))));
     let pid = victim.pid().to_string();
     let deed = |words: &str, class: u64| {
         let output = run(command().args(words.split_whitespace()).args(["--yes", "--format", "ocsf"]));
