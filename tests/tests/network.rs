@@ -4,14 +4,12 @@
     reason = "a helper that can't go on fails the test, there is nobody else to tell"
 )]
 
-use std::time::{Duration, Instant};
-
 use tests::find::Source;
 use tests::lock::{self, Lock};
 use tests::place::cgroups;
 use tests::program::{mover, nest, net};
 use tests::skip::{because, skip};
-use tests::{DEADLINE, Event, Running, Sensor, patience, program, words};
+use tests::{Event, Running, Sensor, program, until, words};
 
 /// In the order of what the interface counts.
 const FIELDS: [&str; 4] = [
@@ -61,15 +59,6 @@ fn life(source: &impl Source, exit: &Event) -> Moved {
 /// Within one in a hundred, and a packet that ends a connection.
 fn is_near(counted: u64, expected: u64) -> bool {
     counted.abs_diff(expected) <= expected / 100 + 100
-}
-
-/// Waits for what no one event shows.
-fn until(so: impl Fn() -> bool, seen: impl Fn() -> String) {
-    let began = Instant::now();
-    while !so() {
-        assert!(began.elapsed() < patience(DEADLINE), "{}", seen());
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 struct Run {
@@ -160,7 +149,7 @@ fn datagrams_are_exact_while_it_lives_and_at_its_end_and_for_its_user() {
     // What each socket moved may be told at two times.
     let told = || sum(sensor.find("usage").pid(pid).all().iter().map(of));
     let seven = [7 * 1028, 7, 7 * 1028, 7];
-    until(|| told() == seven, || format!("{:?}", told()));
+    until("all that was sent is told", || told() == seven);
     running.go();
     running.until("did");
     let close = sensor.find("socket_close").pid(pid).wait();
@@ -199,7 +188,7 @@ fn a_close_tells_what_each_end_sent() {
         };
         let closes = sensor.find("socket_close").with("source.port", port);
         let both = || closes.all().len() == 2;
-        until(both, || format!("{:#?}", closes.all()));
+        until("both ends are closed", both);
         for close in closes.all() {
             let [sent, back] = ["source", "destination"].map(|end| close.num(&format!("{end}.bytes")));
             let [packets, answers] =
@@ -236,10 +225,10 @@ fn a_connection_that_was_handed_on_is_the_childs() {
     // A look at who has what: the socket is the child's alone.
     let looked = sensor.find("usage").with("sensor.usage.scope", "user").all().len() + 3;
     let looks = || sensor.find("usage").with("sensor.usage.scope", "user").all().len();
-    until(|| looks() >= looked, || "no look".to_owned());
+    until("there was a look", || looks() >= looked);
     running.go();
     let sent = || sum(sensor.find("usage").pid(child).all().iter().map(of))[2];
-    until(|| sent() > 900_000, || sent().to_string());
+    until("what it sent is told", || sent() > 900_000);
     assert!(sent() < 950_000, "{}", sent());
     running.go();
     running.go();

@@ -20,7 +20,7 @@ use tests::netns;
 use tests::program::{actor, actor_at, nest, storm, tiny};
 use tests::sensor::command;
 use tests::skip::{not_here, skip};
-use tests::{DEADLINE, Folder, Running, patience, words};
+use tests::{DEADLINE, Folder, Running, patience, until, words};
 
 /// A sensor that writes OCSF into a file.
 struct Stream {
@@ -54,11 +54,7 @@ impl Stream {
         std::fs::write(&config, text).unwrap();
         let mut next = ready(command().args(["run", "--config"]).arg(&config).stdout(Stdio::null()));
         let told = std::fs::metadata(&self.lines).unwrap().len();
-        let long = || std::fs::metadata(&path).is_ok_and(|facts| facts.len() >= told);
-        let deadline = Instant::now() + patience(DEADLINE);
-        while !long() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        until("all is given back", || std::fs::metadata(&path).is_ok_and(|facts| facts.len() >= told));
         kill(Pid::from_raw(i32::try_from(next.id()).unwrap()), Signal::SIGTERM).unwrap();
         assert!(next.wait().unwrap().success());
         let mut again = std::fs::read(&path).unwrap();

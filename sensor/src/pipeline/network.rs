@@ -34,9 +34,9 @@ pub(super) struct Traffic {
 }
 
 impl Pipeline<'_> {
-    /// A socket is this process's from now on, as far as anybody counts.
-    pub(super) fn owns(&mut self, cookie: u64, key: Key) {
-        let Some(traffic) = self.traffic.as_mut().filter(|_| key.pid != 0) else { return };
+    /// A socket is this process's from now on, as far as anybody counts; false where it isn't known who that is.
+    pub(super) fn owns(&mut self, cookie: u64, key: Key) -> bool {
+        let Some(traffic) = self.traffic.as_mut().filter(|_| key.pid != 0) else { return false };
         if self.table.get(key).is_some() || traffic.network.knows(key) {
             traffic.network.owns(cookie, key);
         } else if let Some(process) = self.table.known(key)
@@ -45,20 +45,20 @@ impl Pipeline<'_> {
             // It closes what it has open after its end was told.
             traffic.network.owned(cookie, key);
             traffic.lingering.insert(key, process.clone());
+        } else {
+            return false;
         }
+        true
     }
 
     /// A process sent the first that a socket moved. That may be read before the process's own events, and after
     /// its end was told.
     fn uses(&mut self, cookie: u64, key: Key) {
-        let Some(traffic) = self.traffic.as_mut().filter(|traffic| traffic.network.owner(cookie).is_none())
-        else {
+        if self.owner_of(cookie).is_some() || self.owns(cookie, key) {
             return;
-        };
-        let ended = self.table.known(key).is_some_and(|process| process.ended.is_some());
-        match ended && !traffic.network.knows(key) {
-            true => self.owns(cookie, key),
-            false => traffic.network.owns(cookie, key),
+        }
+        if let Some(traffic) = &mut self.traffic {
+            traffic.network.owns(cookie, key);
         }
     }
 

@@ -75,14 +75,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args, report: &mut Report) -> Re
         with: programs(workspace)?,
         rows: count(workspace, &program, &records)?,
     };
-    let before = kept::read(workspace, NAME)?;
-    report.add(compared(&now, before.as_ref()));
-    if args.bless {
-        // What is written is what the table shows as counted.
-        report.forgive();
-        return kept::write(workspace, now);
-    }
-    Ok(())
+    kept::judge(workspace, now, args.bless, report, compared)
 }
 
 /// Only where a change is judged it must be there.

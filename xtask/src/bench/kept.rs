@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use super::Report;
+use super::report::Table;
 use crate::error::{Error, Result};
 use crate::place::place;
 use crate::workspace::Workspace;
@@ -36,12 +38,12 @@ impl Section {
 }
 
 /// Reads a section of the page; none where it isn't there yet.
-pub(crate) fn read(workspace: &Workspace, name: &str) -> Result<Option<Section>> {
+fn read(workspace: &Workspace, name: &str) -> Result<Option<Section>> {
     Ok(sections(&page(workspace)?).into_iter().find(|section| section.name == name))
 }
 
 /// Writes a section of the page anew; the others stay.
-pub(crate) fn write(workspace: &Workspace, section: Section) -> Result<()> {
+fn write(workspace: &Workspace, section: Section) -> Result<()> {
     let mut all = sections(&page(workspace)?);
     match all.iter_mut().find(|known| known.name == section.name) {
         Some(known) => *known = section,
@@ -49,6 +51,24 @@ pub(crate) fn write(workspace: &Workspace, section: Section) -> Result<()> {
     }
     let texts: Vec<String> = all.iter().map(Section::text).collect();
     place(&path(workspace), format!("{HEAD}\n{}", texts.join("\n")).as_bytes()).map(drop)
+}
+
+/// Shows what was measured beside what is kept, or, to `bless` it, keeps it.
+pub(super) fn judge(
+    workspace: &Workspace,
+    now: Section,
+    bless: bool,
+    report: &mut Report,
+    compared: fn(&Section, Option<&Section>) -> Table,
+) -> Result<()> {
+    let before = read(workspace, &now.name)?;
+    report.add(compared(&now, before.as_ref()));
+    if bless {
+        // What is written is what the table shows.
+        report.forgive();
+        return write(workspace, now);
+    }
+    Ok(())
 }
 
 fn path(workspace: &Workspace) -> PathBuf {

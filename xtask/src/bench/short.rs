@@ -72,13 +72,7 @@ fn ratios(
 ) -> Result<()> {
     say("ratios");
     let now = Section { name: NAME.to_owned(), with: cpu()?, rows: measure(lab, quiet)? };
-    let before = kept::read(workspace, NAME)?;
-    report.add(compared(&now, before.as_ref()));
-    if args.bless {
-        report.forgive();
-        return kept::write(workspace, now);
-    }
-    Ok(())
+    kept::judge(workspace, now, args.bless, report, compared)
 }
 
 fn measure(lab: &Lab, quiet: &mut Quiet) -> Result<Vec<(String, f64)>> {
