@@ -5,7 +5,7 @@
 //! every type read is made of integers (`FromBytes`), for which any bytes are a value. The verifier
 //! checks the rest again.
 
-use core::{ffi::c_void, hint::black_box, marker::PhantomData, mem::MaybeUninit, ptr};
+use core::{arch::asm, ffi::c_void, hint::black_box, marker::PhantomData, mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     EbpfContext,
@@ -372,11 +372,21 @@ pub fn reserved<B: Copy + FromBytes + 'static>(
     Some(keep)
 }
 
-/// Adds one to a counter of this CPU.
+/// Adds to a counter in a map's value that others add to.
+#[inline(always)]
+pub fn add(counter: *mut u64, by: u64) {
+    // SAFETY: the verifier refuses an address that is no aligned word of a map's value.
+    unsafe {
+        asm!("lock *(u64 *)({at} + 0) += {by}", at = in(reg) counter, by = in(reg) by, options(nostack));
+    }
+}
+
+/// Adds one to a counter of this CPU: in one instruction, as an interrupt adds to the same, and so does whoever gets the
+/// processor while a program of a cgroup or at a function's end is under way.
 #[inline(always)]
 pub fn count(index: u32) {
     if let Some(counter) = slot(&COUNT, 0).and_then(|counters| counters.get_mut(index as usize)) {
-        *counter = counter.wrapping_add(1);
+        add(counter, 1);
     }
 }
 
@@ -401,7 +411,7 @@ pub fn unnoted(change: u64) -> bool {
         }
     }
     if let Some(told) = slot(&NESTED, 0) {
-        *told = told.wrapping_add(1);
+        add(told, 1);
     }
     true
 }

@@ -5,7 +5,6 @@
 //! instruction; of what else is written, any value that was ever there will do.
 
 use core::{
-    arch::asm,
     ffi::c_void,
     ptr::{self, NonNull},
 };
@@ -19,7 +18,7 @@ use sensor_common::wire::traffic::{Traffic, Unaccounted};
 
 use crate::{
     map::{BEGUN, SOCKETS, SPILL, TRAFFIC, UNACCOUNTED},
-    read::{At, Probed, Reach, Typed, ask, given, output},
+    read::{At, Probed, Reach, Typed, add, ask, given, output},
     task::Task,
 };
 
@@ -27,15 +26,6 @@ use crate::{
 const IPV6: u16 = 10;
 /// As in `/etc/protocols`.
 pub const IPPROTO_TCP: u16 = 6;
-
-/// Adds to a counter that other CPUs add to.
-#[inline(always)]
-fn add(counter: *mut u64, by: u64) {
-    // SAFETY: the verifier refuses an address that is no aligned word of a map's value.
-    unsafe {
-        asm!("lock *(u64 *)({at} + 0) += {by}", at = in(reg) counter, by = in(reg) by, options(nostack));
-    }
-}
 
 /// The counters beside a socket.
 #[derive(Clone, Copy)]

@@ -258,7 +258,6 @@ impl<'a> Pipeline<'a> {
         let now = self.host.boot_now();
         self.watch_here()?;
         self.follow_addresses();
-        self.tell_coverage(now)?;
         self.kernel.sweep(&mut self.rows)?;
         self.kernel.drain(batch);
         let mut born = HashMap::new();
@@ -275,6 +274,8 @@ impl<'a> Pipeline<'a> {
                 Err(error) => self.counts.lost("decode", process_snapshot::ACTION.name, error.word(), 1),
             }
         }
+        self.guard.first_process(found.iter().any(|event| event.stamp.key.pid == 1));
+        self.tell_coverage(now)?;
         // Parents first, so that their children know them.
         found.sort_by_key(|event| event.stamp.key.start);
         for event in found {
@@ -339,6 +340,9 @@ impl<'a> Pipeline<'a> {
             self.tell_losses()?;
         }
         self.flush()?;
+        if due {
+            self.note(began)?;
+        }
         Ok(match () {
             () if more => Duration::ZERO,
             () if self.verdicts.open() || self.ahead > began || self.capture.asks() => WATCHFUL,

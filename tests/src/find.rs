@@ -160,8 +160,18 @@ pub trait Source {
 
     /// Whether a hook serves, as the first `coverage` says.
     fn is_served_by(&self, hook: &str) -> bool {
+        self.covers(hook, "seen")
+    }
+
+    /// Whether something isn't seen, as the first `coverage` says.
+    fn lacks(&self, hook: &str) -> bool {
+        self.covers(hook, "unseen")
+    }
+
+    /// Whether that is the state of a hook, as the first `coverage` says.
+    fn covers(&self, hook: &str, state: &str) -> bool {
         let coverage = self.find("coverage").wait();
-        coverage.list("sensor.coverage").iter().any(|row| row["hook"] == hook && row["state"] == "seen")
+        coverage.list("sensor.coverage").iter().any(|row| row["hook"] == hook && row["state"] == state)
     }
 }
 

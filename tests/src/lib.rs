@@ -29,6 +29,7 @@ pub mod skip;
 pub mod sshd;
 pub mod terminal;
 pub mod tree;
+pub mod unshown;
 pub mod verifier;
 
 pub use answer::Answer;
@@ -37,6 +38,7 @@ pub use find::Find;
 pub use place::Folder;
 pub use program::Running;
 pub use sensor::{End, Sensor};
+pub use unshown::Unshown;
 
 use std::sync::OnceLock;
 use std::time::Duration;

@@ -5,7 +5,10 @@ use std::path::Path;
 
 use super::{Pipeline, PipelineError};
 use crate::{
-    event::coverage::{self, ACTION, Coverage, Gap, State},
+    event::{
+        coverage::{self, ACTION, Coverage, Gap, State},
+        process_snapshot,
+    },
     format::rfc3339,
     record::Time,
     runs::{Run, Runs, RunsError},
@@ -20,6 +23,7 @@ const PACE: &str = "self/pace";
 const LAST: &str = "self/last_run";
 const STATE: &str = "self/state";
 const STOP: &str = "self/run";
+const FIRST: &str = "self/first_process";
 
 /// What is known of it.
 #[derive(Default)]
@@ -36,6 +40,21 @@ impl Guard {
     /// What isn't as it should be.
     pub(super) fn coverage(&self) -> impl Iterator<Item = &Coverage> {
         self.rows.iter()
+    }
+
+    /// Whether the kernel shows process 1 to programs, which one that was built to guard it doesn't: then it calls none
+    /// in its time either, and counts that nowhere.
+    pub(super) fn first_process(&mut self, shown: bool) {
+        if !shown {
+            let gap = Gap {
+                reason: "the kernel shows process 1 to no program".to_owned(),
+                effect: "what process 1 does, nor what interrupts bring in its time, and neither is counted"
+                    .to_owned(),
+                remedy: "ask who built this kernel: it is changed so that it hides a process".to_owned(),
+                ..Gap::default()
+            };
+            self.rows.push(Coverage::unseen(process_snapshot::ACTION.name, FIRST, gap));
+        }
     }
 
     /// The loop runs.
@@ -109,11 +128,16 @@ impl Pipeline<'_> {
     pub(super) fn watch_over(&mut self, now: u64) -> Result<(), PipelineError> {
         // What was once, and is told, is over.
         let over = self.guard.rows.len();
-        self.guard.rows.retain(|row| row.hook == STATE);
+        self.guard.rows.retain(|row| [STATE, FIRST].contains(&row.hook));
         let (links, marks, functions) = (self.kernel.check(), self.marks_taken(), self.functions_switched());
         if links || marks || functions || self.guard.rows.len() < over {
             self.tell_coverage(now)?;
         }
+        Ok(())
+    }
+
+    /// Notes for the next run how far this one came: what the output was given by now.
+    pub(super) fn note(&mut self, now: u64) -> Result<(), PipelineError> {
         if self.guard.noted == self.sequence {
             return Ok(());
         }
