@@ -16,7 +16,7 @@ use tests::find::Source;
 use tests::lock::alone;
 use tests::program::{actor, actor_at, copy, join, nest, net, storm, threads, tiny, trick};
 use tests::skip::skip;
-use tests::{End, Folder, Running, Sensor, words};
+use tests::{End, Folder, Running, Sensor, Unshown, words};
 
 /// Rings so small that a flood overflows them at once.
 const SMALL: &str = "[kernel]\nbulk_ring_bytes = 65536\nurgent_ring_bytes = 65536\n";
@@ -320,6 +320,7 @@ fn connections_that_nobody_takes_without_room() {
     const COUNT: usize = 17_000;
     let _alone = alone();
     let sensor = Sensor::start(words![]);
+    let unshown = Unshown::watch(&sensor);
     let mut running = Running::of(trick("fills"), words!["untaken", COUNT.to_string()]);
     running.until("done");
     running.end();
@@ -331,9 +332,10 @@ fn connections_that_nobody_takes_without_room() {
     end.clean();
     let account = adds_up(&end);
     let (seen, lost) = account["socket_accept"];
-    assert!(seen >= COUNT as u64, "{account:?}");
+    let least = COUNT.saturating_sub(unshown.established()) as u64;
+    assert!(seen >= least, "{account:?}");
     // All ends at once: what of it finds no room in the ring is counted.
-    assert_eq!(taken + lost, COUNT as u64, "{taken} told: {:?}", end.find("loss").all());
+    assert!((least..=COUNT as u64).contains(&(taken + lost)), "{taken} told: {:?}", end.find("loss").all());
 }
 
 #[test]

@@ -40,22 +40,21 @@ impl Unshown {
 
     /// How many connections came to stand so, from either end.
     #[must_use]
-    pub fn established(&self) -> u64 {
+    pub fn established(&self) -> usize {
         self.came_to("TCP_ESTABLISHED")
     }
 
     /// How many ended so, from either end.
     #[must_use]
-    pub fn closed(&self) -> u64 {
+    pub fn closed(&self) -> usize {
         self.came_to("TCP_CLOSE")
     }
 
-    fn came_to(&self, state: &str) -> u64 {
+    fn came_to(&self, state: &str) -> usize {
         let Some(folder) = &self.folder else { return 0 };
         let trace = fs::read_to_string(folder.join("trace")).expect("the trace");
         let wanted = format!("newstate={state}");
-        let count = trace.lines().filter(|line| line.split_whitespace().any(|word| word == wanted)).count();
-        count as u64
+        trace.lines().filter(|line| line.split_whitespace().any(|word| word == wanted)).count()
     }
 }
 

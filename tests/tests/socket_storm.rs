@@ -49,7 +49,7 @@ fn come(sensor: &Sensor, unshown: &Unshown, find: &Find<'_>, count: usize) {
         let _: Option<Event> = sensor.watch(Duration::from_millis(200), |_| false);
     }
     let (told, hidden) = (find.all().len(), unshown.established() + unshown.closed());
-    let least = count.saturating_sub(usize::try_from(hidden).unwrap());
+    let least = count.saturating_sub(hidden);
     assert!((least..=count).contains(&told), "{told} of {count}: {:?}", sensor.find("loss").all());
 }
 
@@ -129,7 +129,7 @@ fn of_a_storm_every_connection_is_told_or_counted() {
     // The last end comes when the other side has said that it knows.
     let until = Instant::now() + patience(DEADLINE);
     let told = || sensor.seen().counts().get("socket_close").copied().unwrap_or(0);
-    while told() + unshown.closed() < 4 * EACH + 2 && Instant::now() < until {
+    while told() + (unshown.closed() as u64) < 4 * EACH + 2 && Instant::now() < until {
         let _: Option<Event> = sensor.watch(Duration::from_millis(200), |_| false);
     }
     let end = sensor.stop();
@@ -144,7 +144,7 @@ fn of_a_storm_every_connection_is_told_or_counted() {
         let of = &account[action];
         assert_eq!(of.seen, of.delivered + of.lost, "{action}");
         assert!(
-            of.seen + unknown + hidden >= made,
+            of.seen + unknown + (hidden as u64) >= made,
             "{action}: {} of {made}, {unknown} unknown, {hidden} hidden",
             of.seen
         );
