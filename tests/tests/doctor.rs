@@ -179,6 +179,11 @@ fn all_is_seen_also_beside_a_sensor_and_nothing_stays() {
     let here = |row: &Value| row["hook"] == HIDDEN;
     let seen = |row: &Value| row["state"] == "seen" || row["state"] == "fallback" || here(row);
     assert!(answer.rows().iter().all(seen), "{:#}", answer.event);
+    // It is hidden where the kernel doesn't list it, and nowhere else.
+    let listed = String::from_utf8(run(command().args(["ps", "--format", "json"])).stdout).unwrap();
+    let mut listed = listed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let first = listed.any(|process| process["process"]["pid"] == 1);
+    assert_eq!(answer.rows().iter().any(here), !first);
     // The sensor of an earlier test may be on its way out.
     assert_eq!(programs().difference(&before).collect::<Vec<_>>(), Vec::<&u32>::new());
     // The same rows as the event's.

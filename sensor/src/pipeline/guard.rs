@@ -48,7 +48,7 @@ impl Guard {
         if !shown {
             let gap = Gap {
                 reason: "the kernel shows process 1 to no program".to_owned(),
-                effect: "what process 1 does, nor what interrupts bring in its time, and neither is counted"
+                effect: "what process 1 does, and what interrupts bring in its time; neither is counted"
                     .to_owned(),
                 remedy: "ask who built this kernel: it is changed so that it hides a process".to_owned(),
                 ..Gap::default()
