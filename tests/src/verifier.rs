@@ -44,14 +44,14 @@ pub struct Load {
     pub took: Duration,
 }
 
-/// What the kernel said to each program that `sensor doctor` loads with these arguments.
+/// What the kernel said to each program that the sensor loads for these arguments.
 #[must_use]
 #[expect(clippy::zombie_processes, reason = "`follow` waits for it, as who traces must")]
 pub fn loads(args: Vec<OsString>) -> Vec<Load> {
-    let mut doctor = words![binary(), "doctor", "--format", "json"];
-    doctor.extend(args);
+    let mut called = words![binary()];
+    called.extend(args);
     let mut words = words!["traced", SYS_bpf.to_string(), BPF_PROG_LOAD.to_string()];
-    words.extend(nest("exec", doctor));
+    words.extend(nest("exec", called));
     let mut command = Command::new(actor());
     let child = command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     let sensor = Pid::from_raw(i32::try_from(child.id()).unwrap());
@@ -90,10 +90,10 @@ fn follow(sensor: Pid) -> Vec<Load> {
             }
             WaitStatus::Stopped(_, signal) => deliver = Some(signal),
             WaitStatus::Exited(_, status) => {
-                assert!([0, 4].contains(&status), "doctor ended with status {status}");
+                assert!([0, 4].contains(&status), "the sensor ended with status {status}");
                 return loads;
             }
-            WaitStatus::Signaled(_, signal, _) => panic!("doctor ended by {signal}"),
+            WaitStatus::Signaled(_, signal, _) => panic!("the sensor ended by {signal}"),
             _ => {}
         }
     }

@@ -22,6 +22,7 @@ const TOOLS: &[&str] = &[
     "dpkg-split",
     "ip",
     "ldconfig",
+    "nft",
     "nsenter",
     "rm",
     "setsid",
