@@ -9,8 +9,11 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-/// After so many seconds they end by themselves.
-const SECONDS: &str = "60";
+/// How many seconds adversaries live, then they end by themselves: longer than any fight.
+#[must_use]
+pub fn seconds() -> String {
+    patience(4 * DEADLINE).as_secs().to_string()
+}
 
 /// Some of them.
 #[derive(Debug)]
@@ -49,7 +52,7 @@ impl Adversary {
             Command::new("/bin/sh")
                 .args(["-c", enter, "sh", &folder])
                 .arg(adversary())
-                .args([SECONDS, &user])
+                .args([&seconds(), &user])
                 .args(words),
         );
         running.until("ready");

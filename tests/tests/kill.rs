@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use tests::adversary::{Adversary, living, new_uid};
+use tests::adversary::{Adversary, living, new_uid, seconds};
 use tests::answer::Answer;
 use tests::place::{Cgroup, mount_tmpfs, private_mounts};
 use tests::program::{self, adversary, copy, sha256};
@@ -293,7 +293,7 @@ fn by_pid_tree_and_hash() {
         .unwrap();
     let hash = sha256(&file);
     let uid = new_uid();
-    let planted = Running::of(&file, words!["60", uid.to_string(), "stay"]);
+    let planted = Running::of(&file, words![seconds(), uid.to_string(), "stay"]);
     planted.until("ready");
     fs::remove_file(&file).unwrap();
     let (answer, _) = place.kill(&["--sha256", &hash, "--yes"]);
@@ -349,7 +349,7 @@ fn who_comes_again_is_told_with_who_starts_it() {
     let place = Place::new();
     let uid = new_uid().to_string();
     let file = adversary().display().to_string();
-    let keeper = Adversary::of_root(&["keeper", &file, "60", &uid, "stay"]);
+    let keeper = Adversary::of_root(&["keeper", &file, &seconds(), &uid, "stay"]);
     // The first that it starts.
     keeper.running.until("ready");
     let (answer, event) = place.kill(&["--user", &uid, "--yes"]);
@@ -377,7 +377,7 @@ fn one_that_the_kernel_holds_is_told() {
     let place = Place::new();
     let folder = place.folder.folder("mute");
     let uid = new_uid();
-    let mut server = Running::of(adversary(), words!["60", uid.to_string(), "mute", folder]);
+    let mut server = Running::of(adversary(), words![seconds(), uid.to_string(), "mute", folder]);
     if server.line() != "ready" {
         return;
     }
@@ -402,7 +402,7 @@ fn end_mover(place: &Place, means: &str) -> Option<Answer> {
     let (a, b) = (Cgroup::make(&format!("{name}-a"))?, Cgroup::make(&format!("{name}-b"))?);
     // Of root, who may move whom it likes: also its child, out of wherever that was put.
     let folders = [a.path().display().to_string(), b.path().display().to_string()];
-    let mover = Running::of(adversary(), words!["60", "-", "mover", folders[0], folders[1]]);
+    let mover = Running::of(adversary(), words![seconds(), "-", "mover", folders[0], folders[1]]);
     mover.until("ready");
     Some(place.kill(&["--tree", &mover.pid().to_string(), "--yes", "--means", means]).0)
 }
@@ -413,7 +413,7 @@ fn end_setuid(place: &Place, means: &str) -> (Answer, usize) {
     copy(&adversary(), &file);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o4755)).unwrap();
     // In a folder of its own user's it would be refused by mounts without such rights.
-    let adversary = Adversary::of(&["exec", &file.display().to_string(), "60", "-", "stay"]);
+    let adversary = Adversary::of(&["exec", &file.display().to_string(), &seconds(), "-", "stay"]);
     let words = ["--user", &adversary.uid.to_string(), "--yes", "--as", "real", "--means", means];
     let answer = place.kill(&words).0;
     let left = adversary.survivors().len();
