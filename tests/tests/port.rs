@@ -18,7 +18,7 @@ use tests::sensor::{binary, command};
 use tests::skip::{missing, skip};
 use tests::sshd::{Group, Sshd};
 use tests::terminal::Terminal;
-use tests::{Answer, DEADLINE, Event, Sensor, words};
+use tests::{Answer, DEADLINE, Event, Sensor, patience, words};
 
 const NFT: &str = "/usr/sbin/nft";
 
@@ -34,6 +34,11 @@ fn port(line: &str) -> Answer {
 
 fn done(line: &str) -> Answer {
     port(line).status(0)
+}
+
+/// A time in which something is done meanwhile, as the option takes it.
+fn seconds(seconds: u64) -> String {
+    patience(Duration::from_secs(seconds)).as_secs().to_string()
 }
 
 /// The rule that a command made.
@@ -486,7 +491,7 @@ fn an_unconfirmed_rule_is_undone_when_the_operator_is_gone() {
         // On a terminal that vanishes with all of its session.
         let mut terminal = Terminal::start(
             &binary(),
-            words!["port", "close", "7000", "--confirm-within", "3", "--format", "text"],
+            words!["port", "close", "7000", "--confirm-within", seconds(3), "--format", "text"],
             &[],
             (200, 40),
         );
@@ -500,7 +505,8 @@ fn an_unconfirmed_rule_is_undone_when_the_operator_is_gone() {
         let text = String::from_utf8(text.stdout).unwrap();
         assert!(text.contains("no rules") && text.contains("nobody confirmed it in time"), "{text}");
         // Without one, and its process group is killed.
-        let mut group = Group::start(command().args(["port", "close", "7000", "--confirm-within", "2"]));
+        let mut group =
+            Group::start(command().args(["port", "close", "7000", "--confirm-within", &seconds(2)]));
         tests::until("the rule is there", has_table);
         group.end();
         tests::until("the rule is undone by itself", || !has_table());
@@ -561,7 +567,7 @@ fn the_kernel_ends_a_rule_whose_guard_was_killed() {
     }
     world(|world| {
         let _echo = echo_here(7000);
-        let made = done("close 7000 --confirm-within 2");
+        let made = done(&format!("close 7000 --confirm-within {}", seconds(2)));
         let record = fs::read_to_string(format!("/run/sensor/rules/{}.rule", id(&made))).unwrap();
         let guard: serde_json::Value = serde_json::from_str(&record).unwrap();
         let pid = i32::try_from(guard["guard"][0].as_i64().unwrap()).unwrap();
@@ -723,7 +729,9 @@ fn without_nft_a_program_at_the_cgroups_does_the_same() {
 
         let _outside = world.outsider.echo(7100);
         let _allowed = world.allowed.echo(7100);
-        let made = port("isolate --allow 198.51.100.2,2001:db8:2::2 --confirm-within 4").status(4);
+        let made =
+            port(&format!("isolate --allow 198.51.100.2,2001:db8:2::2 --confirm-within {}", seconds(4)))
+                .status(4);
         for (mine, yours) in OUTSIDE.into_iter().zip(OUTSIDER) {
             assert!(world.outsider.there(|| silent(at(mine, 7000))), "{mine}");
             assert!(silent(at(yours, 7100)) && udp_silent(at(yours, 7100)), "{yours}");

@@ -25,6 +25,7 @@ const TOOLS: &[&str] = &[
     "nft",
     "nsenter",
     "rm",
+    "setpriv",
     "setsid",
     "sleep",
     "start-stop-daemon",

@@ -34,6 +34,7 @@ mount -t tracefs tracing /sys/kernel/tracing
 mount -t bpf bpf /sys/fs/bpf
 mount -t tmpfs run /run
 ln -s /proc/self/fd /dev/fd
+for name in 0:stdin 1:stdout 2:stderr; do ln -s "fd/${name%:*}" "/dev/${name#*:}"; done
 ip link set lo up
 hostname guest
 # As many open files as a host's service manager allows: the kernel's own limit is lower than some tests need.

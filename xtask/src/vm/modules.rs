@@ -32,6 +32,9 @@ pub(super) const WANTED: &[&str] = &[
     "nft_ct",
     "nft_reject_inet",
     "nft_chain_nat",
+    "nft_nat",
+    "nft_fib_ipv4",
+    "nft_fib_ipv6",
 ];
 
 /// Copies them from where packages were unpacked, modules uncompressed and numbered in the order

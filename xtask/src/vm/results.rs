@@ -150,7 +150,8 @@ mod tests {
         rows(&Said { results: results.to_owned(), console: console.to_owned(), took: Duration::ZERO })
     }
 
-    const PRINTED: &str = "@begin exec\r\nrunning 3 tests\ntest a ... ok\ntest b ... FAILED\ntest c ... ok\n\n\
+    const PRINTED: &str = "@begin exec\r\nrunning 3 tests\ntest a ... ok\ntest b ... FAILED\ntest c ... ok\n\
+        test d ... ignored, takes minutes\n\n\
         successes:\n\n---- c stdout ----\nnot here exec::c: no such hook\n\nfailures:\n\n---- b stdout ----\nit broke\nbadly\n\n\
         failures:\n    b\n\n@end exec 101 7\n";
 
