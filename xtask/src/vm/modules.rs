@@ -32,7 +32,9 @@ pub(super) const WANTED: &[&str] = &[
     "nft_ct",
     "nft_reject_inet",
     "nft_chain_nat",
+    "nft_counter",
     "nft_nat",
+    "nft_fib_inet",
     "nft_fib_ipv4",
     "nft_fib_ipv6",
 ];
