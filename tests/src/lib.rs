@@ -9,6 +9,7 @@
 pub mod adversary;
 pub mod answer;
 pub mod base64;
+pub mod boot;
 pub mod broker;
 pub mod budget;
 pub mod certificate;

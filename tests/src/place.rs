@@ -163,10 +163,20 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         // The kernel takes a moment to let go of a process that has ended.
         let deadline = Instant::now() + crate::patience(DEADLINE);
-        while fs::remove_dir(&self.0).is_err() && Instant::now() < deadline {
+        while remove(&self.0).is_err() && Instant::now() < deadline {
             std::thread::yield_now();
         }
     }
+}
+
+/// Removes a cgroup and those below it.
+fn remove(cgroup: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(cgroup)?.filter_map(Result::ok) {
+        if entry.file_type()?.is_dir() {
+            remove(&entry.path())?;
+        }
+    }
+    fs::remove_dir(cgroup)
 }
 
 #[cfg(test)]

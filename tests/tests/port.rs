@@ -18,7 +18,7 @@ use tests::sensor::{binary, command};
 use tests::skip::{missing, skip};
 use tests::sshd::{Group, Sshd};
 use tests::terminal::Terminal;
-use tests::{Answer, DEADLINE, Event, Sensor, patience, words};
+use tests::{Answer, DEADLINE, Event, Sensor, boot, patience, until, words};
 
 const NFT: &str = "/usr/sbin/nft";
 
@@ -155,7 +155,7 @@ fn what_was_done_is_in_the_journal_of_the_run_at_work() {
             let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
             lines.map(|line| serde_json::from_slice(line).unwrap()).collect::<Vec<serde_json::Value>>()
         };
-        tests::until("the journal has all three", || ask().len() == wanted.len());
+        until("the journal has all three", || ask().len() == wanted.len());
         assert_eq!(ask(), wanted);
         sensor.stop().clean();
         let after = done("close 7000 --yes");
@@ -499,7 +499,7 @@ fn an_unconfirmed_rule_is_undone_when_the_operator_is_gone() {
         assert!(world.outsider.there(|| silent(at(OUTSIDE[0], 7000))));
         terminal.vanish();
         drop(terminal);
-        tests::until("the rule is undone by itself", || !has_table());
+        until("the rule is undone by itself", || !has_table());
         assert!(world.outsider.there(|| reaches(at(OUTSIDE[0], 7000))));
         let text = run(command().args(["port", "list", "--format", "text"]));
         let text = String::from_utf8(text.stdout).unwrap();
@@ -507,11 +507,11 @@ fn an_unconfirmed_rule_is_undone_when_the_operator_is_gone() {
         // Without one, and its process group is killed.
         let mut group =
             Group::start(command().args(["port", "close", "7000", "--confirm-within", &seconds(2)]));
-        tests::until("the rule is there", has_table);
+        until("the rule is there", has_table);
         group.end();
-        tests::until("the rule is undone by itself", || !has_table());
-        tests::until("its record is struck", || done("list").rows.is_empty());
-        tests::until("both ends are told", || {
+        until("the rule is undone by itself", || !has_table());
+        until("its record is struck", || done("list").rows.is_empty());
+        until("both ends are told", || {
             let ends = fs::read_to_string("/run/sensor/contain.ndjson").unwrap();
             ends.lines().filter(|line| line.contains("port_expire")).count() == 2
         });
@@ -553,9 +553,7 @@ fn what_is_confirmed_stays_and_what_is_refused_goes() {
         assert_eq!(port(&format!("confirm {rule}")).status, Some(1));
 
         let short = id(&done("close 7000 --for 1 --yes"));
-        tests::until("its time is over", || {
-            !done("list").rows.iter().any(|row| row.str("sensor.rule.id") == short)
-        });
+        until("its time is over", || !done("list").rows.iter().any(|row| row.str("sensor.rule.id") == short));
         assert!(!has_table());
     });
 }
@@ -572,7 +570,7 @@ fn the_kernel_ends_a_rule_whose_guard_was_killed() {
         let guard: serde_json::Value = serde_json::from_str(&record).unwrap();
         let pid = i32::try_from(guard["guard"][0].as_i64().unwrap()).unwrap();
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
-        tests::until("the kernel lets go", || listed(&id(&made)).str("sensor.rule.state") == "over");
+        until("the kernel lets go", || listed(&id(&made)).str("sensor.rule.state") == "over");
         assert!(world.outsider.there(|| reaches(at(OUTSIDE[0], 7000))));
         // The next command clears up.
         let next = done("close 7001 --yes");
@@ -639,7 +637,7 @@ fn a_command_that_is_killed_leaves_nothing_that_nobody_ends() {
             child.wait().unwrap();
         }
         // A record of a rule that never came about is struck, and what came about ends by itself.
-        tests::until("all is over", || {
+        until("all is over", || {
             done("close 7001 --yes");
             done("list").rows.len() == 1
         });
@@ -685,6 +683,49 @@ fn a_rule_comes_back_after_a_boot() {
         done("restore");
         done(&format!("undo {unsure}"));
         assert!(!unit.exists() && !has_table());
+    });
+}
+
+#[test]
+fn systemd_puts_a_rule_back_at_each_boot() {
+    if lacks()
+        || !boot::has_systemd() && missing("there is no systemd")
+        || tests::place::cgroups().is_none() && missing("there are no cgroups of version 2")
+    {
+        return;
+    }
+    tests::place::private_mounts(|| {
+        let host = boot::Host::new();
+        let sensor = binary().display().to_string();
+        let rules = |booted: &boot::Booted| {
+            let listed = booted.there(&[&sensor, "port", "list", "--format", "json"]);
+            assert!(listed.status.success(), "{listed:?}");
+            let rows = listed.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            rows.map(|line| Event::parse(line).unwrap()).collect::<Vec<_>>()
+        };
+        let booted = host.boot().unwrap();
+        assert!(rules(&booted).is_empty());
+        for words in [["close", "7000", "--persist", "--yes"].as_slice(), &["close", "7001", "--yes"]] {
+            let closed = booted.there(&[&[&*sensor, "port"], words].concat());
+            assert!(closed.status.success(), "{closed:?}");
+        }
+        assert_eq!(rules(&booted).len(), 2);
+        drop(booted);
+        let booted = host.boot().unwrap();
+        // Before the network is, which isn't when these targets are.
+        until(
+            "the rule is in force again",
+            || matches!(&rules(&booted)[..], [only] if only.str("sensor.rule.state") == "in_force"),
+        );
+        let back = rules(&booted);
+        let table = booted.there(&[NFT, "list", "table", "inet", "sensor"]);
+        assert!(String::from_utf8_lossy(&table.stdout).contains("7000"), "{table:?}");
+        let undone = booted.there(&[&sensor, "port", "undo", back[0].str("sensor.rule.id")]);
+        assert!(undone.status.success(), "{undone:?}");
+        drop(booted);
+        let booted = host.boot().unwrap();
+        let unit = booted.there(&["systemctl", "is-enabled", "sensor-ports.service"]);
+        assert!(!unit.status.success() && rules(&booted).is_empty(), "{unit:?}");
     });
 }
 
@@ -741,7 +782,7 @@ fn without_nft_a_program_at_the_cgroups_does_the_same() {
             assert!(reaches(at(yours, 7100)), "{yours}");
         }
         assert_eq!(listed(&id(&made)).str("sensor.rule.state"), "unconfirmed");
-        tests::until("it is undone by itself", || !pins.exists());
+        until("it is undone by itself", || !pins.exists());
         assert!(reaches(at(OUTSIDER[1], 7100)));
     });
 }

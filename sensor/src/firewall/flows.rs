@@ -40,6 +40,9 @@ const TABLES: [Family; 4] = [
 const LOOKS: u32 = 30;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
+const UNLISTED: &str = "connections that pass through this host, of which the kernel knows and which it can't list: \
+    its part for that is missing (modprobe nf_conntrack_netlink)";
+
 /// What became of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ended {
@@ -120,8 +123,16 @@ pub fn end(rule: &Rule, reader: &Reader) -> Ended {
             all.retain(|flow| forbids(rule, flow, &own));
             Some((line, all))
         }
-        // Without that part of the kernel nothing is translated, and so nothing forwarded to a closed port.
-        Err(NetlinkError::Refused(Errno::EOPNOTSUPP | Errno::EINVAL) | NetlinkError::Call { .. }) => None,
+        // Without following connections nothing is translated, and so nothing forwarded to a closed port.
+        Err(NetlinkError::Refused(Errno::EOPNOTSUPP | Errno::EINVAL) | NetlinkError::Call { .. })
+            if reader.followed_connections() == 0 =>
+        {
+            None
+        }
+        Err(NetlinkError::Refused(Errno::EOPNOTSUPP | Errno::EINVAL)) => {
+            ended.parts.push(UNLISTED.to_owned());
+            None
+        }
         Err(error) => {
             ended
                 .parts

@@ -166,6 +166,13 @@ impl Reader {
         space_of(link.as_os_str().as_encoded_bytes())
     }
 
+    /// How many connections the kernel's filter follows in that namespace; 0 where it follows none.
+    #[must_use]
+    pub fn followed_connections(&self) -> u64 {
+        let count = std::fs::read_to_string(self.root.join("sys/net/netfilter/nf_conntrack_count"));
+        count.ok().and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+    }
+
     fn namespace_at(&self, path: &str, inode: u32) -> Way {
         opened(&self.root.join(path), inode)
     }

@@ -29,6 +29,7 @@ pub(super) const WANTED: &[&str] = &[
     "sctp_diag",
     "mptcp_diag",
     "nf_tables",
+    "nf_conntrack_netlink",
     "nft_ct",
     "nft_reject_inet",
     "nft_chain_nat",
