@@ -5,7 +5,14 @@
 //! every type read is made of integers (`FromBytes`), for which any bytes are a value. The verifier
 //! checks the rest again.
 
-use core::{arch::asm, ffi::c_void, hint::black_box, marker::PhantomData, mem::MaybeUninit, ptr};
+use core::{
+    arch::asm,
+    ffi::c_void,
+    hint::{assert_unchecked, black_box},
+    marker::PhantomData,
+    mem::MaybeUninit,
+    ptr,
+};
 
 use aya_ebpf::{
     EbpfContext,
@@ -15,35 +22,41 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use sensor_common::{
-    ask::{ABSENT, Ask},
+    ask::{ABSENT, ASKED},
     wire::{Actor, Header, MAX_RECORD},
 };
 use zerocopy::FromBytes;
 
-use crate::map::{BIG, Big, COUNT, DOUBTED, NESTED, NOTED, NOTES, QUIET, SMALL, Small};
+use crate::map::{BIG, Big, COUNT, DOUBTED, KNOWN, KNOWN_MOST, NESTED, NOTED, NOTES, QUIET, SMALL, Small};
 
 pub mod socket;
 pub mod text;
 
 pub use text::{From, append, cursor, last_components, set_cursor, text_byte, user_args};
 
-/// What user space asked, set before the load; read-only data from then on.
-#[unsafe(no_mangle)]
-static ASK: Ask = Ask::EMPTY;
-
-/// Reads one answer of `ASK`: `ask!(offsets.task_mm)`.
+/// One answer of user space: `ask!(offsets.task_mm)`. A constant of the program from its load on.
 macro_rules! ask {
     ($($path:tt)+) => {
-        $crate::read::constant(|ask| &raw const ask.$($path)+)
+        $crate::read::answer::<{ core::mem::offset_of!(sensor_common::ask::Ask, $($path)+) }>()
     };
 }
 pub(crate) use ask;
 
-/// Reads through a place in `ASK`, so that the compiler can't take the zeros of the object for the answer.
+/// The word at this place of `Ask`: of this instruction's constant user space makes the answer.
 #[inline(always)]
-pub fn constant(place: impl FnOnce(&'static Ask) -> *const u32) -> u32 {
-    // SAFETY: the pointer is to a live static; volatile, because user space writes it before the load.
-    unsafe { ptr::read_volatile(place(&ASK)) }
+pub fn answer<const AT: usize>() -> u32 {
+    let word: u64;
+    // SAFETY: it only sets a register, to a word without anything above it.
+    unsafe {
+        asm!(
+            "{word} = {asked} ll",
+            word = out(reg) word,
+            asked = const (ASKED as u64) << 32 | AT as u64,
+            options(nomem, nostack, preserves_flags)
+        );
+        assert_unchecked(word <= u32::MAX as u64);
+    }
+    word as u32
 }
 
 /// A number as the kernel's structures hold them: what one load takes.
@@ -135,6 +148,12 @@ impl<R: Reach> At<R> {
     #[inline(always)]
     pub fn address(self) -> u64 {
         self.0
+    }
+
+    /// No structure.
+    #[inline(always)]
+    pub fn null() -> Self {
+        Self(0, PhantomData)
     }
 
     #[inline(always)]
@@ -414,6 +433,22 @@ pub fn unnoted(change: u64) -> bool {
         add(told, 1);
     }
     true
+}
+
+/// Whether a file was executed before; it was from now on. Another that takes its place makes it forgotten.
+#[inline(always)]
+pub fn known(file: [u64; 3]) -> bool {
+    let mixed = (file[0] ^ file[1].rotate_left(32) ^ file[2]).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let Some(place) = KNOWN.get_ptr_mut((mixed >> 32) as u32 & (KNOWN_MOST - 1)) else { return false };
+    // SAFETY: a map's value, any bytes of which are numbers; no reference is made to it. Should another CPU write it
+    // meanwhile, its words are those of no file.
+    unsafe {
+        if ptr::read_volatile(place) == file {
+            return true;
+        }
+        ptr::write_volatile(place, file);
+    }
+    false
 }
 
 /// Notes that a socket is there, if that is asked.

@@ -21,6 +21,7 @@ use crate::{
     event::{Key, Running, touch::Touches},
 };
 
+mod answers;
 mod attempts;
 pub mod btf;
 mod call;
