@@ -1,15 +1,12 @@
 //! What user space tells the programs before they are loaded: offsets, limits, own pid.
 //!
 //! rustc emits no CO-RE relocations, so user space reads the offsets from the running kernel's
-//! BTF and sets them as constants in the programs' own instructions.
+//! BTF and sets them in read-only data; the verifier then sees constants.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The offset of a member that this kernel doesn't have.
 pub const ABSENT: u32 = u32::MAX;
-
-/// The upper half of a constant by which a program asks for a word of `Ask`; the lower half is the word's place there.
-pub const ASKED: u32 = 0x3f4b_5341;
 
 /// Most connections that user space asks about at once, whether they are still there.
 pub const DOUBTED_MOST: u32 = 4096;
@@ -23,7 +20,7 @@ macro_rules! offsets {
         pub struct Offsets { $(pub $name: u32),* }
 
         impl Offsets {
-            /// Every member absent: before user space fills it.
+            /// Every member absent: what the object holds before user space fills it.
             pub const ABSENT: Self = Self { $($name: ABSENT),* };
 
             /// Fills each row by asking `find` for (structure, path), the first path that exists;
@@ -285,7 +282,7 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// Before user space fills it.
+    /// What the object holds before user space fills it.
     pub const EMPTY: Self = Self {
         offsets: Offsets::ABSENT,
         upid_size: 16,

@@ -21,7 +21,6 @@ use crate::{
     event::{Key, Running, touch::Touches},
 };
 
-mod answers;
 mod attempts;
 pub mod btf;
 mod call;

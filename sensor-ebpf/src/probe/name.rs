@@ -208,10 +208,7 @@ fn leave(context: &impl EbpfContext, call: u32) -> u32 {
 /// Whether the caller's own image has no name, and nobody was told yet.
 #[inline(always)]
 fn own_lost(task: Task<Probed>) -> bool {
-    let file = task.exe_file();
-    if file.is_null() {
-        return false;
-    }
+    let Some(file) = task.exe_file() else { return false };
     let dentry = file.follow(ask!(offsets.file_dentry));
     let inode = file.follow(ask!(offsets.file_inode));
     if !unhashed(dentry) && inode.get::<u32>(ask!(offsets.inode_nlink)) != 0 {
