@@ -117,7 +117,8 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        umount2(self.disk.path(), MntFlags::MNT_DETACH).unwrap();
+        // A test that fails already says why.
+        let _ = umount2(self.disk.path(), MntFlags::MNT_DETACH);
     }
 }
 
