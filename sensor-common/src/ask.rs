@@ -1,12 +1,19 @@
 //! What user space tells the programs before they are loaded: offsets, limits, own pid.
 //!
 //! rustc emits no CO-RE relocations, so user space reads the offsets from the running kernel's
-//! BTF and sets them in read-only data; the verifier then sees constants.
+//! BTF and sets them as constants in the programs' own instructions.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The offset of a member that this kernel doesn't have.
 pub const ABSENT: u32 = u32::MAX;
+
+/// The upper half of a constant by which a program asks for a word of `Ask`; the lower half is the word's place there.
+pub const ASKED: u32 = 0x3f4b_5341;
+
+/// A call of the kernel's function whose number a word of `Ask` is: the upper half of the call's constant; the lower half is
+/// the word's place there. No helper has such a number.
+pub const CALLED: u32 = 0x5341_0000;
 
 /// Most connections that user space asks about at once, whether they are still there.
 pub const DOUBTED_MOST: u32 = 4096;
@@ -20,7 +27,7 @@ macro_rules! offsets {
         pub struct Offsets { $(pub $name: u32),* }
 
         impl Offsets {
-            /// Every member absent: what the object holds before user space fills it.
+            /// Every member absent: before user space fills it.
             pub const ABSENT: Self = Self { $($name: ABSENT),* };
 
             /// Fills each row by asking `find` for (structure, path), the first path that exists;
@@ -232,6 +239,21 @@ pub struct Functions {
     pub accept_result: u32,
 }
 
+/// The kernel's functions that programs call themselves, by their numbers in its type information; `ABSENT`: not called.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Calls {
+    /// From here on no other task gets the processor (`kernel/bpf/helpers.c`, since Linux 6.10).
+    pub preempt_disable: u32,
+    /// Until here.
+    pub preempt_enable: u32,
+}
+
+impl Calls {
+    /// None is called.
+    pub const ABSENT: Self = Self { preempt_disable: ABSENT, preempt_enable: ABSENT };
+}
+
 impl Functions {
     /// None of them is known.
     pub const ABSENT: Self = Self {
@@ -265,6 +287,8 @@ pub struct Ask {
     pub inodes: u32,
     /// Where the functions that programs hang on are given what.
     pub functions: Functions,
+    /// The functions that they call.
+    pub calls: Calls,
     /// Position of `group_dead` among the arguments of `sched_process_exit`, or `ABSENT`.
     pub exit_group_dead: u32,
     /// Position of the request among the arguments of `io_uring_queue_async_work`, or `ABSENT`.
@@ -282,7 +306,7 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// What the object holds before user space fills it.
+    /// Before user space fills it.
     pub const EMPTY: Self = Self {
         offsets: Offsets::ABSENT,
         upid_size: 16,
@@ -292,6 +316,7 @@ impl Ask {
         names: 0,
         inodes: 0,
         functions: Functions::ABSENT,
+        calls: Calls::ABSENT,
         exit_group_dead: ABSENT,
         uring_request: ABSENT,
         v6only_bit: 0,

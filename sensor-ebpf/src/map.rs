@@ -18,16 +18,25 @@ use sensor_common::{
     },
 };
 
-/// A record with its text, built here before it goes into a ring.
+/// Taken from the text: a value of a map of each processor is at most as large as a record may be.
+const CURSOR: usize = size_of::<u64>();
+
+/// Where a record with its text is built before it goes into a ring.
 #[repr(C)]
 pub struct Big {
+    /// Where the text goes on. Beside what is written first: the end of the text is on a page that is seldom touched.
+    pub cursor: u32,
+    pub reserved: u32,
+    pub record: Long,
+}
+
+/// A record with its text.
+#[repr(C)]
+pub struct Long {
     pub header: Header,
     pub actor: Actor,
     pub exec: Exec,
-    pub text: [u8; MAX_RECORD - TEXT - 8],
-    /// Where the text goes on; not part of the record.
-    pub cursor: u32,
-    pub reserved: u32,
+    pub text: [u8; MAX_RECORD - TEXT - CURSOR],
 }
 
 /// Room for any record without text.
@@ -71,9 +80,13 @@ pub static NAMES: LruHashMap<u32, u32> = LruHashMap::with_max_entries(16384, 0);
 #[map]
 pub static INODES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16384, 0);
 
-/// Files that were executed before: (device and generation, inode, change time). The first exec of one wakes the reader.
+/// How many files are kept in `KNOWN`. A power of two.
+pub const KNOWN_MOST: u32 = 16384;
+
+/// Files that were executed before: (device and generation, inode, change time), each in the place that these give, as to be
+/// forgotten only costs a wake-up of the reader. It is looked at by each execution: no map's hash.
 #[map]
-pub static KNOWN: LruHashMap<[u64; 3], u32> = LruHashMap::with_max_entries(16384, 0);
+pub static KNOWN: Array<[u64; 3]> = Array::with_max_entries(KNOWN_MOST, 0);
 
 /// Calls under way that name something running, by thread.
 #[map]

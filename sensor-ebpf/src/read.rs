@@ -5,7 +5,14 @@
 //! every type read is made of integers (`FromBytes`), for which any bytes are a value. The verifier
 //! checks the rest again.
 
-use core::{arch::asm, ffi::c_void, hint::black_box, marker::PhantomData, mem::MaybeUninit, ptr};
+use core::{
+    arch::asm,
+    ffi::c_void,
+    hint::{assert_unchecked, black_box},
+    marker::PhantomData,
+    mem::MaybeUninit,
+    ptr,
+};
 
 use aya_ebpf::{
     EbpfContext,
@@ -15,35 +22,45 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use sensor_common::{
-    ask::{ABSENT, Ask},
+    ask::{ABSENT, ASKED},
     wire::{Actor, Header, MAX_RECORD},
 };
 use zerocopy::FromBytes;
 
-use crate::map::{BIG, Big, COUNT, DOUBTED, NESTED, NOTED, NOTES, QUIET, SMALL, Small};
+use crate::map::{BIG, Big, COUNT, SMALL, Small};
 
+mod alone;
+pub mod mark;
 pub mod socket;
 pub mod text;
 
+pub use alone::alone;
+pub use mark::{confirm, end_of_quiet, known, note, unnoted};
 pub use text::{From, append, cursor, last_components, set_cursor, text_byte, user_args};
 
-/// What user space asked, set before the load; read-only data from then on.
-#[unsafe(no_mangle)]
-static ASK: Ask = Ask::EMPTY;
-
-/// Reads one answer of `ASK`: `ask!(offsets.task_mm)`.
+/// One answer of user space: `ask!(offsets.task_mm)`. A constant of the program from its load on.
 macro_rules! ask {
     ($($path:tt)+) => {
-        $crate::read::constant(|ask| &raw const ask.$($path)+)
+        $crate::read::answer::<{ core::mem::offset_of!(sensor_common::ask::Ask, $($path)+) }>()
     };
 }
 pub(crate) use ask;
 
-/// Reads through a place in `ASK`, so that the compiler can't take the zeros of the object for the answer.
+/// The word at this place of `Ask`: of this instruction's constant user space makes the answer.
 #[inline(always)]
-pub fn constant(place: impl FnOnce(&'static Ask) -> *const u32) -> u32 {
-    // SAFETY: the pointer is to a live static; volatile, because user space writes it before the load.
-    unsafe { ptr::read_volatile(place(&ASK)) }
+pub fn answer<const AT: usize>() -> u32 {
+    let word: u64;
+    // SAFETY: it only sets a register, to a word without anything above it.
+    unsafe {
+        asm!(
+            "{word} = {asked} ll",
+            word = out(reg) word,
+            asked = const (ASKED as u64) << 32 | AT as u64,
+            options(nomem, nostack, preserves_flags)
+        );
+        assert_unchecked(word <= u32::MAX as u64);
+    }
+    word as u32
 }
 
 /// A number as the kernel's structures hold them: what one load takes.
@@ -135,6 +152,12 @@ impl<R: Reach> At<R> {
     #[inline(always)]
     pub fn address(self) -> u64 {
         self.0
+    }
+
+    /// No structure.
+    #[inline(always)]
+    pub fn null() -> Self {
+        Self(0, PhantomData)
     }
 
     #[inline(always)]
@@ -257,9 +280,7 @@ pub fn arguments(context: &impl EbpfContext) -> At<Probed> {
 
 /// The value of this CPU.
 ///
-/// Exclusive while the program runs: the kernel runs programs of tracepoints with preemption off, and
-/// none of these is called from an interrupt. A kernel that let them be preempted would need a slot
-/// for each program that shares one (`NAME`, `PATH`).
+/// Exclusive while the program runs: it is alone on its processor (`alone`), and none of these is called from an interrupt.
 #[expect(clippy::mut_from_ref, reason = "a per-CPU map is a place for each CPU, not one that is shared")]
 #[inline(always)]
 fn slot<T>(map: &'static PerCpuArray<T>, index: u32) -> Option<&'static mut T> {
@@ -388,59 +409,6 @@ pub fn count(index: u32) {
     if let Some(counter) = slot(&COUNT, 0).and_then(|counters| counters.get_mut(index as usize)) {
         add(counter, 1);
     }
-}
-
-/// Notes on this processor that a change was told, for the program that runs after the one that told it.
-#[inline(always)]
-pub fn note(change: u64) {
-    if let Some(noted) = slot(&NOTED, (change >> 4) as u32 & (NOTES - 1)) {
-        // SAFETY: a map value of this CPU. Volatile, as an interrupt writes it.
-        unsafe { ptr::write_volatile(noted, change) };
-    }
-}
-
-/// Takes a note away; without one the change wasn't told, which is counted.
-#[inline(always)]
-pub fn unnoted(change: u64) -> bool {
-    let Some(noted) = slot(&NOTED, (change >> 4) as u32 & (NOTES - 1)) else { return false };
-    // SAFETY: as above.
-    unsafe {
-        if ptr::read_volatile(noted) == change {
-            ptr::write_volatile(noted, 0);
-            return false;
-        }
-    }
-    if let Some(told) = slot(&NESTED, 0) {
-        add(told, 1);
-    }
-    true
-}
-
-/// Notes that a socket is there, if that is asked.
-#[inline(always)]
-pub fn confirm(cookie: u64) {
-    if let Some(there) = DOUBTED.get_ptr_mut(cookie) {
-        // SAFETY: a map's value, any bytes of which are a number; no reference is made to it.
-        unsafe { ptr::write_volatile(there, 1) };
-    }
-}
-
-/// Whether the reader sleeps long, which is over for the others with that. Two may both be told so:
-/// one wake-up too many.
-#[inline(always)]
-pub fn end_of_quiet() -> bool {
-    let Some(quiet) = QUIET.get_ptr_mut(0) else {
-        return false;
-    };
-    // SAFETY: a map value, never freed while the program runs; any number is a `u32`, and no reference
-    // is made to it.
-    unsafe {
-        if ptr::read_volatile(quiet) == 0 {
-            return false;
-        }
-        ptr::write_volatile(quiet, 0);
-    }
-    true
 }
 
 /// Puts the first `size` bytes of `record` into a ring; false when it was full.

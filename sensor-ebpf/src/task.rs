@@ -71,10 +71,14 @@ impl<R: Reach> Task<R> {
         self.0.follow_some(ask!(offsets.task_mm))
     }
 
-    /// The file that is executed, when there is one.
+    /// The file that is executed; null when there is none. No `Option`: of a missing one the compiler moves around what was
+    /// never set, which the verifier refuses.
     #[inline(always)]
-    pub fn exe_file(self) -> Option<At<R>> {
-        self.mm()?.follow_some(ask!(offsets.mm_exe_file))
+    pub fn exe_file(self) -> At<R> {
+        match self.mm() {
+            Some(mm) => mm.follow(ask!(offsets.mm_exe_file)),
+            None => At::null(),
+        }
     }
 
     /// The cgroup's `kernfs_node`: of version 1 where version 2 says nothing. The first controller stands for all of them, as container runtimes use all.
@@ -181,11 +185,11 @@ const NANOSECONDS: u32 = 0x3fff_ffff;
 
 /// Fills what is told of the executed file, when there is one.
 #[inline(always)]
-pub fn running<R: Reach>(file: Option<At<R>>, running: &mut Running) {
-    let Some(file) = file else {
+pub fn running<R: Reach>(file: At<R>, running: &mut Running) {
+    if file.is_null() {
         clear(running);
         return;
-    };
+    }
     named(file.follow(ask!(offsets.file_inode)), file.follow(ask!(offsets.file_dentry)), running);
 }
 
@@ -216,11 +220,10 @@ pub fn named<R: Reach>(inode: At<R>, dentry: At<R>, running: &mut Running) {
 
 /// Remembers that a file is run, for the hooks of the functions that take names.
 #[inline(always)]
-pub fn remember<R: Reach>(file: Option<At<R>>) {
-    if ask!(inodes) == 0 {
+pub fn remember<R: Reach>(file: At<R>) {
+    if ask!(inodes) == 0 || file.is_null() {
         return;
     }
-    let Some(file) = file else { return };
     let inode = file.follow(ask!(offsets.file_inode)).address();
     // The look for it also says that it is in use: a full map drops what was asked for longest ago.
     if INODES.get_ptr(inode).is_none() {

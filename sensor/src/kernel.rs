@@ -14,6 +14,7 @@ use aya::{
     maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
     programs::Iter,
 };
+use sensor_common::ask::Calls;
 use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
     event::{Key, Running, touch::Touches},
 };
 
+mod answers;
 mod attempts;
 pub mod btf;
 mod call;
@@ -115,9 +117,20 @@ impl Kernel {
     /// When it takes not even the hooks without which nothing is worth seeing.
     pub fn start(options: &Options) -> Result<Self, KernelError> {
         let mut facts = Facts::gather()?;
+        match Self::with(&mut facts, options) {
+            Err(KernelError::Refused { why, .. }) if facts.ask.calls != Calls::ABSENT => {
+                facts.ask.calls = Calls::ABSENT;
+                let mut kernel = Self::with(&mut facts, options)?;
+                kernel.coverage.push(plan::without_calls(why));
+                Ok(kernel)
+            }
+            result => result,
+        }
+    }
+
+    fn with(facts: &mut Facts, options: &Options) -> Result<Self, KernelError> {
         let mut links = Links::to(facts.cgroup.as_ref().ok().and_then(|root| root.try_clone().ok()));
-        let mut ground =
-            Ground { facts: &mut facts, types: load::Types::default(), links: &mut links, options };
+        let mut ground = Ground { facts, types: load::Types::default(), links: &mut links, options };
         let Chosen { mut ebpf, names, exact, rows } = ways::choose(&mut ground)?;
         let urgent = ring(&mut ebpf, "URGENT")?;
         let bulk = ring(&mut ebpf, "BULK")?;

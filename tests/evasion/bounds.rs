@@ -35,7 +35,11 @@ pub const MAPS: &[Bound] = &[
         "With the hooks of functions only. The one that was asked for longest ago is forgotten, and each second all that runs is asked for: marks of inodes still see the loss.",
         &["../tests/exe_deleted::every_way_on_disk"],
     ),
-    bound("KNOWN", "The oldest is forgotten: its next exec wakes the reader once more.", &[]),
+    bound(
+        "KNOWN",
+        "One is forgotten when another comes to its place: its next exec wakes the reader once more.",
+        &[],
+    ),
     bound(
         "PENDING",
         "With tracepoints only. The oldest call under way is forgotten: the sweep sees what it did.",

@@ -379,3 +379,26 @@ fn processes_with_ended_threads_without_room() {
     adds_up(&end);
     assert!(told(&end, "usage", Some("map_full")) > 0, "{:?}", end.find("loss").all());
 }
+
+/// Of a kernel that skips a program whose processor was taken from it hundreds would be missing.
+#[test]
+fn who_takes_the_processor_from_a_program_is_told() {
+    if skip() {
+        return;
+    }
+    let _alone = alone();
+    let sensor = Sensor::with().live();
+    let mut running = Running::of(trick("preempts"), words!["3000"]);
+    let made = running.line();
+    assert!(running.end().success(), "{made}");
+    sensor.fence();
+    let end = sensor.stop();
+    end.clean();
+    let account = adds_up(&end);
+    for part in made.split(", ") {
+        let (status, made) = part.split_once(": ").unwrap();
+        let made: usize = made.parse().unwrap();
+        let told = end.find("exit").with("process.exit_code", status).all().len();
+        assert!(made >= 500 && told <= made && (made - told) * 100 <= made, "{told} of {made}: {account:?}");
+    }
+}

@@ -88,7 +88,7 @@ fn links(tests: &[&str]) -> String {
 fn maps() -> Vec<&'static str> {
     let lines = MAP.lines().filter_map(|line| line.strip_prefix("pub static ")?.split_once(": "));
     let several = |what: &str| {
-        ["RingBuf", "HashMap", "LruHashMap", "SkStorage"].iter().any(|kind| what.starts_with(kind))
+        ["RingBuf", "HashMap", "LruHashMap", "SkStorage", "Array<["].iter().any(|kind| what.starts_with(kind))
     };
     lines.filter(|(_, what)| several(what)).map(|(name, _)| name).collect()
 }

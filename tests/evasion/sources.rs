@@ -37,6 +37,7 @@ pub const SOURCES: &[(&str, &str)] = sources![
     "phantom.c",
     "pidreuse.c",
     "processes.rs",
+    "preempts.c",
     "renames.c",
     "ringnet.c",
     "silentfuse.c",

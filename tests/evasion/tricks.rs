@@ -427,6 +427,13 @@ pub const TRICKS: &[Trick] = &[
         ),
     },
     Trick {
+        what: Program("preempts"),
+        tests: &["floods::who_takes_the_processor_from_a_program_is_told"],
+        told: Whole(
+            "Each process. What the kernel skips nevertheless, within a few instructions or before Linux 6.10 at the ends of functions, as loss `skipped`.",
+        ),
+    },
+    Trick {
         what: Program("memfds"),
         tests: &["floods::nameless_images_by_the_hundred"],
         told: Whole(

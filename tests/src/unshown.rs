@@ -2,12 +2,17 @@
 //! interrupt brings then either. The sensor says so in its coverage; here the kernel's own trace counts it, so that a
 //! test of what comes in interrupts knows to the event how many were to be had.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{fs, process};
 
+use nix::mount::{MsFlags, mount};
+
 use crate::find::Source;
 use crate::sensor::Sensor;
+
+/// Where the kernel traces.
+const TRACEFS: &str = "/sys/kernel/tracing";
 
 /// Ends of connections and their beginnings in the time of process 1, since it watches.
 pub struct Unshown {
@@ -27,7 +32,12 @@ impl Unshown {
             return Self { folder: None };
         }
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = PathBuf::from(format!("/sys/kernel/tracing/instances/test-{}-{number}", process::id()));
+        let folder = PathBuf::from(format!("{TRACEFS}/instances/test-{}-{number}", process::id()));
+        // Nothing on a host may have asked for it yet; mounted twice it is the same.
+        if !folder.parent().is_some_and(Path::is_dir) {
+            let (tracefs, none) = (Some("tracefs"), None::<&str>);
+            mount(tracefs, TRACEFS, tracefs, MsFlags::empty(), none).expect("the trace's file system");
+        }
         fs::create_dir(&folder).expect("an instance of the trace");
         let threads = fs::read_dir("/proc/1/task").expect("its threads").filter_map(Result::ok);
         let each: Vec<_> =

@@ -1,8 +1,12 @@
 //! The verifier's work on each program is within its budget, on this kernel.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
+use tests::answer::Answer;
 use tests::budget::{Table, column, costs, line};
+use tests::netns::{ALLOWED, world};
+use tests::place::{cgroups, mount_bind, mount_bpf};
 use tests::skip::skip;
 use tests::{Folder, lock, verifier, words};
 
@@ -18,6 +22,7 @@ fn every_program_is_within_its_budget() {
     // As it is begun, and with the tracepoints, which the marks leave out.
     let mut loads = verifier::loads(words!["doctor"]);
     loads.extend(verifier::loads(words!["doctor", "--config", &calls]));
+    loads.extend(firewall());
     assert!(loads.len() > 20 && loads.iter().any(|load| load.took > Duration::ZERO), "{loads:?}");
     let costs = costs(loads);
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
@@ -32,4 +37,24 @@ fn every_program_is_within_its_budget() {
         "{}\nmake it cheaper for the verifier, or, when it is worth it, run `cargo xtask verifier` and commit docs/verifier.md",
         complaints.join("\n")
     );
+}
+
+/// The programs of a rule without nftables, in a network where it is nobody's business.
+fn firewall() -> Vec<verifier::Load> {
+    // Without cgroups of version 2 there is no such rule.
+    if cgroups().is_none() {
+        return Vec::new();
+    }
+    world(|_| {
+        let nft = Path::new("/usr/sbin/nft");
+        if nft.exists() {
+            mount_bind(Path::new("/dev/null"), nft);
+        }
+        mount_bpf(Path::new("/sys/fs/bpf"));
+        let loads = verifier::loads(words!["port", "isolate", "--allow", ALLOWED[0], "--yes"]);
+        let rules = Answer::to(&["port", "list"]).rows;
+        assert_eq!(rules.len(), 1, "{rules:?}");
+        Answer::to(&["port", "undo", rules[0].str("sensor.rule.id")]).status(0);
+        loads
+    })
 }

@@ -88,6 +88,8 @@ const PROC_ROOMS: &[&str] = &["procfs", "host"];
 /// Files that may hold unsafe code, each with its reason.
 const UNSAFE: &[(&str, &str)] = &[
     ("sensor-ebpf/src/read.rs", "the only reads of kernel and user memory"),
+    ("sensor-ebpf/src/read/alone.rs", "its part for calls of the kernel's functions"),
+    ("sensor-ebpf/src/read/mark.rs", "its part for what programs note"),
     ("sensor-ebpf/src/read/socket.rs", "its part for sockets"),
     ("sensor-ebpf/src/read/text.rs", "its part for text"),
     ("sensor-ebpf/src/sock.rs", "values beside sockets, which several CPUs add to by an instruction"),

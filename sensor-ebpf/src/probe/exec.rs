@@ -13,35 +13,39 @@ use sensor_common::{
 
 use crate::{
     emit::{Haste, header, lost, seen, submit},
-    map::{Big, KNOWN, NAMES, TOLD},
+    map::{Big, NAMES, TOLD},
     path::{Top, cgroup, path, since},
-    read::{At, Typed, append, ask, big, cursor, set_cursor, text_byte, user_args},
+    read::{At, Typed, alone, append, ask, big, cursor, known, set_cursor, text_byte, user_args},
     task::{Task, actor, remember, running},
 };
 
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn exec(context: BtfTracePointContext) -> u32 {
+    let _alone = alone();
     seen(EXEC);
     let task = Task(At::argument(&context, 0));
     let Some(big) = big() else {
         lost(EXEC, SCRATCH);
         return 0;
     };
-    big.exec.flags = 0;
-    actor(task, &mut big.actor);
+    big.record.exec.flags = 0;
+    actor(task, &mut big.record.actor);
     let file = task.exe_file();
     // First: a name that goes from here on is told, one that went before shows below.
     remember(file);
-    running(file, &mut big.exec.running);
+    running(file, &mut big.record.exec.running);
     arguments(big, task.mm());
     places(big, task, file);
     names(big, task, At::argument(&context, 2));
     let size = (TEXT as u32).wrapping_add(cursor(big));
-    big.header = header(task, EXEC, size as usize);
+    big.record.header = header(task, EXEC, size as usize);
     let haste = haste(big);
-    submit(EXEC, big, size, haste);
+    submit(EXEC, &big.record, size, haste);
     if ask!(log) != 0 {
-        debug!(&context, "exec: pid {}, {} bytes, flags {}", big.header.pid, size, big.exec.flags);
+        debug!(
+            &context,
+            "exec: pid {}, {} bytes, flags {}", big.record.header.pid, size, big.record.exec.flags
+        );
     }
     0
 }
@@ -55,35 +59,34 @@ fn arguments(big: &mut Big, mm: Option<At<Typed>>) {
     };
     let total = end.saturating_sub(start);
     let len = if total > MAX_ARGS as u64 { MAX_ARGS as u32 } else { total as u32 };
-    big.exec.args_bytes = total;
+    big.record.exec.args_bytes = total;
     if user_args(big, start, len) {
-        big.exec.args = Span { offset: TEXT as u16, len: len as u16 };
+        big.record.exec.args = Span { offset: TEXT as u16, len: len as u16 };
         set_cursor(big, len);
     } else {
-        big.exec.flags |= Exec::ARGS_UNREAD;
-        big.exec.args = Span::default();
+        big.record.exec.flags |= Exec::ARGS_UNREAD;
+        big.record.exec.args = Span::default();
         set_cursor(big, 0);
     }
 }
 
 /// Writes the paths of the image and of the working directory.
 #[inline(always)]
-fn places(big: &mut Big, task: Task<Typed>, file: Option<At<Typed>>) {
+fn places(big: &mut Big, task: Task<Typed>, file: At<Typed>) {
     let leaf = cursor(big);
     let mut top = Top::default();
-    big.exec.executable = match file {
-        Some(file) => {
-            let (dentry, mnt) = (file.follow(ask!(offsets.file_dentry)), file.follow(ask!(offsets.file_mnt)));
-            path(big, dentry, mnt, &mut top)
-        }
-        None => Path::default(),
+    big.record.exec.executable = if file.is_null() {
+        Path::default()
+    } else {
+        let (dentry, mnt) = (file.follow(ask!(offsets.file_dentry)), file.follow(ask!(offsets.file_mnt)));
+        path(big, dentry, mnt, &mut top)
     };
     if ask!(names) != 0 {
         remember_name(big, leaf);
     }
     let fs = task.0.follow(ask!(offsets.task_fs));
     let (dentry, mnt) = (fs.follow(ask!(offsets.fs_pwd_dentry)), fs.follow(ask!(offsets.fs_pwd_mnt)));
-    big.exec.working_directory = path(big, dentry, mnt, &mut top);
+    big.record.exec.working_directory = path(big, dentry, mnt, &mut top);
 }
 
 /// Writes the script's name, when it is one, and the cgroup's names.
@@ -91,15 +94,15 @@ fn places(big: &mut Big, task: Task<Typed>, file: Option<At<Typed>>) {
 fn names(big: &mut Big, task: Task<Typed>, bprm: At<Typed>) {
     let filename: u64 = bprm.get(ask!(offsets.bprm_filename));
     let interp: u64 = bprm.get(ask!(offsets.bprm_interp));
-    big.exec.args_count = bprm.get(ask!(offsets.bprm_argc));
-    big.exec.reserved = 0;
+    big.record.exec.args_count = bprm.get(ask!(offsets.bprm_argc));
+    big.record.exec.reserved = 0;
     let start = cursor(big);
     if filename != interp {
-        big.exec.flags |= Exec::SCRIPT;
+        big.record.exec.flags |= Exec::SCRIPT;
         append::<4096>(big, filename);
     }
-    big.exec.filename = since(big, start);
-    big.exec.cgroup = cgroup(big, task.cgroup());
+    big.record.exec.filename = since(big, start);
+    big.record.exec.cgroup = cgroup(big, task.cgroup());
 }
 
 /// Remembers the name by which the image was executed, for the hooks that see names go.
@@ -123,16 +126,12 @@ fn remember_name(big: &Big, at: u32) {
 /// executed before is to be known at once, so that it can be watched.
 #[inline(always)]
 fn haste(big: &Big) -> Haste {
-    let running = &big.exec.running;
-    if running.nameless() || big.exec.executable.flags & Path::NAMELESS != 0 {
-        let _ = TOLD.insert([running.dentry, u64::from(big.header.pid)], 1, 0);
+    let running = &big.record.exec.running;
+    if running.nameless() || big.record.exec.executable.flags & Path::NAMELESS != 0 {
+        let _ = TOLD.insert([running.dentry, u64::from(big.record.header.pid)], 1, 0);
         return Haste::Urgent;
     }
     let file =
         [u64::from(running.device) << 32 | u64::from(running.generation), running.inode, running.ctime];
-    if KNOWN.get_ptr(file).is_some() {
-        return Haste::Bulk;
-    }
-    let _ = KNOWN.insert(file, 1, 0);
-    Haste::New
+    if known(file) { Haste::Bulk } else { Haste::New }
 }

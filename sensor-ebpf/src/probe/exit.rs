@@ -14,7 +14,7 @@ use sensor_common::{
 use crate::{
     emit::{Haste, header, lost, seen, submit},
     map::{ENDED, FINISHED, SUMMED},
-    read::{At, Reach, Record, Typed, ask, change, has, now, processor, small, zero},
+    read::{At, Reach, Record, Typed, alone, ask, change, has, now, processor, small, zero},
     task::{Task, actor, io, running},
 };
 
@@ -29,6 +29,7 @@ const OTHERS_MOST: u32 = 64;
 
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn exit(context: BtfTracePointContext) -> u32 {
+    let _alone = alone();
     let task = Task(At::argument(&context, 0));
     let signal = task.signal();
     if signal.get::<u32>(ask!(offsets.signal_live)) != 0 {

@@ -9,12 +9,13 @@ use sensor_common::{
 use crate::{
     emit::{Haste, header, lost, seen, submit},
     map::THREADS,
-    read::{At, Record, small},
+    read::{At, Record, alone, small},
     task::{Task, actor},
 };
 
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn fork(context: BtfTracePointContext) -> u32 {
+    let _alone = alone();
     let creator = Task(At::argument(&context, 0));
     let child = Task(At::argument(&context, 1));
     if child.pid() != child.tgid() {

@@ -21,8 +21,8 @@ use crate::{
     emit::{Haste, alert, header, lost, seen, submit},
     map::{Hint, INODES, NAMES, PENDING, TOLD},
     read::{
-        At, From, Probed, Record, arguments, ask, clear, context_word, copied, current_pid, last_components,
-        small,
+        At, From, Probed, Record, alone, arguments, ask, clear, context_word, copied, current_pid,
+        last_components, small,
     },
     task::{Task, actor, named, running, unhashed},
 };
@@ -30,6 +30,7 @@ use crate::{
 /// The end of `vfs_unlink` (`fs/namei.c`), in whoever removes a name.
 #[fexit]
 pub fn unlinked(context: FExitContext) -> i32 {
+    let _alone = alone();
     let arguments = arguments(&context);
     if arguments.get::<u32>(ask!(functions.unlink_result)) == 0 {
         went(arguments.follow(ask!(functions.unlink_dentry)), Name::UNLINK);
@@ -40,6 +41,7 @@ pub fn unlinked(context: FExitContext) -> i32 {
 /// The end of `vfs_rename` (`fs/namei.c`): one name has moved, and another may have been replaced.
 #[fexit]
 pub fn renamed(context: FExitContext) -> i32 {
+    let _alone = alone();
     let arguments = arguments(&context);
     if arguments.get::<u32>(ask!(functions.rename_result)) != 0 {
         return 0;
@@ -112,6 +114,7 @@ pub fn leave_rename(context: TracePointContext) -> u32 {
 /// io_uring hands an unlink or a rename to a worker: the names are the kernel's own copies here.
 #[raw_tracepoint(tracepoint = "io_uring_queue_async_work")]
 pub fn uring(context: RawTracePointContext) -> u32 {
+    let _alone = alone();
     let request = At::any(match ask!(uring_request) {
         0 => context.arg(0),
         1 => context.arg(1),
@@ -208,7 +211,10 @@ fn leave(context: &impl EbpfContext, call: u32) -> u32 {
 /// Whether the caller's own image has no name, and nobody was told yet.
 #[inline(always)]
 fn own_lost(task: Task<Probed>) -> bool {
-    let Some(file) = task.exe_file() else { return false };
+    let file = task.exe_file();
+    if file.is_null() {
+        return false;
+    }
     let dentry = file.follow(ask!(offsets.file_dentry));
     let inode = file.follow(ask!(offsets.file_inode));
     if !unhashed(dentry) && inode.get::<u32>(ask!(offsets.inode_nlink)) != 0 {

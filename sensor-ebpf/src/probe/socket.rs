@@ -23,7 +23,7 @@ use crate::{
     emit::{header, lost, offer, seen, tell},
     map::{ATTEMPTS, DATAGRAMS, OWNERS, UNTAKEN},
     read::{
-        At, Probed, Reach, Record, Typed, arguments, ask, note, sequence, small,
+        At, Probed, Reach, Record, Typed, alone, arguments, ask, note, sequence, small,
         socket::{
             addressed_protocol, addressed_sock, cookie, file_iterator, own_cookie, own_sock, socket_of,
         },
@@ -47,6 +47,7 @@ pub(super) const GO_ON: i32 = 1;
 /// A socket of TCP, SCTP or MPTCP goes from one state to another (`inet_sk_set_state`, `net/ipv4/af_inet.c`).
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn socket_state(context: BtfTracePointContext) -> u32 {
+    let _alone = alone();
     if let Some(change) = Change::of(&context) {
         change.tell();
         note(change.number());
@@ -58,6 +59,7 @@ pub fn socket_state(context: BtfTracePointContext) -> u32 {
 /// and changes that an interrupt brings would be lost.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn socket_state_nested(context: BtfTracePointContext) -> u32 {
+    let _alone = alone();
     if let Some(change) = Change::of(&context)
         && unnoted(change.number())
     {
@@ -232,6 +234,7 @@ fn peer(context: &SockAddrContext) -> i32 {
 /// MPTCP it is given the subflow that the connection begins with.
 #[fexit]
 pub fn socket_accepted(context: FExitContext) -> i32 {
+    let _alone = alone();
     let sock = arguments(&context).follow(ask!(functions.accept_result));
     // What the kernel's own threads accept has no process.
     if !sock.is_null() && closes() {

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 
 use crate::{
-    read::confirm,
+    read::{alone, confirm},
     sock::{Counters, IPPROTO_TCP, Socket, first, length, protocol, unaccounted},
 };
 
@@ -61,6 +61,7 @@ fn begin<const SENT: bool>(context: SkBuffContext) -> i32 {
 /// A TCP socket is gone for good; the last that it sent came after its owner had closed it.
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub fn bytes_tcp_end(context: BtfTracePointContext) -> i32 {
+    let _alone = alone();
     let socket = Socket::of_argument(&context);
     if let Some(counters) = socket.counters() {
         counters.end(socket);

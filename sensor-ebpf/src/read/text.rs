@@ -44,7 +44,7 @@ pub fn append<const N: usize>(big: &mut Big, address: u64) -> bool {
     // SAFETY: `at` + N is inside the text, as checked; the helper writes at most N bytes.
     let written = unsafe {
         helper::bpf_probe_read_kernel_str(
-            big.text.as_mut_ptr().add(at as usize).cast(),
+            big.record.text.as_mut_ptr().add(at as usize).cast(),
             N as u32,
             address as *const c_void,
         )
@@ -64,7 +64,9 @@ pub fn user_args(big: &mut Big, address: u64, len: u32) -> bool {
         return false;
     }
     // SAFETY: the text is longer than MAX_ARGS; the helper writes at most `len` bytes.
-    unsafe { helper::bpf_probe_read_user(big.text.as_mut_ptr().cast(), len, address as *const c_void) == 0 }
+    unsafe {
+        helper::bpf_probe_read_user(big.record.text.as_mut_ptr().cast(), len, address as *const c_void) == 0
+    }
 }
 
 /// A byte of the text, 0 outside.
@@ -75,7 +77,7 @@ pub fn text_byte(big: &Big, at: u32) -> u8 {
         return 0;
     }
     // SAFETY: `at` is inside the text, as checked.
-    unsafe { *big.text.as_ptr().add(at as usize) }
+    unsafe { *big.record.text.as_ptr().add(at as usize) }
 }
 
 /// Where the path of a call comes from.

@@ -116,31 +116,16 @@ pub fn end(rule: &Rule, reader: &Reader) -> Ended {
         Ok(sockets) => destroy(&forbidden(rule, &sockets), &mut ended),
         Err(error) => ended.parts.push(format!("connections of this host, which can't be listed: {error}")),
     }
-    let flows = match conntrack::line().and_then(|mut line| conntrack::all(&mut line).map(|all| (line, all)))
-    {
-        Ok((line, mut all)) => {
-            let own = Own::default();
-            all.retain(|flow| forbids(rule, flow, &own));
-            Some((line, all))
-        }
-        // Without following connections nothing is translated, and so nothing forwarded to a closed port.
-        Err(NetlinkError::Refused(Errno::EOPNOTSUPP | Errno::EINVAL) | NetlinkError::Call { .. })
-            if reader.followed_connections() == 0 =>
-        {
-            None
-        }
-        Err(NetlinkError::Refused(Errno::EOPNOTSUPP | Errno::EINVAL)) => {
-            ended.parts.push(UNLISTED.to_owned());
-            None
-        }
+    let listed = conntrack::line().and_then(|mut line| conntrack::all(&mut line).map(|all| (line, all)));
+    let (mut line, mut flows) = match listed {
+        Ok(listed) => listed,
         Err(error) => {
-            ended
-                .parts
-                .push(format!("connections that pass through this host, which can't be listed: {error}"));
-            None
+            ended.parts.extend(unlisted(&error, reader.followed_connections()));
+            return ended;
         }
     };
-    let Some((mut line, flows)) = flows else { return ended };
+    let own = Own::default();
+    flows.retain(|flow| forbids(rule, flow, &own));
     // The sockets first: the other side can still be told of their end.
     let before = ended.sockets;
     elsewhere(&flows, reader, &mut ended);
@@ -158,6 +143,17 @@ pub fn end(rule: &Rule, reader: &Reader) -> Ended {
         }
     }
     ended
+}
+
+/// What stays of connections that the kernel doesn't list, when it follows so many: nothing when there are none, as
+/// without following them nothing is translated, and so nothing forwarded to a closed port.
+fn unlisted(error: &NetlinkError, followed: u64) -> Option<String> {
+    let absent = matches!(error, NetlinkError::Refused(Errno::EOPNOTSUPP | Errno::EINVAL));
+    if followed == 0 && (absent || matches!(error, NetlinkError::Call { .. })) {
+        return None;
+    }
+    let generic = || format!("connections that pass through this host, which can't be listed: {error}");
+    Some(if absent { UNLISTED.to_owned() } else { generic() })
 }
 
 /// Waits a moment until what the ends of sockets told has passed: of a connection that is forgotten nothing is translated
@@ -287,5 +283,19 @@ mod tests {
         let mut denied = Ended::default();
         assert!(!denied.note(Err(NetlinkError::Refused(Errno::EPERM))));
         assert!(!denied.parts[0].contains("CONFIG"), "{:?}", denied.parts);
+    }
+
+    #[test]
+    fn connections_that_are_followed_and_not_listed_are_told() {
+        let told = |error, followed| unlisted(&error, followed);
+        let missing = || NetlinkError::Refused(Errno::EOPNOTSUPP);
+        assert_eq!(told(missing(), 0), None);
+        assert_eq!(told(NetlinkError::Refused(Errno::EINVAL), 1).as_deref(), Some(UNLISTED));
+        assert_eq!(told(missing(), 1).as_deref(), Some(UNLISTED));
+        let no_socket = || NetlinkError::Call { what: "opening it", source: Errno::EPROTONOSUPPORT };
+        assert_eq!(told(no_socket(), 0), None);
+        assert!(told(no_socket(), 1).is_some_and(|told| told.contains("opening it")));
+        // What the kernel lists and we don't understand is told, however few there are.
+        assert!(told(NetlinkError::Malformed, 0).is_some_and(|told| told.contains("malformed")));
     }
 }

@@ -236,10 +236,15 @@ impl<'a> Btf<'a> {
         ty.is_composite().then_some(ty.size_or_id)
     }
 
+    /// The number of a kernel function.
+    pub fn function(&self, name: &str) -> Option<u32> {
+        self.find(name, |ty| ty.kind == kind::FUNC)
+    }
+
     /// Parameters of a kernel function. A last one without name and of type `void` stands for
     /// `...`.
     pub fn params(&self, function: &str) -> Option<Vec<Param>> {
-        let func = self.get(self.find(function, |ty| ty.kind == kind::FUNC)?)?;
+        let func = self.get(self.function(function)?)?;
         self.params_of(func.size_or_id)
     }
 

@@ -13,7 +13,7 @@ use nix::{
     mount::{MsFlags, mount},
     sys::stat::Mode,
 };
-use sensor_common::ask::{ABSENT, Ask, Functions, Need, Offsets, Row};
+use sensor_common::ask::{ABSENT, Ask, Calls, Functions, Need, Offsets, Row};
 
 use super::{
     Gap, KernelError,
@@ -121,9 +121,18 @@ fn answers(btf: &Btf<'_>) -> Result<(Ask, Vec<&'static Row>), KernelError> {
         asks_join_bit: bit("mptcp_subflow_context", "request_join"),
         joined_bit: bit("mptcp_subflow_context", "mp_join"),
         functions: functions(btf),
+        calls: calls(btf),
         ..Ask::EMPTY
     };
     Ok((ask, missing))
+}
+
+/// The functions that programs call: both of them or none.
+fn calls(btf: &Btf<'_>) -> Calls {
+    match (btf.function("bpf_preempt_disable"), btf.function("bpf_preempt_enable")) {
+        (Some(preempt_disable), Some(preempt_enable)) => Calls { preempt_disable, preempt_enable },
+        _ => Calls::ABSENT,
+    }
 }
 
 /// Where the functions that programs hang on are given what: their arguments moved and were gathered in a structure, and

@@ -13,7 +13,9 @@ use aya::{
 use zerocopy::IntoBytes;
 
 use super::{
-    Coverage, Gap, KernelError, Options, State, call,
+    Coverage, Gap, KernelError, Options, State,
+    answers::answered,
+    call,
     facts::Facts,
     links::Links,
     plan::{self, Attach, Hook, NESTED, Outcome, refusal},
@@ -23,7 +25,7 @@ use super::{
 use crate::config::Names;
 
 /// The programs, built from `sensor-ebpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SENSOR_EBPF_OBJECT"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SENSOR_EBPF_OBJECT"));
 
 /// Loads the object with its maps; no program runs yet.
 ///
@@ -36,10 +38,9 @@ pub(super) fn object(facts: &Facts, options: &Options, by: Option<Names>) -> Res
     ask.inodes = u32::from(by == Some(Names::Fexit));
     EbpfLoader::new()
         .btf(None)
-        .override_global("ASK", ask.as_bytes(), true)
         .map_max_entries("BULK", options.bulk_ring_bytes)
         .map_max_entries("URGENT", options.urgent_ring_bytes)
-        .load(OBJECT)
+        .load(answered(OBJECT, &ask).as_bytes())
         .map_err(|error| {
             // Where no program is taken at all, the loader takes the kernel for an older one, and fails at that.
             let probed = aya::sys::is_program_supported(aya::programs::ProgramType::TracePoint);
@@ -227,7 +228,7 @@ fn freeze(ebpf: &Ebpf) -> Vec<(String, std::io::Error)> {
             | Map::HashMap(data)
             | Map::LruHashMap(data)
             | Map::SkStorage(data)
-                // The loader froze the constants.
+                // The loader froze what is read-only.
                 if !WRITTEN.contains(&name) && !name.starts_with(".rodata") =>
             {
                 data

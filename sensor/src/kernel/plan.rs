@@ -340,6 +340,13 @@ pub(super) fn without(row: &'static Row) -> Coverage {
     Coverage::unseen(serves.map_or("exec", |(_, action)| action), row.name, gap)
 }
 
+/// What it means that the kernel takes no program that calls its functions: as one that runs programs without compiling
+/// them.
+pub(super) fn without_calls(why: Gap) -> Coverage {
+    let effect = "what another task does on a processor where it interrupts one of the sensor's programs, if Linux is 7.0 or newer: each is counted as lost";
+    Coverage { action: "coverage", hook: "self/calls", state: State::Fallback, gap: why.effect(effect) }
+}
+
 /// What became of a hook: whether it is seen, and why not.
 pub(super) type Outcome = (State, Gap);
 
