@@ -9,8 +9,10 @@ use crate::tool::Tool;
 use crate::workspace::Workspace;
 
 mod apt;
+pub(crate) mod brought;
 mod compiler;
 mod debian;
+pub(crate) mod emulator;
 mod nightly;
 pub(crate) mod own_apt;
 pub(crate) mod packages;
@@ -71,7 +73,8 @@ enum Found {
 
 /// Brings what every task needs.
 pub(crate) fn all(workspace: &Workspace) -> Result<()> {
-    ensure(workspace, &[Purpose::Build, Purpose::Lint, Purpose::Test, Purpose::Machines]).map(|_| ())
+    ensure(workspace, &[Purpose::Build, Purpose::Lint, Purpose::Test, Purpose::Machines])?;
+    emulator::Emulator::find(workspace).map(|_| ())
 }
 
 /// Returns a toolchain that can do all of `purposes`, if need be after installing it.

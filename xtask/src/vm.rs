@@ -16,6 +16,7 @@ use crate::error::{Error, Missing, Result};
 use crate::place;
 use crate::say;
 use crate::setup::Purpose;
+use crate::setup::emulator::Emulator;
 use crate::workspace::Workspace;
 use disk::Root;
 use kernels::{Kernel, Store};
@@ -150,6 +151,7 @@ pub(crate) fn boot(workspace: &Workspace, args: &Args) -> Result<Vec<Went>> {
     let folder = folder(workspace)?;
     build_sensor::build(workspace, &[Purpose::Test, Purpose::Machines])?;
     let _lock = lock(&folder.join("lock"))?;
+    let emulator = Emulator::find(workspace)?;
     let boots = boots(&Store::open(&folder)?, args)?;
     let programs = tests(workspace)?;
     let disk = folder.join("disk");
@@ -168,8 +170,13 @@ pub(crate) fn boot(workspace: &Workspace, args: &Args) -> Result<Vec<Went>> {
         let runs = plan::runs(&boot.machine, extent, &names, args.test.as_deref());
         let runs: Vec<_> = iter::repeat_n(runs, args.times).flatten().collect();
         let hooks = args.hooks.as_deref().unwrap_or_default();
-        let tests =
-            machine::Tests { hooks, patience: args.patience.max(1), steady: args.steady, runs: &runs };
+        let tests = machine::Tests {
+            hooks,
+            patience: args.patience.max(1),
+            steady: args.steady,
+            emulator: &emulator,
+            runs: &runs,
+        };
         let said = machine::boot(&boot.machine, kernel, &disk, &place, &tests)?;
         let went = Went { name, rows: results::rows(&said), said: said.results };
         show(&went, said.took);

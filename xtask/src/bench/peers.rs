@@ -12,15 +12,14 @@ use super::{Report, failed};
 use crate::command;
 use crate::error::Result;
 use crate::say;
+use crate::setup::brought::Brought;
 use crate::workspace::Workspace;
-use brought::Brought;
 use rounds::{Block, Budget, Row, Stand};
 use system::{Ready, SENSOR, SYSTEMS, System};
 use tracer::{Means, Tracer};
 use work::{Bench, Group, Setting, WORKS, Work};
 
 mod audit;
-mod brought;
 mod count;
 mod page;
 mod plot;
@@ -85,7 +84,7 @@ pub(crate) fn run(
     });
     let chosen: Vec<&'static System> = chosen.collect();
     let packages: Vec<&str> = SYSTEMS.iter().filter_map(|system| system.package).collect();
-    let brought = Brought::packages(workspace, &packages)?;
+    let brought = Brought::packages(workspace, "peers", &packages)?;
     let means = Means { lab, brought: &brought, folder: bench.path("") };
     let entries: Vec<Entry> = chosen.into_iter().map(|system| try_out(&means, system)).collect();
     let stand = Stand { bench: &bench, means: &means, entries: &entries };

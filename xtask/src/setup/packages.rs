@@ -65,7 +65,6 @@ pub(super) const TEST_PACKAGES: &[Package] = &[
 
 /// What virtual machines take, and the tools that the tests find in them.
 pub(super) const MACHINES: &[Package] = &[
-    row("qemu-system-x86", "/usr/bin/qemu-system-x86_64", "boots other kernels"),
     row("busybox-static", "/bin/busybox", "the first program there"),
     row("e2fsprogs", "/sbin/mkfs.ext4", "makes their disk"),
     row("xz-utils", "/usr/bin/xz", "unpacks their modules"),

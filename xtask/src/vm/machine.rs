@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ use super::kernels::Kernel;
 use super::plan::Machine;
 use crate::command::start_error;
 use crate::error::{Error, Result};
+use crate::setup::emulator::Emulator;
 
-const QEMU: &str = "qemu-system-x86_64";
 /// For a program of tests, and for a machine, by each unit of patience: ends one that hangs, measures nothing.
 const PROGRAM_MOST: u64 = 150;
 const MACHINE_MOST: Duration = Duration::from_secs(900);
@@ -28,6 +28,8 @@ pub(super) struct Tests<'a> {
     /// Whether the machine's time goes by its instructions. Then it has one processor: several that wait for each other
     /// in a loop would wait for ever.
     pub(super) steady: bool,
+    /// What boots it.
+    pub(super) emulator: &'a Emulator,
     /// Programs, and the words by which each knows its tests.
     pub(super) runs: &'a [(String, Vec<String>)],
 }
@@ -66,7 +68,7 @@ pub(super) fn boot(
     let bytes = archive(kernel, &plan(machine, tests))?;
     fs::write(&initramfs, bytes).map_err(Error::file("write", &initramfs))?;
     let (console, results) = (folder.join("console"), folder.join("results"));
-    let mut qemu = Command::new(QEMU);
+    let mut qemu = tests.emulator.command();
     qemu.args([
         "-M",
         "q35,accel=tcg",

@@ -14,11 +14,11 @@ use super::super::lab::Lab;
 use super::super::sensor::cpu_in;
 use super::super::{failed, pin};
 use super::audit;
-use super::brought::Brought;
 use super::system::{Places, Ready, System};
 use super::work::Group;
 use crate::command::start_error;
 use crate::error::{Error, Result};
+use crate::setup::brought::Brought;
 
 /// How long it may take to start, or to write what it still holds.
 const DEADLINE: Duration = Duration::from_secs(40);

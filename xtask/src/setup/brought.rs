@@ -1,14 +1,14 @@
-//! Brings the programs of other systems into `target/peers`. Nothing is installed.
+//! Brings programs of Debian's packages into a folder of their own. Nothing is installed, and nothing makes way for them.
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::own_apt::OwnApt;
 use crate::command;
 use crate::error::{Error, Result};
 use crate::say;
-use crate::setup::own_apt::OwnApt;
 use crate::workspace::Workspace;
 
 /// What is installed here needn't be brought.
@@ -25,16 +25,16 @@ pub(crate) struct Brought {
 }
 
 impl Brought {
-    /// Brings these packages, and what they need.
-    pub(crate) fn packages(workspace: &Workspace, packages: &[&'static str]) -> Result<Self> {
-        let folder = workspace.target().join("peers");
+    /// Brings these packages, and what they need, into `target/FOLDER`.
+    pub(crate) fn packages(workspace: &Workspace, folder: &str, packages: &[&'static str]) -> Result<Self> {
+        say(&format!("looking for {} in target/{folder}", packages.join(", ")));
+        let folder = workspace.target().join(folder);
         let mut brought = Self { root: folder.join("root"), missing: Vec::new() };
         let wanted = folder.join("brought");
         let list = packages.join("\n");
         if fs::read_to_string(&wanted).is_ok_and(|there| there == list) {
             return Ok(brought);
         }
-        say("bringing other systems into target/peers");
         let apt = match apt(&folder) {
             Ok(apt) => apt,
             Err(error) => {
@@ -84,6 +84,11 @@ impl Brought {
         brought.or_else(|| command::read(&mut query).ok().filter(|version| !version.is_empty()))
     }
 
+    /// Where a file or folder of a package is now.
+    pub(crate) fn path(&self, of: &str) -> PathBuf {
+        self.root.join(of)
+    }
+
     /// A command that finds its libraries there.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
@@ -111,8 +116,7 @@ fn apt(folder: &Path) -> Result<OwnApt> {
     let suite = codename(&fs::read_to_string("/etc/os-release").unwrap_or_default());
     let suite = suite.ok_or_else(|| Error::Check("this is no Debian with a name".to_owned()))?;
     let status = Some(Path::new(INSTALLED));
-    let apt =
-        OwnApt::configure(&folder.join("apt"), &[("debian", &suite)], status, "fetching other systems")?;
+    let apt = OwnApt::configure(&folder.join("apt"), &[("debian", &suite)], status, "fetching packages")?;
     fs::create_dir_all(folder.join("root")).map_err(Error::file("make", folder))?;
     if !apt.is_fresh() {
         apt.update()?;
