@@ -150,15 +150,19 @@ pub static TRAFFIC: RingBuf = RingBuf::with_byte_size(1024 * 1024, 0);
 #[map]
 pub static SPILL: RingBuf = RingBuf::with_byte_size(16 * 1024 * 1024, 0);
 
-/// How many changes another program told for `socket_state`.
+/// How many changes another program told for the first at its hook: by kind, and in place 0 for `socket_state`.
 #[map]
-pub static NESTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+pub static NESTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(KINDS.len() as u32 + 1, 0);
+
+/// 1 from when a program saw that this kernel takes the processor from programs at tracepoints.
+#[map]
+pub static PREEMPTED: Array<u32> = Array::with_max_entries(1, 0);
 
 /// How many changes can be noted on a processor: as many as an interrupt brings between two programs, so that
 /// hardly two meet in one place. A power of two.
 pub const NOTES: u32 = 1024;
 
-/// Changes that `socket_state` has told and `socket_state_nested` hasn't been asked about yet.
+/// Changes that a program has told and the second at its hook hasn't been asked about yet.
 #[map]
 pub static NOTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(NOTES, 0);
 

@@ -35,7 +35,7 @@ pub mod socket;
 pub mod text;
 
 pub use alone::alone;
-pub use mark::{confirm, end_of_quiet, known, note, unnoted};
+pub use mark::{confirm, end_of_quiet, known, note, of_thread, preempted, unnoted};
 pub use text::{From, append, cursor, last_components, set_cursor, text_byte, user_args};
 
 /// One answer of user space: `ask!(offsets.task_mm)`. A constant of the program from its load on.

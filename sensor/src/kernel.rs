@@ -145,6 +145,9 @@ impl Kernel {
         };
         let mut coverage = ways::sooner(&mut ebpf, &mut ground)?;
         coverage.extend(load::attach(&mut ebpf, &mut ground, plan::HOOKS)?);
+        if load::preempts(&ebpf) {
+            coverage.extend(load::attach(&mut ebpf, &mut ground, plan::PREEMPTED)?);
+        }
         drop(ground);
         call::give_back();
         coverage.extend(load::frozen(&ebpf));
@@ -424,15 +427,15 @@ impl Kernel {
     }
 
     /// The attached programs that tell of an event, with their descriptors: `/proc/self/fdinfo` says how often
-    /// the kernel skipped one because it was under way already. And whether another program then tells, so often as `told_nested` says.
-    pub fn programs(&self) -> impl Iterator<Item = (&'static str, RawFd, bool)> {
+    /// the kernel skipped one because it was under way already. And where another program, that then tells, counts it: see `told_nested`.
+    pub fn programs(&self) -> impl Iterator<Item = (&'static str, RawFd, Option<u32>)> {
         load::telling(&self.ebpf)
     }
 
-    /// How many changes of sockets another program told, as the first was under way.
+    /// How many changes another program told, as the first was under way, by the place where it counts them.
     #[must_use]
-    pub fn told_nested(&self) -> u64 {
-        load::told_nested(&self.ebpf)
+    pub fn told_nested(&self, place: u32) -> u64 {
+        load::told_nested(&self.ebpf, place)
     }
 
     /// Takes the programs out of the kernel; the rings can still be drained.

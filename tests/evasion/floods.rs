@@ -388,7 +388,7 @@ fn who_takes_the_processor_from_a_program_is_told() {
     }
     let _alone = alone();
     let sensor = Sensor::with().live();
-    let mut running = Running::of(trick("preempts"), words!["3000"]);
+    let mut running = Running::of(trick("preempts"), words!["1500"]);
     let made = running.line();
     assert!(running.end().success(), "{made}");
     sensor.fence();

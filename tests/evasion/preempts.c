@@ -19,6 +19,12 @@ static void child(int status) {
   if (waitpid(pid, NULL, 0) < 0) err(99, "waitpid");
 }
 
+static long now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec * 1000000000L + time.tv_nsec;
+}
+
 int main(int argc, char **argv) {
   if (argc != 2) return 97;
   long wanted = atol(argv[1]);
@@ -28,6 +34,10 @@ int main(int argc, char **argv) {
   for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
     if (CPU_ISSET(cpu, &allowed)) { CPU_SET(cpu, &one); break; }
   if (sched_setaffinity(0, sizeof one, &one) < 0) err(99, "sched_setaffinity");
+  // What a child takes here.
+  long begin = now();
+  for (int made = 0; made < 50; made++) child(60);
+  long each = (now() - begin) / 50;
   pid_t ordinary = fork();
   if (ordinary < 0) err(99, "fork");
   if (ordinary == 0) {
@@ -37,10 +47,11 @@ int main(int argc, char **argv) {
   struct sched_param priority = {.sched_priority = 1};
   if (sched_setscheduler(0, SCHED_FIFO, &priority) < 0) err(99, "sched_setscheduler");
   long made = 0;
-  // Longer from time to time than the ordinary one needs for a child, so that it goes on, and each time another moment of it.
+  // Each time at another moment of the ordinary one's child.
   for (; waitpid(ordinary, NULL, WNOHANG) == 0; made++) {
-    struct timespec pause = {.tv_nsec = 40000 + made * 7919 % 300000};
-    nanosleep(&pause, NULL);
+    long pause = each / 4 + made * 7919 % each;
+    struct timespec time = {.tv_sec = pause / 1000000000L, .tv_nsec = pause % 1000000000L};
+    nanosleep(&time, NULL);
     child(62);
   }
   printf("61: %ld, 62: %ld\n", wanted, made);

@@ -15,18 +15,39 @@ use crate::{
     emit::{Haste, header, lost, seen, submit},
     map::{Big, NAMES, TOLD},
     path::{Top, cgroup, path, since},
-    read::{At, Typed, alone, append, ask, big, cursor, known, set_cursor, text_byte, user_args},
+    read::{
+        At, Typed, alone, append, ask, big, cursor, known, note, of_thread, set_cursor, text_byte, unnoted,
+        user_args,
+    },
     task::{Task, actor, remember, running},
 };
 
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn exec(context: BtfTracePointContext) -> u32 {
     let _alone = alone();
-    seen(EXEC);
     let task = Task(At::argument(&context, 0));
+    tell(&context, task);
+    note(of_thread::<EXEC>(task.pid()));
+    0
+}
+
+/// Runs after it, and tells what it didn't: the kernel skips a program from which it has taken the processor.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn exec_nested(context: BtfTracePointContext) -> u32 {
+    let _alone = alone();
+    let task = Task(At::argument(&context, 0));
+    if unnoted(of_thread::<EXEC>(task.pid()), EXEC) {
+        tell(&context, task);
+    }
+    0
+}
+
+#[inline(always)]
+fn tell(context: &BtfTracePointContext, task: Task<Typed>) {
+    seen(EXEC);
     let Some(big) = big() else {
         lost(EXEC, SCRATCH);
-        return 0;
+        return;
     };
     big.record.exec.flags = 0;
     actor(task, &mut big.record.actor);
@@ -36,18 +57,17 @@ pub fn exec(context: BtfTracePointContext) -> u32 {
     running(file, &mut big.record.exec.running);
     arguments(big, task.mm());
     places(big, task, file);
-    names(big, task, At::argument(&context, 2));
+    names(big, task, At::argument(context, 2));
     let size = (TEXT as u32).wrapping_add(cursor(big));
     big.record.header = header(task, EXEC, size as usize);
     let haste = haste(big);
     submit(EXEC, &big.record, size, haste);
     if ask!(log) != 0 {
         debug!(
-            &context,
+            context,
             "exec: pid {}, {} bytes, flags {}", big.record.header.pid, size, big.record.exec.flags
         );
     }
-    0
 }
 
 /// Copies the arguments to the start of the text.

@@ -14,7 +14,10 @@ use sensor_common::{
 use crate::{
     emit::{Haste, header, lost, seen, submit},
     map::{ENDED, FINISHED, SUMMED},
-    read::{At, Reach, Record, Typed, alone, ask, change, has, now, processor, small, zero},
+    read::{
+        At, Reach, Record, Typed, alone, ask, change, has, note, now, of_thread, processor, small, unnoted,
+        zero,
+    },
     task::{Task, actor, io, running},
 };
 
@@ -31,25 +34,43 @@ const OTHERS_MOST: u32 = 64;
 pub fn exit(context: BtfTracePointContext) -> u32 {
     let _alone = alone();
     let task = Task(At::argument(&context, 0));
+    ended(&context, task);
+    note(of_thread::<EXIT>(task.pid()));
+    0
+}
+
+/// Runs after it, and tells what it didn't: the kernel skips a program from which it has taken the processor.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn exit_nested(context: BtfTracePointContext) -> u32 {
+    let _alone = alone();
+    let task = Task(At::argument(&context, 0));
+    if unnoted(of_thread::<EXIT>(task.pid()), EXIT) {
+        ended(&context, task);
+    }
+    0
+}
+
+#[inline(always)]
+fn ended(context: &BtfTracePointContext, task: Task<Typed>) {
     let signal = task.signal();
     if signal.get::<u32>(ask!(offsets.signal_live)) != 0 {
         thread_ended(task);
-        return 0;
+        return;
     }
     // Two threads that end together may both find nobody alive: a newer kernel says who was last.
     if ask!(exit_group_dead) == ABSENT {
         if told_before(task) {
             thread_ended(task);
-            return 0;
+            return;
         }
     } else if context.arg::<u64>(1) & 1 == 0 {
         thread_ended(task);
-        return 0;
+        return;
     }
     seen(EXIT);
     let Some(record) = small::<Exit>(EXIT) else {
         lost(EXIT, SCRATCH);
-        return 0;
+        return;
     };
     actor(task, &mut record.actor);
     let body = &mut record.body;
@@ -69,9 +90,8 @@ pub fn exit(context: BtfTracePointContext) -> u32 {
     }
     submit(EXIT, record, size_of::<Record<Exit>>() as u32, Haste::Bulk);
     if ask!(log) != 0 {
-        debug!(&context, "exit: pid {}, status {}", record.header.pid, record.body.status);
+        debug!(context, "exit: pid {}, status {}", record.header.pid, record.body.status);
     }
-    0
 }
 
 /// Whether the end of this process was told; it is from now on.

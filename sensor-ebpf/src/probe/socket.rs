@@ -61,7 +61,7 @@ pub fn socket_state(context: BtfTracePointContext) -> u32 {
 pub fn socket_state_nested(context: BtfTracePointContext) -> u32 {
     let _alone = alone();
     if let Some(change) = Change::of(&context)
-        && unnoted(change.number())
+        && unnoted(change.number(), 0)
     {
         change.tell();
     }

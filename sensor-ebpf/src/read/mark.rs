@@ -3,7 +3,28 @@
 use core::ptr;
 
 use super::{add, slot};
-use crate::map::{DOUBTED, KNOWN, KNOWN_MOST, NESTED, NOTED, NOTES, QUIET};
+use crate::map::{DOUBTED, KNOWN, KNOWN_MOST, NESTED, NOTED, NOTES, PREEMPTED, QUIET};
+
+/// What a thread does, as the number of a change: no other has it at the time. No socket's has the highest bit.
+#[inline(always)]
+pub fn of_thread<const KIND: u16>(thread: u32) -> u64 {
+    const { assert!(KIND < 16) };
+    1 << 63 | u64::from(thread) << 4 | u64::from(KIND)
+}
+
+/// Notes that this kernel takes the processor from programs: user space then has others run after them.
+#[inline(always)]
+pub fn preempted() {
+    if let Some(noted) = PREEMPTED.get_ptr_mut(0) {
+        // SAFETY: a map's value, never freed; any number is a `u32`, and no reference is made to it.
+        unsafe {
+            // Written once: all processors look at it.
+            if ptr::read_volatile(noted) == 0 {
+                ptr::write_volatile(noted, 1);
+            }
+        }
+    }
+}
 
 /// Notes on this processor that a change was told, for the program that runs after the one that told it.
 #[inline(always)]
@@ -14,9 +35,9 @@ pub fn note(change: u64) {
     }
 }
 
-/// Takes a note away; without one the change wasn't told, which is counted.
+/// Takes a note away; without one the change wasn't told, which is counted in this place of `NESTED`.
 #[inline(always)]
-pub fn unnoted(change: u64) -> bool {
+pub fn unnoted(change: u64, place: u16) -> bool {
     let Some(noted) = slot(&NOTED, (change >> 4) as u32 & (NOTES - 1)) else { return false };
     // SAFETY: as above.
     unsafe {
@@ -25,7 +46,7 @@ pub fn unnoted(change: u64) -> bool {
             return false;
         }
     }
-    if let Some(told) = slot(&NESTED, 0) {
+    if let Some(told) = slot(&NESTED, u32::from(place)) {
         add(told, 1);
     }
     true

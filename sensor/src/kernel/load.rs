@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{Map, PerCpuArray},
+    maps::{Array, Map, PerCpuArray},
     programs::{
         BtfTracePoint, CgroupSkb, CgroupSock, CgroupSockAddr, FExit, Iter, Program, ProgramError,
         RawTracePoint, TracePoint,
@@ -18,7 +18,7 @@ use super::{
     call,
     facts::Facts,
     links::Links,
-    plan::{self, Attach, Hook, NESTED, Outcome, refusal},
+    plan::{self, Attach, Hook, Outcome, STEAD, refusal},
     refusal::{BPF, PERFMON, errno, explain},
     ways::Ground,
 };
@@ -186,12 +186,13 @@ fn once(result: Result<(), ProgramError>) -> Result<(), ProgramError> {
 
 /// The programs that are in the kernel and tell of an event, by themselves and not when asked.
 ///
-/// Gives also whether another program tells what the kernel skips: see `told_nested`.
-pub(super) fn telling(ebpf: &Ebpf) -> impl Iterator<Item = (&'static str, RawFd, bool)> {
+/// Gives also where another program counts what it told when the kernel skipped the first: see `told_nested`.
+pub(super) fn telling(ebpf: &Ebpf) -> impl Iterator<Item = (&'static str, RawFd, Option<u32>)> {
     plan::all().flat_map(|hook| hook.programs.iter().map(move |program| (hook, program))).filter_map(
         |(hook, (name, attach))| {
             let fd = ebpf.program(name)?.fd().ok()?;
-            if matches!(attach, Attach::Tasks | Attach::Files | Attach::Sockets) || *name == NESTED {
+            let is_stead = STEAD.iter().any(|(_, stead, _)| stead == name);
+            if matches!(attach, Attach::Tasks | Attach::Files | Attach::Sockets) || is_stead {
                 return None;
             }
             // Of a program that tells several events it can't be known which one it would have been.
@@ -201,16 +202,27 @@ pub(super) fn telling(ebpf: &Ebpf) -> impl Iterator<Item = (&'static str, RawFd,
                 _ => None,
             });
             let action = action.map_or("unknown", |action| *action);
-            Some((action, fd.as_fd().as_raw_fd(), *name == "socket_state"))
+            let stead = STEAD.iter().find(|(of, ..)| of == name).map(|(.., place)| *place);
+            Some((action, fd.as_fd().as_raw_fd(), stead))
         },
     )
 }
 
-/// How many changes of sockets were told by another program, as the first was under way.
-pub(super) fn told_nested(ebpf: &Ebpf) -> u64 {
+/// How many changes were told by another program, as the first was under way, by the place where it counts them.
+pub(super) fn told_nested(ebpf: &Ebpf, place: u32) -> u64 {
     let map = ebpf.map("NESTED").map(PerCpuArray::<_, u64>::try_from);
     let Some(Ok(map)) = map else { return 0 };
-    map.get(&0, 0).map_or(0, |values| values.iter().sum())
+    map.get(&place, 0).map_or(0, |values| values.iter().sum())
+}
+
+/// Whether the kernel takes the processor from programs at tracepoints. Who is born tells it: a thread, for that.
+pub(super) fn preempts(ebpf: &Ebpf) -> bool {
+    // Without one it is known as soon as anybody else is born: as much is lost, and counted.
+    if let Ok(thread) = std::thread::Builder::new().name("born".to_owned()).spawn(|| ()) {
+        let _ = thread.join();
+    }
+    let noted = ebpf.map("PREEMPTED").map(Array::<_, u32>::try_from);
+    noted.is_some_and(|noted| noted.is_ok_and(|noted| noted.get(&0, 0).is_ok_and(|noted| noted != 0)))
 }
 
 /// Maps that user space writes to as well, and rings, of which it writes how far it has read.

@@ -1,6 +1,9 @@
 //! Which hooks serve which event: one table, and what is left of it on this kernel.
 
-use sensor_common::ask::{ABSENT, Row};
+use sensor_common::{
+    ask::{ABSENT, Row},
+    wire::{EXEC, EXIT, FORK},
+};
 
 use super::{Coverage, Gap, State, facts::Facts};
 use crate::config::Names;
@@ -41,8 +44,41 @@ const GETPEERNAME4: u32 = 29;
 const GETPEERNAME6: u32 = 30;
 const SOCK_RELEASE: u32 = 34;
 
-/// The program that only runs where another was skipped: what that was skipped, it told.
-pub(super) const NESTED: &str = "socket_state_nested";
+/// Programs that the kernel may skip, the one that then tells in its stead, and in which place of the map `NESTED` it counts
+/// what it told.
+pub(super) const STEAD: &[(&str, &str, u32)] = &[
+    ("socket_state", "socket_state_nested", 0),
+    ("exec", "exec_nested", EXEC as u32),
+    ("fork", "fork_nested", FORK as u32),
+    ("exit", "exit_nested", EXIT as u32),
+];
+
+/// Where the kernel takes the processor also from programs at tracepoints: those that tell what it then skips.
+pub(super) const PREEMPTED: &[Hook] = &[
+    Hook {
+        actions: &["exec", "exe_memfd"],
+        name: "tp_btf/sched_process_exec nested",
+        programs: &[("exec_nested", Typed("sched_process_exec"))],
+        must: false,
+        without: INTERRUPTING,
+    },
+    Hook {
+        actions: &["fork"],
+        name: "tp_btf/sched_process_fork nested",
+        programs: &[("fork_nested", Typed("sched_process_fork"))],
+        must: false,
+        without: INTERRUPTING,
+    },
+    Hook {
+        actions: &["exit"],
+        name: "tp_btf/sched_process_exit nested",
+        programs: &[("exit_nested", Typed("sched_process_exit"))],
+        must: false,
+        without: INTERRUPTING,
+    },
+];
+const INTERRUPTING: &str =
+    "what a task does that took the processor from one of the sensor's programs; it is counted";
 
 /// One hook: programs that serve an event together.
 #[derive(Debug)]
@@ -113,7 +149,10 @@ pub(super) const HOOKS: &[Hook] = &[
     Hook {
         actions: &["socket_listen", "socket_connect", "socket_accept", "socket_close"],
         name: "tp_btf/inet_sock_set_state",
-        programs: &[("socket_state", Typed("inet_sock_set_state")), (NESTED, Typed("inet_sock_set_state"))],
+        programs: &[
+            ("socket_state", Typed("inet_sock_set_state")),
+            ("socket_state_nested", Typed("inet_sock_set_state")),
+        ],
         must: false,
         without: "sockets of TCP that listen, connect, accept and close, and of SCTP all of that but the end",
     },
@@ -249,7 +288,7 @@ pub(super) const SOONER: &[Hook] = &[Hook {
 
 /// Every hook, of whatever way.
 pub(super) fn all() -> impl Iterator<Item = &'static Hook> {
-    HOOKS.iter().chain(SOONER).chain(WAYS.iter().flat_map(|way| way.hooks))
+    HOOKS.iter().chain(PREEMPTED).chain(SOONER).chain(WAYS.iter().flat_map(|way| way.hooks))
 }
 
 /// Hooks of the calls that take names, for kernels whose fanotify doesn't tell of names: they make

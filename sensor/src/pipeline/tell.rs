@@ -125,10 +125,10 @@ impl Pipeline<'_> {
     }
 
     pub(super) fn count_skipped(&mut self) {
-        for (action, fd, nested) in self.kernel.programs() {
+        for (action, fd, stead) in self.kernel.programs() {
             // In this order: what is skipped and told between the two readings is no loss.
             let misses = self.reader.program_misses(fd);
-            let told = if nested { self.kernel.told_nested() } else { 0 };
+            let told = stead.map_or(0, |place| self.kernel.told_nested(place));
             let skipped = misses.saturating_sub(told);
             let before = self.skipped.entry(fd).or_default();
             self.counts.lost("kernel", action, SKIPPED, skipped.saturating_sub(*before));
