@@ -34,7 +34,7 @@ const OTHERS_MOST: u32 = 64;
 pub fn exit(context: BtfTracePointContext) -> u32 {
     let _alone = alone();
     let task = Task(At::argument(&context, 0));
-    ended(&context, task);
+    ended::<true>(&context, task);
     note(of_thread::<EXIT>(task.pid()));
     0
 }
@@ -45,13 +45,15 @@ pub fn exit_nested(context: BtfTracePointContext) -> u32 {
     let _alone = alone();
     let task = Task(At::argument(&context, 0));
     if unnoted(of_thread::<EXIT>(task.pid()), EXIT) {
-        ended(&context, task);
+        ended::<false>(&context, task);
     }
     0
 }
 
+/// `LOG`: for one program only, as the lines of a second would be a function that both call
+/// (`docs/decisions/0016-no-calls-in-typed-programs.md`).
 #[inline(always)]
-fn ended(context: &BtfTracePointContext, task: Task<Typed>) {
+fn ended<const LOG: bool>(context: &BtfTracePointContext, task: Task<Typed>) {
     let signal = task.signal();
     if signal.get::<u32>(ask!(offsets.signal_live)) != 0 {
         thread_ended(task);
@@ -89,7 +91,7 @@ fn ended(context: &BtfTracePointContext, task: Task<Typed>) {
         record.header.flags = Exit::THREADS;
     }
     submit(EXIT, record, size_of::<Record<Exit>>() as u32, Haste::Bulk);
-    if ask!(log) != 0 {
+    if LOG && ask!(log) != 0 {
         debug!(context, "exit: pid {}, status {}", record.header.pid, record.body.status);
     }
 }

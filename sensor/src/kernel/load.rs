@@ -299,7 +299,7 @@ mod tests {
         let object = aya_obj::Object::parse(OBJECT).unwrap();
         let asked = plan::all().flat_map(|hook| hook.programs).filter(|(name, attach)| {
             matches!(attach, Attach::Tasks | Attach::Files | Attach::Sockets)
-                || matches!(*name, "exit" | "fork")
+                || matches!(*name, "exit" | "exit_nested" | "fork" | "fork_nested")
         });
         let mut found = 0;
         for (name, _) in asked {
