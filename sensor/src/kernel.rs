@@ -116,7 +116,11 @@ impl Kernel {
     /// # Errors
     /// When it takes not even the hooks without which nothing is worth seeing.
     pub fn start(options: &Options) -> Result<Self, KernelError> {
-        let mut facts = Facts::gather()?;
+        Self::knowing(Facts::gather()?, options)
+    }
+
+    /// Without calls of the kernel's functions where it takes no program that has them.
+    fn knowing(mut facts: Facts, options: &Options) -> Result<Self, KernelError> {
         match Self::with(&mut facts, options) {
             Err(KernelError::Refused { why, .. }) if facts.ask.calls != Calls::ABSENT => {
                 facts.ask.calls = Calls::ABSENT;
@@ -469,4 +473,41 @@ fn ring(ebpf: &mut Ebpf, name: &'static str) -> Result<Ring, KernelError> {
     let map = ebpf.take_map(name).ok_or_else(|| failed("the object has no such ring".into()))?;
     let map = RingBuf::<MapData>::try_from(map).map_err(|error| failed(error.into()))?;
     Ring::new(map).map_err(KernelError::Ring)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_takes_no_calls_is_seen_without_them() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let _within = runtime.enter();
+        let options = Options {
+            bulk_ring_bytes: 1 << 16,
+            urgent_ring_bytes: 1 << 16,
+            names: config::Names::Fanotify,
+            hooks: None,
+            log: false,
+            executed: None,
+            actions: Some(&["exec"]),
+        };
+        let rows = |calls: Calls| {
+            let mut facts = Facts::gather().unwrap();
+            facts.ask.calls = calls;
+            Kernel::knowing(facts, &options).map(|kernel| kernel.coverage)
+        };
+        // Only root may ask at all.
+        let Ok(without) = rows(Calls::ABSENT) else {
+            assert!(!nix::unistd::geteuid().is_root(), "{:?}", rows(Calls::ABSENT));
+            return;
+        };
+        // A type, and no function.
+        let coverage = rows(Calls { preempt_disable: 1, preempt_enable: 1 }).unwrap();
+        let (last, rest) = coverage.split_last().unwrap();
+        assert_eq!((last.hook, last.state, rest), ("self/calls", State::Fallback, without.as_slice()));
+        assert!(last.gap.reason.contains("BPF_PROG_LOAD"), "{last:?}");
+        let exec = rest.iter().find(|row| row.action == "exec");
+        assert!(exec.is_some_and(|row| row.state == State::Seen), "{rest:?}");
+    }
 }
