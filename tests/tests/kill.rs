@@ -86,7 +86,7 @@ fn fight(words: &[&str], times: usize, means: &[&str]) -> usize {
             eprintln!("{words:?} by {means}: {survivors:?}, status {:?}: {}", answer.status, answer.said);
             lost += 1;
         }
-        assert!(!answer.rows.is_empty(), "{}", answer.said);
+        assert!(!answer.rows.is_empty(), "{words:?} by {means}, status {:?}: {}", answer.status, answer.said);
     }
     lost
 }
