@@ -191,7 +191,7 @@ fn contain(args: &Kill, host: &Host, config: &Config) -> Result<(), Failure> {
         Means::User => Way::User,
     };
     let mut contain = Containment::new(host, Id(now), sweeper, targets, way);
-    let (rows, _) = contain.sweep(true);
+    let rows = contain.find();
     if contain.targets.members.is_empty() && contain.targets.refused.is_empty() {
         return nobody(args, &contain, &asked);
     }
