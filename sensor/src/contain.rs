@@ -145,14 +145,17 @@ impl<'h> Containment<'h> {
     /// Who is meant to begin with. A sweep goes by rising numbers: of chains of forks it shows nobody when their numbers
     /// begin anew from below meanwhile. So that nobody is there is believed as little at once as that nobody is left.
     pub fn find(&mut self) -> Vec<Row> {
-        for _ in 1..QUIET {
+        let end = self.host.boot_now().saturating_add(HOLD_NS);
+        let mut quiet = 0;
+        loop {
             let (rows, _) = self.sweep(true);
-            if !(self.targets.members.is_empty() && self.targets.refused.is_empty()) {
+            quiet = if self.targets.fleeting { 0 } else { quiet + 1 };
+            let found = !(self.targets.members.is_empty() && self.targets.refused.is_empty());
+            if found || quiet == QUIET || self.host.boot_now() > end {
                 return rows;
             }
             std::thread::sleep(PAUSE);
         }
-        self.sweep(true).0
     }
 
     /// Holds all who are meant still, and sweeps until nobody new is found.
@@ -185,7 +188,7 @@ impl<'h> Containment<'h> {
             }
             let (rows, mut loose) = self.sweep(quiet + 1 == QUIET);
             loose.extend(self.strayed(&rows));
-            quiet = if loose.is_empty() { quiet + 1 } else { 0 };
+            quiet = if loose.is_empty() && !self.targets.fleeting { quiet + 1 } else { 0 };
             match loose.is_empty() {
                 true => std::thread::sleep(PAUSE),
                 false => loose.into_iter().for_each(|key| self.hold_one(key)),

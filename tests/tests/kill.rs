@@ -270,9 +270,12 @@ fn by_pid_tree_and_hash() {
     // Below one, whoever their user is, also those that only share its session.
     let file = place.folder.at("agent");
     copy(&adversary(), &file);
+    // A shell of its own: those of other tests do as it does.
+    let own_shell = place.folder.at("sh");
+    copy(Path::new("/bin/sh"), &own_shell);
     let mut tree = Command::new("setsid");
     let shell = "(\"$0\" 60 - stay &) ; \"$0\" 60 - stay & wait";
-    tree.args(["/bin/sh", "-c", shell]).arg(&file);
+    tree.arg(&own_shell).args(["-c", shell]).arg(&file);
     let tree = Running::start(&mut tree);
     tree.until("ready");
     tree.until("ready");

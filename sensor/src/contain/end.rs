@@ -68,7 +68,7 @@ impl Containment<'_> {
             if self.settled {
                 self.note_comers(&rows, &new);
             }
-            let mut stuck = true;
+            let mut stuck = !self.targets.fleeting;
             for key in self.living() {
                 self.kill_one(key);
                 let since = *self.killed.entry(key).or_insert(now);

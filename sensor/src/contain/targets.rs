@@ -74,6 +74,9 @@ pub struct Targets {
     pub refused: BTreeMap<Key, (Member, &'static str)>,
     /// Which files have the hash.
     hashes: HashMap<(u32, u64, u64, u32), bool>,
+    /// Whether one who is meant ended in the last sweep before it could be taken in: it may have left children who weren't
+    /// there yet for that sweep, so that it says little that nobody new was found.
+    pub(super) fleeting: bool,
     /// Whose executables couldn't be hashed, and why.
     pub unread: BTreeMap<u32, String>,
     /// Largest file that is hashed.
@@ -90,6 +93,7 @@ impl Targets {
             began: now,
             members: BTreeMap::new(),
             refused: BTreeMap::new(),
+            fleeting: false,
             hashes: HashMap::new(),
             unread: BTreeMap::new(),
             hash_most,
@@ -105,6 +109,7 @@ impl Targets {
     /// Takes in who of these is meant, and gives those that are new. `thorough`: also threads are asked for their user.
     pub fn select(&mut self, rows: &[Row], reader: &mut Reader, thorough: bool) -> Vec<Key> {
         let mut new = Vec::new();
+        self.fleeting = false;
         // One whose main thread has ended has a row for each of the others.
         let mut asked = HashSet::new();
         for row in rows {
@@ -123,8 +128,10 @@ impl Targets {
     }
 
     fn take(&mut self, row: &Row, why: Vec<&'static str>, reader: &Reader) -> bool {
-        // Who is gone by now had children that will be seen, or none.
-        let Some(seen) = reader.seen(row.key.pid) else { return false };
+        let Some(seen) = reader.seen(row.key.pid) else {
+            self.fleeting = true;
+            return false;
+        };
         let member = Member { row: *row, why, name: seen.name.clone(), home: None };
         match self.care.refuses(row, &seen, reader) {
             Some(reason) => drop(self.refused.insert(row.key, (member, reason))),
