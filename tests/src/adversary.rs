@@ -89,7 +89,16 @@ impl Drop for Adversary {
                 let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
             }
         }
-        eprintln!("processes of user {} stay: {:?}", self.uid, self.living());
+        eprintln!("processes of user {} stay", self.uid);
+        self.living().into_iter().for_each(show);
+    }
+}
+
+/// What the kernel says of one that can't be ended.
+fn show(pid: u32) {
+    for file in ["status", "wchan", "stack", "cgroup"] {
+        let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_else(|error| error.to_string());
+        eprintln!("/proc/{pid}/{file}:\n{text}");
     }
 }
 
