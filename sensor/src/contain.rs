@@ -173,10 +173,12 @@ impl<'h> Containment<'h> {
         let known: Vec<Key> = self.targets.members.keys().copied().collect();
         known.into_iter().for_each(|key| self.hold_one(key));
         self.settled = self.settle();
+        self.wait_until_still();
+        // Who was moved or stopped in the midst of a fork has a child by now.
+        self.settled = self.settle() && self.settled;
         if !self.settled {
             self.told.push("they were born faster than they could be held still".to_owned());
         }
-        self.wait_until_still();
     }
 
     fn settle(&mut self) -> bool {

@@ -97,7 +97,8 @@ impl Drop for Adversary {
 /// What the kernel says of one that can't be ended.
 fn show(pid: u32) {
     for file in ["status", "wchan", "stack", "cgroup"] {
-        let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_else(|error| error.to_string());
+        let text =
+            fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_else(|error| error.to_string());
         eprintln!("/proc/{pid}/{file}:\n{text}");
     }
 }

@@ -405,7 +405,10 @@ fn end_mover(place: &Place, means: &str) -> Option<Answer> {
     let (a, b) = (Cgroup::make(&format!("{name}-a"))?, Cgroup::make(&format!("{name}-b"))?);
     // Of root, who may move whom it likes: also its child, out of wherever that was put.
     let folders = [a.path().display().to_string(), b.path().display().to_string()];
-    let mover = Running::of(adversary(), words![seconds(), "-", "mover", folders[0], folders[1]]);
+    // A program of its own: those of other tests do as it does.
+    let file = place.folder.at(&name);
+    copy(&adversary(), &file);
+    let mover = Running::of(&file, words![seconds(), "-", "mover", folders[0], folders[1]]);
     mover.until("ready");
     Some(place.kill(&["--tree", &mover.pid().to_string(), "--yes", "--means", means]).0)
 }
