@@ -303,7 +303,7 @@ impl<'a> Pipeline<'a> {
     ///
     /// Gives how long to wait for the next.
     fn round(&mut self, batch: &mut Batch) -> Result<Duration, PipelineError> {
-        let began = self.host.boot_now();
+        let (began, open) = (self.host.boot_now(), self.verdicts.open());
         self.notice_gap(began)?;
         // Before the rings: who did it, and to what, is told there by then.
         self.take_touched(began);
@@ -344,7 +344,8 @@ impl<'a> Pipeline<'a> {
             self.note(began)?;
         }
         Ok(match () {
-            () if more => Duration::ZERO,
+            // What a look has just shown to be lost was lost before it: who did it is told by now.
+            () if more || self.verdicts.open() && !open => Duration::ZERO,
             () if self.verdicts.open() || self.ahead > began || self.capture.asks() => WATCHFUL,
             () if busy || self.looks.waiting() || self.capture.waits() => BUSY,
             () => IDLE,

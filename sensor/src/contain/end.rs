@@ -104,8 +104,15 @@ impl Containment<'_> {
         }
     }
 
-    /// Who is held by the freezer of version 1 dies only once it goes on.
+    /// Who is held by the freezer of version 1 dies only once it goes on. So does, on some kernels (seen on 5.10), who is
+    /// traced and was frozen on its way to its death by ours.
     fn thaw(&mut self, key: Key) {
+        if let Some(group) = &self.group
+            && group.pids().is_ok_and(|inside| inside.contains(&key.pid))
+            && let Err(error) = group.put_back(key.pid, None)
+        {
+            self.failed.insert(key, Failed::new("it can't be moved out of the frozen cgroup to die", &error));
+        }
         match group::thaw_first_version(&self.sweeper.reader, key.pid) {
             Ok(true) => self.told.push(format!(
                 "process {} was held by the freezer of cgroups of version 1, and was let go on to die",

@@ -131,6 +131,11 @@ impl Frozen {
                 .and(gone_on.map_err(|error| io::Error::other(format!("process {}: {error}", key.pid))));
         }
         match group {
+            // The kernel still holds who ended in it.
+            Ok(group) if self.held.is_empty() && inside.is_empty() => {
+                let _: bool = group.remove();
+                Err(io::ErrorKind::NotFound.into())
+            }
             Ok(group) => {
                 // Who was moved in by others.
                 failed = failed.and(group.thaw());
