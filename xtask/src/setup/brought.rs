@@ -27,15 +27,15 @@ pub(crate) struct Brought {
 impl Brought {
     /// Brings these packages, and what they need, into `target/FOLDER`.
     pub(crate) fn packages(workspace: &Workspace, folder: &str, packages: &[&'static str]) -> Result<Self> {
-        say(&format!("looking for {} in target/{folder}", packages.join(", ")));
-        let folder = workspace.target().join(folder);
-        let mut brought = Self { root: folder.join("root"), missing: Vec::new() };
-        let wanted = folder.join("brought");
+        let place = workspace.target().join(folder);
+        let mut brought = Self { root: place.join("root"), missing: Vec::new() };
+        let wanted = place.join("brought");
         let list = packages.join("\n");
         if fs::read_to_string(&wanted).is_ok_and(|there| there == list) {
             return Ok(brought);
         }
-        let apt = match apt(&folder) {
+        say(&format!("bringing {} into target/{folder}", packages.join(", ")));
+        let apt = match apt(&place) {
             Ok(apt) => apt,
             Err(error) => {
                 brought.missing = packages.iter().map(|name| (*name, error.to_string())).collect();
