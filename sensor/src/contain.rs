@@ -150,8 +150,7 @@ impl<'h> Containment<'h> {
         loop {
             let (rows, _) = self.sweep(true);
             quiet = if self.targets.fleeting { 0 } else { quiet + 1 };
-            let found = !(self.targets.members.is_empty() && self.targets.refused.is_empty());
-            if found || quiet == QUIET || self.host.boot_now() > end {
+            if !self.targets.members.is_empty() || quiet == QUIET || self.host.boot_now() > end {
                 return rows;
             }
             std::thread::sleep(PAUSE);

@@ -55,10 +55,7 @@ impl Group {
 
     /// Moves a process into it, with its threads; while that lasts nobody forks. One that is gone is no failure.
     pub(super) fn add(&mut self, pid: u32) -> io::Result<()> {
-        match self.procs.write_all(pid.to_string().as_bytes()) {
-            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => Ok(()),
-            result => result,
-        }
+        unless_ended(self.procs.write_all(pid.to_string().as_bytes()))
     }
 
     /// Who is in it.
@@ -85,14 +82,16 @@ impl Group {
         self.set("cgroup.kill", "1")
     }
 
-    /// Moves a process back to where it was, or, where that is gone, to the root; there it goes on.
+    /// Moves a process back to where it was, or, where that is gone, to the root; there it goes on. One
+    /// that is gone is no failure.
     pub(super) fn put_back(&self, pid: u32, home: Option<&Path>) -> io::Result<()> {
         let put = |folder: &Path| {
             let mut procs = OpenOptions::new().write(true).open(folder.join("cgroup.procs"))?;
             procs.write_all(pid.to_string().as_bytes())
         };
         let home = home.map(|home| self.root.join(home.strip_prefix("/").unwrap_or(home)));
-        home.map_or(Err(io::ErrorKind::NotFound.into()), |home| put(&home)).or_else(|_| put(&self.root))
+        let gone_on = home.map_or(Err(io::ErrorKind::NotFound.into()), |home| put(&home));
+        unless_ended(gone_on.or_else(|_| put(&self.root)))
     }
 
     /// Lets all in it go on.
@@ -103,6 +102,14 @@ impl Group {
     /// Removes it, if nobody is left in it; the kernel may still hold who has just ended.
     pub(super) fn remove(&self) -> bool {
         fs::remove_dir(&self.path).is_ok()
+    }
+}
+
+/// What came of moving a process, which may have ended before.
+fn unless_ended(moved: io::Result<()>) -> io::Result<()> {
+    match moved {
+        Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => Ok(()),
+        result => result,
     }
 }
 

@@ -217,10 +217,9 @@ pub(super) fn told_nested(ebpf: &Ebpf, place: u32) -> u64 {
 
 /// Whether the kernel takes the processor from programs at tracepoints. Who is born tells it: a thread, for that.
 pub(super) fn preempts(ebpf: &Ebpf) -> bool {
-    // Without one it is known as soon as anybody else is born: as much is lost, and counted.
-    if let Ok(thread) = std::thread::Builder::new().name("born".to_owned()).spawn(|| ()) {
-        let _ = thread.join();
-    }
+    // Without one it isn't known, and the second programs do no harm.
+    let Ok(thread) = std::thread::Builder::new().name("born".to_owned()).spawn(|| ()) else { return true };
+    let _ = thread.join();
     let noted = ebpf.map("PREEMPTED").map(Array::<_, u32>::try_from);
     noted.is_some_and(|noted| noted.is_ok_and(|noted| noted.get(&0, 0).is_ok_and(|noted| noted != 0)))
 }
