@@ -18,6 +18,8 @@ use crate::setup::packages::RUSTC;
 use crate::setup::{self, Purpose, Route, Toolchain};
 use crate::workspace::{Workspace, cargo_home};
 
+mod declarations;
+
 /// Options of `build-ebpf`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -122,7 +124,9 @@ fn compile(workspace: &Workspace, toolchain: &Toolchain, folder: &Path) -> Resul
     let mut strip = Command::new(&toolchain.strip);
     strip.arg("-g").arg("-o").arg(&stripped).arg(whole);
     command::run(&mut strip)?;
-    fs::read(&stripped).map_err(Error::file("read", &stripped))
+    let mut object = fs::read(&stripped).map_err(Error::file("read", &stripped))?;
+    declarations::order(&mut object)?;
+    Ok(object)
 }
 
 /// The cargo options that every use of the BPF target shares.
