@@ -140,10 +140,9 @@ pub(crate) fn target_options(toolchain: &Toolchain, folder: &Path) -> Vec<OsStri
     options
 }
 
-/// A cargo that uses the compiler of the kernel programs, with addresses that don't change from
-/// run to run: LLVM orders forward declarations in BTF by them.
+/// A cargo that uses the compiler of the kernel programs.
 pub(crate) fn cargo(workspace: &Workspace, toolchain: &Toolchain) -> Command {
-    let inner = match &toolchain.route {
+    let mut cargo = match &toolchain.route {
         Route::Debian => workspace.cargo(),
         Route::Nightly { sysroot } => {
             let mut cargo = Command::new(sysroot.join("bin/cargo"));
@@ -152,7 +151,6 @@ pub(crate) fn cargo(workspace: &Workspace, toolchain: &Toolchain) -> Command {
             cargo
         }
     };
-    let mut cargo = with_fixed_addresses(inner);
     // The linker does this for the whole program.
     cargo.env("CARGO_PROFILE_RELEASE_LTO", "off");
     // Set by the cargo that started this program, for its own compiler's libraries.
@@ -161,25 +159,6 @@ pub(crate) fn cargo(workspace: &Workspace, toolchain: &Toolchain) -> Command {
         cargo.env("RUSTC", RUSTC).env("RUSTC_BOOTSTRAP", UNSTABLE_IN);
     }
     cargo
-}
-
-fn with_fixed_addresses(inner: Command) -> Command {
-    if !command::succeeds(Command::new("setarch").args(["-R", "true"])) {
-        say("addresses can't be fixed here: the kernel programs may differ from other builds");
-        return inner;
-    }
-    let mut outer = Command::new("setarch");
-    outer.arg("-R").arg(inner.get_program());
-    if let Some(folder) = inner.get_current_dir() {
-        outer.current_dir(folder);
-    }
-    for (name, value) in inner.get_envs() {
-        match value {
-            Some(value) => outer.env(name, value),
-            None => outer.env_remove(name),
-        };
-    }
-    outer
 }
 
 /// The compiler's options. No path of this machine may get into the object.
@@ -233,17 +212,6 @@ fn parent(program: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keeps_environment_and_folder_under_setarch() {
-        let mut inner = Command::new("cargo");
-        inner.current_dir("/").env("A", "1").env_remove("B");
-        let outer = with_fixed_addresses(inner);
-        let envs: Vec<_> = outer.get_envs().collect();
-        assert!(envs.contains(&("A".as_ref(), Some("1".as_ref()))));
-        assert!(envs.contains(&("B".as_ref(), None)));
-        assert_eq!(outer.get_current_dir(), Some(Path::new("/")));
-    }
 
     #[test]
     fn hashes_as_sha256sum_does() {
