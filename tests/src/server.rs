@@ -132,6 +132,8 @@ impl Server {
             for stream in listener.incoming().filter_map(Result::ok) {
                 let (state, config) = (Arc::clone(&of), config.clone());
                 state.connections.fetch_add(1, Ordering::Relaxed);
+                // An answer is written in two pieces, and the second shall not wait for a word on the first.
+                stream.set_nodelay(true).expect("a connection");
                 std::thread::spawn(move || match config {
                     None => serve(stream, &state),
                     Some(config) => {

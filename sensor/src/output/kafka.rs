@@ -1,6 +1,7 @@
 //! Kafka: each event a record under the name of its host, so that those of a host are in one partition and in order there. It has
 //! arrived when all replicas have it.
 
+mod nagle;
 mod partition;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -168,6 +169,8 @@ impl Open {
             client.partition_client(topic, id, UnknownTopicHandling::Error).await
         });
         let found = Arc::new(found?.map_err(|error| failure(&error))?);
+        // The connection to its leader is made.
+        nagle::never_wait();
         self.used.insert(number, Arc::clone(&found));
         Ok(found)
     }

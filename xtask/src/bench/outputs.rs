@@ -1,22 +1,21 @@
-//! How many events an output brings: those of a journal in memory, as fast as they go (`sensor/examples/outputs.rs`), to a file, to a
-//! reader that only reads, and to rsyslog.
+//! How many events an output brings: those of a journal in memory, as fast as they go (`sensor/examples/outputs.rs`), to a file, to
+//! ones that only take, and to real servers.
 
-use std::fs;
-use std::io::Read;
-use std::net::{TcpListener, TcpStream};
+mod server;
+
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
+use std::process::Command;
 
 use super::Report;
 use super::lab::Lab;
 use super::quiet::Quiet;
 use super::report::{Figure, Table};
-use crate::command::{self, start_error};
+use crate::command;
 use crate::error::{Error, Result};
 use crate::say;
+use crate::setup::python;
 use crate::workspace::Workspace;
+use server::{Server, answering, reader};
 
 /// Options of `bench outputs`.
 #[derive(Debug, clap::Args)]
@@ -29,10 +28,13 @@ pub(crate) struct Args {
     also: Vec<String>,
 }
 
-const RSYSLOG: &str = "/usr/sbin/rsyslogd";
 /// Events a second.
 const FILE_LEAST: f64 = 150_000.0;
 const SYSLOG_LEAST: f64 = 100_000.0;
+const BULK_LEAST: f64 = 50_000.0;
+const KAFKA_LEAST: f64 = 100_000.0;
+/// What the server of `_bulk` takes in some seconds.
+const FEW: u32 = 20_000;
 
 /// Measures it.
 pub(crate) fn run(
@@ -48,14 +50,14 @@ pub(crate) fn run(
     let program = workspace.target().join("release/examples/outputs");
     let mut table = Table::new(format!(
         "outputs: {} events of 1.2 KB each; brought: events a second, acknowledged; refused: those that weren't taken.\n\
-         With rsyslog it is the server that sets the pace, as the reader beside it shows",
+         Where the server sets the pace, the one beside it that only takes shows it",
         args.events
     ));
-    let mut measure = |name: &str, keys: &str, least: Option<f64>| -> Result<()> {
+    let mut measure = |events: u32, name: &str, keys: &str, least: Option<f64>| -> Result<()> {
         quiet.wait()?;
         say(name);
         let mut bench = Command::new(&program);
-        bench.arg(args.events.to_string()).arg(keys);
+        bench.arg(events.to_string()).arg(keys);
         let (brought, refused) = told(&command::read(&mut bench)?)?;
         let figure = Figure::new(name)
             .value("brought", brought, 0)
@@ -67,21 +69,48 @@ pub(crate) fn run(
         });
         Ok(())
     };
+    let all = args.events;
     let file = lab.empty("outputs")?.join("events");
-    measure("file", &format!("type = \"file\"\npath = {file:?}\nkeep = 2"), Some(FILE_LEAST))?;
+    measure(all, "file", &format!("type = \"file\"\npath = {file:?}\nkeep = 2"), Some(FILE_LEAST))?;
     let syslog =
         |port: u16| format!("type = \"syslog\"\ntransport = \"tcp\"\naddress = \"127.0.0.1:{port}\"");
-    measure("syslog, a reader", &syslog(reader()?), Some(SYSLOG_LEAST))?;
-    if Path::new(RSYSLOG).exists() {
+    measure(all, "syslog, a reader", &syslog(reader()?), Some(SYSLOG_LEAST))?;
+    if Path::new(server::RSYSLOG).exists() {
         for module in ["imptcp", "imtcp"] {
-            let server = Rsyslog::start(lab, module)?;
-            measure(&format!("syslog, rsyslog's {module}"), &syslog(server.port), None)?;
+            let server = Server::rsyslog(lab, module)?;
+            measure(all, &format!("syslog, rsyslog's {module}"), &syslog(server.port), None)?;
         }
     } else {
         say("there is no rsyslog: apt-get install rsyslog");
     }
+    // Each load has as many as the answer tells of.
+    let loads = all.div_ceil(server::ANSWERED) * server::ANSWERED;
+    let bulk = |port: u16| {
+        let at = format!("type = \"elasticsearch\"\nurl = \"http://127.0.0.1:{port}\"\nindex = \"logs\"");
+        format!("{at}\nmax_events = {}", server::ANSWERED)
+    };
+    measure(loads, "_bulk, a reader that says yes", &bulk(answering()?), Some(BULK_LEAST))?;
+    match python::servers(workspace) {
+        Ok(servers) => {
+            let server = Server::opensearch(&servers)?;
+            measure(all.min(FEW), "_bulk, osmem-server", &bulk(server.port), None)?;
+            drop(server);
+            let server = Server::kafka(&servers)?;
+            let kafka = format!(
+                "type = \"kafka\"\nbrokers = [\"127.0.0.1:{}\"]\ntopic = {:?}",
+                server.port,
+                server::TOPIC
+            );
+            measure(all, "Kafka, tansu, gzip", &kafka, Some(KAFKA_LEAST))?;
+            drop(server);
+            let server = Server::otlp(&servers)?;
+            let otlp = format!("type = \"otlp\"\nurl = \"http://127.0.0.1:{}\"", server.port);
+            measure(all, "OTLP, rotel", &otlp, None)?;
+        }
+        Err(error) => say(&format!("the servers of _bulk, Kafka and OTLP can't be had: {error}")),
+    }
     for keys in &args.also {
-        measure(keys.lines().next().unwrap_or_default(), keys, None)?;
+        measure(all, keys.lines().next().unwrap_or_default(), keys, None)?;
     }
     report.add(table);
     Ok(())
@@ -94,65 +123,6 @@ fn told(said: &str) -> Result<(f64, f64)> {
         (Some(events), Some(refused), Some(seconds)) if seconds > 0.0 => Ok((events / seconds, refused)),
         _ => Err(Error::Check(format!("the outputs' bench said: {said}"))),
     }
-}
-
-/// The port of one who takes whatever comes.
-fn reader() -> Result<u16> {
-    let failed = |error| Error::Check(format!("cannot listen: {error}"));
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
-    let port = listener.local_addr().map_err(failed)?.port();
-    thread::spawn(move || {
-        let mut room = vec![0; 1 << 20];
-        for mut stream in listener.incoming().filter_map(std::io::Result::ok) {
-            while matches!(stream.read(&mut room), Ok(1..)) {}
-        }
-    });
-    Ok(port)
-}
-
-/// rsyslog, which throws away what it takes.
-struct Rsyslog {
-    child: Child,
-    port: u16,
-}
-
-impl Rsyslog {
-    fn start(lab: &Lab, module: &str) -> Result<Self> {
-        let folder = lab.empty("rsyslog")?;
-        // Free a moment ago: it tells no port that it chose itself.
-        let port = reader_port()?;
-        let config = folder.join("conf");
-        let text = format!(
-            "global(workDirectory={folder:?} maxMessageSize=\"256k\")\nmodule(load=\"{module}\")\n\
-             input(type=\"{module}\" address=\"127.0.0.1\" port=\"{port}\")\naction(type=\"omfile\" file=\"/dev/null\")\n"
-        );
-        fs::write(&config, text).map_err(Error::file("write", &config))?;
-        let mut command = Command::new(RSYSLOG);
-        command.arg("-n").arg("-f").arg(&config).arg("-i").arg(folder.join("pid"));
-        let child =
-            command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().map_err(start_error(&command))?;
-        let server = Self { child, port };
-        for _ in 0..500 {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Ok(server);
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        Err(Error::Check("rsyslogd doesn't listen".to_owned()))
-    }
-}
-
-impl Drop for Rsyslog {
-    fn drop(&mut self) {
-        // It is gone already, then.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn reader_port() -> Result<u16> {
-    let failed = |error| Error::Check(format!("cannot find a port: {error}"));
-    Ok(TcpListener::bind("127.0.0.1:0").map_err(failed)?.local_addr().map_err(failed)?.port())
 }
 
 #[cfg(test)]
