@@ -125,7 +125,8 @@ impl Server {
     }
 
     fn start(mut command: Command, port: u16, program: Option<Copy>) -> Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // Some end with their input.
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().map_err(start_error(&command))?;
         let server = Self { child, port, _program: program };
         for _ in 0..500 {
