@@ -150,7 +150,7 @@ pub struct Account {
 /// As many processes as the table holds; each takes about 150 bytes.
 const MOST: usize = 262_144;
 /// Most users, and most containers, that have a row in an interval.
-const SUMS_MOST: usize = 4096;
+const SUMS_MOST: usize = 16_384;
 /// Most processes that ended within an interval and have a row of their own.
 const ENDED_MOST: usize = 4096;
 
