@@ -234,7 +234,9 @@ impl<'a> Pipeline<'a> {
                 () = &mut stop => break,
                 () = self.capture.woken() => {}
                 () = self.requested.woken() => {}
-                woken = tokio::time::timeout(pause, self.kernel.woken()) => {
+                // A timer of no length would take up to a millisecond all the same.
+                () = tokio::task::yield_now(), if pause.is_zero() => {}
+                woken = tokio::time::timeout(pause, self.kernel.woken()), if !pause.is_zero() => {
                     if let Ok(woken) = woken && woken? {
                         self.mounts_changed();
                     }
@@ -321,6 +323,10 @@ impl<'a> Pipeline<'a> {
             self.hinted = false;
             self.sweep(began)?;
         }
+        if self.verdicts.open() && !open {
+            // What a look has just shown to be lost was lost before it: who did it is told by now.
+            self.take_gone();
+        }
         self.settle(self.host.boot_now())?;
         self.take_requests()?;
         self.captured(began)?;
@@ -344,7 +350,7 @@ impl<'a> Pipeline<'a> {
             self.note(began)?;
         }
         Ok(match () {
-            // What a look has just shown to be lost was lost before it: who did it is told by now.
+            // Or a hook will have told it by then.
             () if more || self.verdicts.open() && !open => Duration::ZERO,
             () if self.verdicts.open() || self.ahead > began || self.capture.asks() => WATCHFUL,
             () if busy || self.looks.waiting() || self.capture.waits() => BUSY,
