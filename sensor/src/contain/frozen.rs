@@ -23,6 +23,8 @@ const PREFIX: &str = "frozen-";
 const MOST_BYTES: u64 = 64 * 1024 * 1024;
 /// Most notes that are looked at.
 const NOTES_MOST: usize = 1024;
+/// How often it is looked who is left in a group. What is frozen bears nobody: one look is enough, but for who was on the way.
+const ROUNDS: usize = 8;
 /// The first line.
 const HEAD: &[u8] = b"sensor frozen 1";
 
@@ -137,13 +139,27 @@ impl Frozen {
                 Err(io::ErrorKind::NotFound.into())
             }
             Ok(group) => {
-                // Who was moved in by others.
+                self.empty(&group);
+                // Who couldn't be moved out.
                 failed = failed.and(group.thaw());
                 let _: bool = group.remove();
                 failed
             }
             Err(error) if self.held.is_empty() => Err(error),
             Err(_) => failed,
+        }
+    }
+
+    /// Moves out who was born in the group, or put there by others, after it was last looked who is held: else their
+    /// children would be in it for ever. They go where the first of the others came from.
+    fn empty(&self, group: &Group) {
+        let Some(home) = self.held.iter().find_map(|(_, home)| home.as_deref()) else { return };
+        for _ in 0..ROUNDS {
+            let left = group.pids().unwrap_or_default();
+            if left.is_empty() {
+                return;
+            }
+            left.iter().for_each(|pid| drop(group.put_back(*pid, Some(home))));
         }
     }
 }
