@@ -323,10 +323,6 @@ impl<'a> Pipeline<'a> {
             self.hinted = false;
             self.sweep(began)?;
         }
-        if self.verdicts.open() && !open {
-            // What a look has just shown to be lost was lost before it: who did it is told by now.
-            self.take_gone();
-        }
         self.settle(self.host.boot_now())?;
         self.take_requests()?;
         self.captured(began)?;
@@ -350,7 +346,7 @@ impl<'a> Pipeline<'a> {
             self.note(began)?;
         }
         Ok(match () {
-            // Or a hook will have told it by then.
+            // What a look has just shown to be lost was lost before it: who did it is told by now, and what that one is.
             () if more || self.verdicts.open() && !open => Duration::ZERO,
             () if self.verdicts.open() || self.ahead > began || self.capture.asks() => WATCHFUL,
             () if busy || self.looks.waiting() || self.capture.waits() => BUSY,
