@@ -344,13 +344,13 @@ impl Sensor {
         self.seen.wait(Instant::now() + time, unwanted)
     }
 
-    /// Waits for the events of a kind to be that many or more; tells how many came.
+    /// Waits for the events of a kind to be that many or more, as long as for one (`Find::wait`); tells how many came.
     pub fn count(&self, action: &str, at_least: u64, deadline: Duration) -> u64 {
         let enough = |state: &State| {
             let count = state.counts.get(action).copied().unwrap_or_default();
             (count >= at_least).then_some(count)
         };
-        self.seen.until(Instant::now() + patience(deadline), enough);
+        self.seen.until(Instant::now() + patience(4 * deadline), enough);
         self.seen.counts().get(action).copied().unwrap_or_default()
     }
 
