@@ -292,8 +292,10 @@ pub struct Ask {
     pub calls: Calls,
     /// Position of `group_dead` among the arguments of `sched_process_exit`, or `ABSENT`.
     pub exit_group_dead: u32,
-    /// Position of the request among the arguments of `io_uring_queue_async_work`, or `ABSENT`.
+    /// Position of the request, or of a part of it, among the arguments of `io_uring_queue_async_work`, or `ABSENT`.
     pub uring_request: u32,
+    /// How many bytes into the request that part is.
+    pub uring_into: u32,
     /// The bit of `offsets.sock_v6only` in its byte.
     pub v6only_bit: u32,
     /// The same of `offsets.sock_kernel`.
@@ -320,6 +322,7 @@ impl Ask {
         calls: Calls::ABSENT,
         exit_group_dead: ABSENT,
         uring_request: ABSENT,
+        uring_into: 0,
         v6only_bit: 0,
         kernel_bit: 0,
         mptcp_bit: 0,

@@ -182,13 +182,19 @@ impl Evidence {
     /// Whether a file that runs is held.
     #[must_use]
     pub fn holds(&self, running: &Running) -> bool {
-        self.shared.held.get(running).is_some()
+        self.held(running).is_some()
+    }
+
+    /// A file that runs, or ran, if it is held.
+    #[must_use]
+    pub fn held(&self, running: &Running) -> Option<Arc<File>> {
+        self.shared.held.get(running)
     }
 
     /// Asks that a file that runs is kept, with who ran it. Gives the ticket that comes with the answer; none when it isn't
     /// held, or too much is waiting.
     pub fn keep(&mut self, running: &Running, runners: Vec<(Text, u32)>, now: u64) -> Option<u64> {
-        let file = self.shared.held.get(running)?;
+        let file = self.held(running)?;
         self.tickets += 1;
         let ticket = self.tickets;
         self.keep.try_send(Keep { ticket, file, runners, now }).is_ok().then_some(ticket)

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use nix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_getres, clock_gettime};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -119,6 +119,16 @@ impl Host {
     #[must_use]
     pub fn now(&self) -> Time {
         self.boot().at(self.boot_now())
+    }
+
+    /// By how much the time of a file's change may have been rounded down: the kernel's tick (`current_time`, `fs/inode.c`),
+    /// nanoseconds.
+    #[must_use]
+    pub fn tick(&self) -> u64 {
+        // The coarsest that a kernel has, if it doesn't tell.
+        let tick =
+            clock_getres(ClockId::CLOCK_REALTIME_COARSE).map_or(Duration::from_millis(10), Duration::from);
+        tick.as_nanos().try_into().unwrap_or(u64::MAX)
     }
 
     /// Size of a page, bytes.

@@ -71,6 +71,15 @@ pub struct Process {
     missing: u8,
 }
 
+impl Process {
+    /// Whether its file has been given another name since it was executed.
+    #[must_use]
+    pub fn moved(&self) -> bool {
+        let was = &self.image.running;
+        (was.parent, was.name_hash) != (self.now.parent, self.now.name_hash)
+    }
+}
+
 /// Who started a process, as it was then.
 #[derive(Clone, Debug)]
 pub struct Parent {

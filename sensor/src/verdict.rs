@@ -8,7 +8,7 @@ use crate::{
     event::{
         Key, Running,
         exe_deleted::{Lost, Method},
-        name::Call,
+        name::{Call, Named},
         touch::Touch,
     },
     process::{Process, Table},
@@ -18,7 +18,7 @@ mod doer;
 pub mod trust;
 
 pub use doer::{Between, Hint};
-use doer::{Doers, Who};
+use doer::{Doers, Who, named};
 use trust::package_manager;
 pub use trust::{runtime, trusted};
 
@@ -39,6 +39,37 @@ pub struct Found {
 const WAIT: u64 = 50_000_000;
 /// And for anybody at all.
 const WAIT_LONG: u64 = 200_000_000;
+
+/// What is still known of a file by a descriptor, when the kernel shows it to no program any more.
+#[derive(Clone, Debug)]
+pub struct Left {
+    /// When it was last changed, nanoseconds since boot: to lose a name is a change.
+    pub changed: u64,
+    /// By how much that may be rounded down.
+    pub rounded: u64,
+    /// How many names it has.
+    pub names: u64,
+    /// The path by which it is held, as the kernel has it (`d_path`): with a mark behind it where that name is gone.
+    pub path: Vec<u8>,
+}
+
+impl Left {
+    /// What became of the name by which a process executed it. `called`: what somebody would have done to such a name.
+    fn change(&self, process: &Process, called: Option<Change>) -> Option<Change> {
+        let (name, before) = (Named::of(&self.path), named(process)?);
+        let gone =
+            || self.path.strip_suffix(b" (deleted)").is_some_and(|path| Named::of(path).name == before.name);
+        if self.names == 0 || gone() {
+            return Some(Change::Removed);
+        }
+        // By another of its names it may always have been held, and by another path of its folder too.
+        let moved = match called {
+            Some(Change::Moved) => name != before,
+            _ => self.names == 1 && name.name != before.name,
+        };
+        (moved && !process.moved()).then_some(Change::Moved)
+    }
+}
 
 /// What was lost and isn't told yet, and who may have done it.
 #[derive(Default)]
@@ -166,14 +197,18 @@ impl Verdicts {
         !self.ended.is_empty()
     }
 
-    /// Notes what those who ended had taken from themselves, by the names that went until now.
-    pub fn look_back(&mut self, table: &mut Table) {
+    /// Notes what those who ended had lost until then: by the names that went until now what they took from themselves, and
+    /// by what is left of their files what others took. `left`: of a process, where its file is held.
+    pub fn look_back(&mut self, table: &mut Table, left: impl Fn(&Process) -> Option<Left>) {
         for (process, time) in std::mem::take(&mut self.ended) {
             let known = |open: &Open| open.runners.iter().any(|runner| runner.key == process.key);
             if self.open.iter().any(known) {
                 continue;
             }
-            let Some(change) = self.doers.took_own(&process) else { continue };
+            let own = self.doers.took(&process, |touch| touch.pid == process.key.pid);
+            let Some(change) = own.or_else(|| self.lost_until(time, &process, &left(&process)?)) else {
+                continue;
+            };
             let now = process.now.without_name(change == Change::Moved);
             let mut runners = mark(table, &process.now, &now);
             if !runners.iter().any(|runner| runner.key == process.key) {
@@ -184,6 +219,17 @@ impl Verdicts {
             }
             self.open.push(Open { loss: Loss { change, process, now, time }, runners, taken: false });
         }
+    }
+
+    /// What became of the name of what a process ran until its end, whoever did it. What was changed later doesn't show
+    /// whether it was before; a call that named it before the end shows what the time is too coarse for.
+    fn lost_until(&self, end: u64, process: &Process, left: &Left) -> Option<Change> {
+        let called = self.doers.called(process, end);
+        let rounded = if called.is_some() { 0 } else { left.rounded };
+        if left.changed <= process.image.since || left.changed.saturating_add(rounded) > end {
+            return None;
+        }
+        self.doers.took(process, |_| true).or_else(|| left.change(process, called))
     }
 
     /// A process executes something else: one that was only on its way there is no runner.
@@ -304,7 +350,7 @@ mod tests {
         *,
     };
     use crate::{
-        event::{Actor, name::Named, touch::Handle},
+        event::{Actor, touch::Handle},
         process::Image,
         record::Text,
     };
@@ -466,7 +512,7 @@ mod tests {
             verdicts.ended(table.get(key(1)).unwrap(), 5);
             table.ended(key(1), 5);
             assert!(verdicts.ended_unseen());
-            verdicts.look_back(&mut table);
+            verdicts.look_back(&mut table, |_| None);
             let answers = Answers {
                 taken: &|_, _| false,
                 tells: &|_| true,
@@ -481,6 +527,72 @@ mod tests {
                 "{touch:?}"
             );
         }
+    }
+
+    /// Of a process that ended at 1 s, with this left of its file and this told, what is told.
+    fn ended_with(left: Left, moved: bool, set: impl FnOnce(&mut Verdicts, &Table)) -> Vec<Method> {
+        const END: u64 = 1_000_000_000;
+        let mut table = table(&[(1, "/d/x"), (2, "/d/z")]);
+        if moved {
+            table.iter_mut().filter(|process| process.key == key(1)).for_each(|process| process.now = MOVED);
+        }
+        let mut verdicts = Verdicts::default();
+        set(&mut verdicts, &table);
+        verdicts.ended(table.get(key(1)).unwrap(), END);
+        table.ended(key(1), END);
+        verdicts.look_back(&mut table, |_| Some(left.clone()));
+        let answers =
+            Answers { taken: &|_, _| false, tells: &|_| true, thread_of: &|_| None, thread_group: &|_| None };
+        let found = verdicts.settle(&mut table, END + WAIT_LONG, &answers);
+        found.into_iter().map(|found| found.lost.method).collect()
+    }
+
+    #[test]
+    fn what_others_took_before_one_ended_shows_in_what_is_left_of_its_file() {
+        let left =
+            |changed, names, path: &str| Left { changed, rounded: 4_000_000, names, path: path.into() };
+        let (before, after) = (500_000_000, 998_000_000);
+        let alone = |left| ended_with(left, false, |_, _| {});
+        assert_eq!(alone(left(before, 0, "/d/x (deleted)")), [Method::Sweep]);
+        assert_eq!(alone(left(before, 1, "/d/x (deleted)")), [Method::Sweep], "another link is there");
+        assert_eq!(alone(left(before, 1, "/d/y")), [Method::Rename]);
+        assert_eq!(alone(left(before, 2, "/d/y")), [], "it may be held by its other name");
+        assert_eq!(alone(left(before, 1, "/e/x")), [], "its folder may have another path here");
+        assert_eq!(alone(left(after, 0, "/d/x (deleted)")), [], "it may have been removed after the end");
+        let moved = |verdicts: &mut Verdicts, _: &Table| {
+            verdicts.gone(Between(before, before), went(2, 9, "x", Some("y")));
+        };
+        assert_eq!(ended_with(left(before, 2, "/d/y"), false, moved), [Method::Rename]);
+        assert_eq!(ended_with(left(after, 2, "/d/y"), false, moved), []);
+        let called = |verdicts: &mut Verdicts, table: &Table| {
+            verdicts.hint(Hint { time: before, ..hint(table, 2, Call::Rename, "/d/x") });
+        };
+        assert_eq!(ended_with(left(before, 2, "/d/y"), false, called), [Method::Rename]);
+        assert_eq!(ended_with(left(after, 1, "/e/x"), false, called), [Method::Rename]);
+        assert_eq!(ended_with(left(before, 1, "/d/y"), true, called), [], "told already");
+        assert_eq!(
+            ended_with(left(before, 1, "/d/x"), false, called),
+            [],
+            "another file of that name was moved"
+        );
+    }
+
+    #[test]
+    fn what_took_the_place_of_a_file_that_was_moved_is_no_other_loss() {
+        // Both names of an exchange are told.
+        let exchanged = |verdicts: &mut Verdicts, _: &Table| {
+            verdicts.gone(Between(5, 6), went(1, 8, "y", Some("x")));
+        };
+        let left = || Left { changed: 0, rounded: 0, names: 1, path: b"/d/y".to_vec() };
+        assert_eq!(ended_with(left(), true, exchanged), []);
+        let both = |verdicts: &mut Verdicts, table: &Table| {
+            verdicts.gone(Between(5, 6), went(1, 9, "x", Some("y")));
+            exchanged(verdicts, table);
+        };
+        assert_eq!(ended_with(left(), false, both), [Method::Rename]);
+        let removed =
+            |verdicts: &mut Verdicts, _: &Table| verdicts.gone(Between(5, 6), went(1, 9, "y", None));
+        assert_eq!(ended_with(left(), true, removed), [Method::Unlink]);
     }
 
     #[test]

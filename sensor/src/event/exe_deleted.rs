@@ -14,7 +14,8 @@ pub const ACTION: Action = Action {
     types: &["deletion"],
     sentence: "A file that some process is executing loses its name: unlinked, renamed, or replaced by a rename.",
     hooks: "the ends of vfs_unlink and vfs_rename (fexit); where the kernel refuses that, fanotify marks on file systems; fanotify \
-            marks on the inodes that run; the image looked at again when its process ends; a sweep each second; on kernels \
+            marks on the inodes that run; the image looked at again when its process ends, or, where the kernel shows \
+            none by then (before 6.16), the file that is held; a sweep each second; on kernels \
             with neither perf tracepoints of unlink, unlinkat, rename, renameat, renameat2 and \
             raw tracepoint io_uring_queue_async_work",
     fields: &[

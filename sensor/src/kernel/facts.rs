@@ -109,12 +109,19 @@ fn answers(btf: &Btf<'_>) -> Result<(Ask, Vec<&'static Row>), KernelError> {
             .unwrap_or(ABSENT)
     };
     let bit = |strukt: &str, path: &str| btf.offset(strukt, path).map_or(0, |member| member.bit_offset);
+    // Until 5.19 the request itself is given without its type, and beside it the work that is a part of it.
+    let queued = |wanted| position("io_uring_queue_async_work", wanted);
+    let (uring_request, uring_into) = match (queued("io_kiocb"), btf.offset("io_kiocb", "work")) {
+        (ABSENT, Some(work)) => (queued("io_wq_work"), work.offset),
+        (request, _) => (request, 0),
+    };
     let ask = Ask {
         offsets,
         upid_size: btf.size_of_struct("upid").unwrap_or(16),
         own_pid: std::process::id(),
         exit_group_dead: position("sched_process_exit", "bool"),
-        uring_request: position("io_uring_queue_async_work", "io_kiocb"),
+        uring_request,
+        uring_into,
         v6only_bit: bit("sock", "__sk_common.skc_ipv6only"),
         kernel_bit: bit("sock", "sk_kern_sock"),
         mptcp_bit: bit("tcp_sock", "is_mptcp"),

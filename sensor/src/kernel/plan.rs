@@ -393,10 +393,7 @@ pub(super) type Outcome = (State, Gap);
 pub(super) fn refusal(hook: &Hook, facts: &Facts) -> Option<Outcome> {
     hook.programs.iter().find_map(|(_, attach)| match attach {
         Syscall(name) => syscall_refusal(facts, name),
-        Raw("io_uring_queue_async_work") if uring_absent(facts) => {
-            let reason = "this kernel's io_uring can't unlink or rename, or doesn't tell";
-            Some((State::Absent, Gap { reason: reason.to_owned(), ..Gap::default() }))
-        }
+        Raw("io_uring_queue_async_work") => uring_refusal(facts),
         Sock(_) | SockAddr(_) | Packets(_) => Some((State::Unseen, facts.cgroup.as_ref().err()?.clone())),
         Function(name) if !facts.absent.contains(*name) && takes_others(facts, name) => {
             let reason = format!("this kernel's {name} is given other arguments than those that are known");
@@ -428,8 +425,18 @@ fn takes_others(facts: &Facts, function: &str) -> bool {
     }
 }
 
-fn uring_absent(facts: &Facts) -> bool {
-    facts.ask.uring_request == ABSENT || facts.ask.offsets.uring_unlink_name == ABSENT
+fn uring_refusal(facts: &Facts) -> Option<Outcome> {
+    let why = |reason: &str, remedy: &str| Gap {
+        reason: reason.to_owned(),
+        remedy: remedy.to_owned(),
+        ..Gap::default()
+    };
+    if facts.ask.offsets.uring_unlink_name == ABSENT {
+        return Some((State::Absent, why("this kernel's io_uring can't unlink or rename", "")));
+    }
+    let reason = "this kernel's io_uring doesn't tell what it is asked in a way that is known";
+    (facts.ask.uring_request == ABSENT)
+        .then(|| (State::Unseen, why(reason, "report this line and what `uname -r` says")))
 }
 
 fn syscall_refusal(facts: &Facts, name: &str) -> Option<Outcome> {

@@ -6,7 +6,7 @@ use std::{
     io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::fs::MetadataExt,
+        unix::{ffi::OsStringExt, fs::MetadataExt},
     },
     path::{Path, PathBuf},
     time::Duration,
@@ -20,12 +20,14 @@ use crate::{
         coverage::{Coverage, Gap},
         exe_deleted,
     },
-    evidence::{Captured, Evidence, Missing, Skipped, Source, Told, folder::Folder},
+    evidence::{Captured, Evidence, Missing, Skipped, Source, State, Told, folder::Folder},
     field::Field,
+    host::Host,
     kernel::executed::{self, Executed},
     process::Process,
-    procfs,
+    procfs::{self, mapped::path_of},
     record::{Record, Text},
+    verdict::Left,
 };
 
 /// How long an alert waits for its evidence to be written, nanoseconds.
@@ -117,6 +119,19 @@ impl Source for Files {
 }
 
 impl Capture {
+    /// What is left of what a process ran, if it is held.
+    pub(super) fn left(&self, process: &Process, host: &Host) -> Option<Left> {
+        let file = self.evidence.as_ref()?.held(&process.now)?;
+        let ctime = i64::try_from(State::of(&file).ok().flatten()?.ctime).ok()?;
+        let path = path_of(&host.proc(), &file)?;
+        Some(Left {
+            changed: u64::try_from(ctime.saturating_sub(host.boot().0)).unwrap_or(0),
+            rounded: host.tick(),
+            names: file.metadata().ok()?.nlink(),
+            path: path.into_os_string().into_vec(),
+        })
+    }
+
     /// Whether what is asked for is kept.
     pub(super) fn coverage(&self) -> impl Iterator<Item = Coverage> {
         self.row.iter().chain(&self.late).cloned()

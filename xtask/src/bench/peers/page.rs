@@ -72,9 +72,10 @@ impl Made<'_> {
              for it, then without anything again. The ratio is to the mean of the two of the same round; what is shown \
              is the median of all rounds, with the quartiles. The ratio of *nothing* is that of its second measurement \
              to its first: the noise. CPU is that of the work and the system together, with the kernel's thread for \
-             audit, from the moment the system is ready until it has written all and ended. Memory is the most that was \
-             resident. *Told* counts the lines that the system wrote about the work's own events; where it tells only a \
-             part of the kinds, those are named. {noise}\n\n",
+             audit, from the moment the system is ready until it has written all and ended; where nothing happens, from \
+             four seconds later until it is told to end. Memory is the most that was resident. *Told* counts the lines \
+             that the system wrote about the work's own events; where it tells only a part of the kinds, those are \
+             named. {noise}\n\n",
             date.trim(),
             if self.short { " --short" } else { "" },
             self.took.as_secs_f64() / 60.0

@@ -157,12 +157,17 @@ impl Stand<'_> {
     }
 
     fn beside(&self, work: &Work, cpus: (Option<usize>, Option<usize>), entry: &Entry) -> Result<Taken> {
-        let tracer = Tracer::start(self.means, entry.system, work.group, cpus.1)?;
+        let mut tracer = Tracer::start(self.means, entry.system, work.group, cpus.1)?;
+        if work.is_rest() {
+            tracer.settle()?;
+        }
         let done = work.run(self.bench, cpus.0)?;
+        // How it ends is no rest either.
+        let rested = work.is_rest().then(|| tracer.spent()).transpose()?;
         let end = tracer.stop()?;
         let count = count(entry.system, work, &end.output)?;
         settle(&end.output)?;
-        Ok(taken(work, done, end.cpu, end.memory, count))
+        Ok(taken(work, done, rested.unwrap_or(end.cpu), end.memory, count))
     }
 }
 

@@ -27,6 +27,8 @@ const STILL: Duration = Duration::from_millis(250);
 /// How long that is waited for: where others work too, it never stays.
 const WHOLE: Duration = Duration::from_secs(5);
 const BEAT: Duration = Duration::from_millis(10);
+/// How long what it begins with may take, before it is seen at rest.
+const SETTLE: Duration = Duration::from_secs(4);
 /// What a line of its errors is cut to, on the page.
 const WORDS: usize = 300;
 
@@ -98,6 +100,18 @@ impl<'a> Tracer<'a> {
         Ok(tracer)
     }
 
+    /// Waits until it is done with what it begins with; what it does from now on is counted.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        thread::sleep(SETTLE);
+        self.before = self.cpu()?;
+        Ok(())
+    }
+
+    /// CPU time until now.
+    pub(crate) fn spent(&self) -> Result<Spent> {
+        Ok(self.cpu()?.since(self.before))
+    }
+
     /// Waits until it has written what it knows, and stops it.
     pub(crate) fn stop(mut self) -> Result<End> {
         let deadline = Instant::now() + DEADLINE;
@@ -122,7 +136,7 @@ impl<'a> Tracer<'a> {
         kill(pid, self.system.end).map_err(failed("stop a system"))?;
         self.await_end()?;
         // It is not reaped yet, so its times can be read.
-        let cpu = self.cpu()?.since(self.before);
+        let cpu = self.spent()?;
         self.child.wait().map_err(Error::file("wait for", Path::new(self.system.name)))?;
         if self.system.ready == Ready::Audits {
             audit::end(self.means)?;

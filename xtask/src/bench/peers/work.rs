@@ -254,7 +254,7 @@ pub(crate) const WORKS: &[Work] = &[
         group: Group::Whole,
         settings: &[Unpinned],
         share: 1.5,
-        count: 5,
+        count: 10,
         way: Way::Rest,
         tells: &[],
         bars: &[],
