@@ -56,7 +56,7 @@ fn each_event_is_there_once_whatever_the_network_does() {
         let wrong = &mut part[EACH / 2];
         wrong.1 = br#"{"event":{"sequence":{"no":"number"}}}"#.to_vec();
         let wrong = wrong.0.clone();
-        let day = bad_day(&mut far, &proxy, &parcels(part), 50, mood);
+        let day = bad_day(&mut far, &proxy, &parcels(part), 100, mood);
         assert_eq!(day.refused.len(), 1, "{:?}", day.refused);
         assert_eq!(day.refused[0].0, wrong);
         assert!(day.refused[0].1.starts_with("status 400: "), "{:?}", day.refused);

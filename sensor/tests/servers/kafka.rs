@@ -79,7 +79,7 @@ fn every_event_is_there_in_order_whatever_the_network_does() {
     let days: Vec<_> = all
         .chunks(EACH)
         .zip(FAULTS)
-        .map(|(part, (_, fault))| bad_day(&mut far, &proxy, &parcels(part), 50, fault))
+        .map(|(part, (_, fault))| bad_day(&mut far, &proxy, &parcels(part), 100, fault))
         .collect();
     let found = records("sensor", 3);
     let used: Vec<_> = found.values().filter(|records| !records.is_empty()).collect();

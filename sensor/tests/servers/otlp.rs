@@ -96,7 +96,7 @@ fn every_event_is_there_whatever_the_network_does() {
     let days: Vec<_> = all
         .chunks(EACH)
         .zip(FAULTS)
-        .map(|(part, (_, fault))| bad_day(&mut far, &proxy, &parcels(part), 50, fault))
+        .map(|(part, (_, fault))| bad_day(&mut far, &proxy, &parcels(part), 100, fault))
         .collect();
     let end = Instant::now() + tests::patience(tests::DEADLINE);
     let mut bodies = kept(&keeper);
