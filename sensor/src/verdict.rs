@@ -530,7 +530,7 @@ mod tests {
     }
 
     /// Of a process that ended at 1 s, with this left of its file and this told, what is told.
-    fn ended_with(left: Left, moved: bool, set: impl FnOnce(&mut Verdicts, &Table)) -> Vec<Method> {
+    fn ended_with(left: &Left, moved: bool, set: impl FnOnce(&mut Verdicts, &Table)) -> Vec<Method> {
         const END: u64 = 1_000_000_000;
         let mut table = table(&[(1, "/d/x"), (2, "/d/z")]);
         if moved {
@@ -552,7 +552,7 @@ mod tests {
         let left =
             |changed, names, path: &str| Left { changed, rounded: 4_000_000, names, path: path.into() };
         let (before, after) = (500_000_000, 998_000_000);
-        let alone = |left| ended_with(left, false, |_, _| {});
+        let alone = |left: Left| ended_with(&left, false, |_, _| {});
         assert_eq!(alone(left(before, 0, "/d/x (deleted)")), [Method::Sweep]);
         assert_eq!(alone(left(before, 1, "/d/x (deleted)")), [Method::Sweep], "another link is there");
         assert_eq!(alone(left(before, 1, "/d/y")), [Method::Rename]);
@@ -562,16 +562,16 @@ mod tests {
         let moved = |verdicts: &mut Verdicts, _: &Table| {
             verdicts.gone(Between(before, before), went(2, 9, "x", Some("y")));
         };
-        assert_eq!(ended_with(left(before, 2, "/d/y"), false, moved), [Method::Rename]);
-        assert_eq!(ended_with(left(after, 2, "/d/y"), false, moved), []);
+        assert_eq!(ended_with(&left(before, 2, "/d/y"), false, moved), [Method::Rename]);
+        assert_eq!(ended_with(&left(after, 2, "/d/y"), false, moved), []);
         let called = |verdicts: &mut Verdicts, table: &Table| {
             verdicts.hint(Hint { time: before, ..hint(table, 2, Call::Rename, "/d/x") });
         };
-        assert_eq!(ended_with(left(before, 2, "/d/y"), false, called), [Method::Rename]);
-        assert_eq!(ended_with(left(after, 1, "/e/x"), false, called), [Method::Rename]);
-        assert_eq!(ended_with(left(before, 1, "/d/y"), true, called), [], "told already");
+        assert_eq!(ended_with(&left(before, 2, "/d/y"), false, called), [Method::Rename]);
+        assert_eq!(ended_with(&left(after, 1, "/e/x"), false, called), [Method::Rename]);
+        assert_eq!(ended_with(&left(before, 1, "/d/y"), true, called), [], "told already");
         assert_eq!(
-            ended_with(left(before, 1, "/d/x"), false, called),
+            ended_with(&left(before, 1, "/d/x"), false, called),
             [],
             "another file of that name was moved"
         );
@@ -584,15 +584,15 @@ mod tests {
             verdicts.gone(Between(5, 6), went(1, 8, "y", Some("x")));
         };
         let left = || Left { changed: 0, rounded: 0, names: 1, path: b"/d/y".to_vec() };
-        assert_eq!(ended_with(left(), true, exchanged), []);
+        assert_eq!(ended_with(&left(), true, exchanged), []);
         let both = |verdicts: &mut Verdicts, table: &Table| {
             verdicts.gone(Between(5, 6), went(1, 9, "x", Some("y")));
             exchanged(verdicts, table);
         };
-        assert_eq!(ended_with(left(), false, both), [Method::Rename]);
+        assert_eq!(ended_with(&left(), false, both), [Method::Rename]);
         let removed =
             |verdicts: &mut Verdicts, _: &Table| verdicts.gone(Between(5, 6), went(1, 9, "y", None));
-        assert_eq!(ended_with(left(), true, removed), [Method::Unlink]);
+        assert_eq!(ended_with(&left(), true, removed), [Method::Unlink]);
     }
 
     #[test]
