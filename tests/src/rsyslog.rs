@@ -4,7 +4,10 @@ use std::fs;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::certificate::{Authority, Identity};
 use crate::{DEADLINE, Folder, patience};
@@ -92,12 +95,15 @@ impl Rsyslog {
         }
     }
 
-    /// Ends it as an administrator does.
+    /// Ends it as an administrator does: again until it does, since what comes while it still begins is lost.
     pub fn end(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
-            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-            let _ = child.wait();
+        let Some(mut child) = self.child.take() else { return };
+        let pid = Pid::from_raw(child.id().cast_signed());
+        let end = Instant::now() + patience(DEADLINE);
+        while child.try_wait().is_ok_and(|status| status.is_none()) {
+            let late = Instant::now() > end;
+            let _ = kill(pid, if late { Signal::SIGKILL } else { Signal::SIGTERM });
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
