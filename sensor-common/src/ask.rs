@@ -268,6 +268,9 @@ impl Functions {
     };
 }
 
+/// Where the program at `io_uring_queue_async_work` can read what it is given: a kernel that gives it elsewhere isn't known.
+pub const URING_PLACES: [u32; 4] = [0, 1, 3, 5];
+
 /// What the programs are told.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -592,7 +592,8 @@ mod tests {
         assert_eq!(ended_with(&left(), false, both), [Method::Rename]);
         let removed =
             |verdicts: &mut Verdicts, _: &Table| verdicts.gone(Between(5, 6), went(1, 9, "y", None));
-        assert_eq!(ended_with(&left(), true, removed), [Method::Unlink]);
+        assert_eq!(ended_with(&left(), true, removed), [], "another link of it");
+        assert_eq!(ended_with(&Left { changed: 6, names: 0, ..left() }, true, removed), [Method::Unlink]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use nix::{
     mount::{MsFlags, mount},
     sys::stat::Mode,
 };
-use sensor_common::ask::{ABSENT, Ask, Calls, Functions, Need, Offsets, Row};
+use sensor_common::ask::{ABSENT, Ask, Calls, Functions, Need, Offsets, Row, URING_PLACES};
 
 use super::{
     Gap, KernelError,
@@ -110,7 +110,10 @@ fn answers(btf: &Btf<'_>) -> Result<(Ask, Vec<&'static Row>), KernelError> {
     };
     let bit = |strukt: &str, path: &str| btf.offset(strukt, path).map_or(0, |member| member.bit_offset);
     // Until 5.19 the request itself is given without its type, and beside it the work that is a part of it.
-    let queued = |wanted| position("io_uring_queue_async_work", wanted);
+    let queued = |wanted| {
+        let at = position("io_uring_queue_async_work", wanted);
+        if URING_PLACES.contains(&at) { at } else { ABSENT }
+    };
     let (uring_request, uring_into) = match (queued("io_kiocb"), btf.offset("io_kiocb", "work")) {
         (ABSENT, Some(work)) => (queued("io_wq_work"), work.offset),
         (request, _) => (request, 0),

@@ -96,13 +96,11 @@ impl Doers {
     }
 
     /// How one of these took the name of what a process ran that has ended, if one did; a name that went before the file
-    /// was executed, or that leads to it since, is none of these. What was moved has another name, of which only that it
-    /// is gone can be told.
+    /// was executed, or that leads to it since, is none of these, and neither is what became of it once that was told.
     pub(super) fn took(&self, process: &Process, by: impl Fn(&Touch) -> bool) -> Option<Change> {
         let Running { inode, generation, device, directory, .. } = process.now;
-        let name = named(process)?.name;
+        let name = named(process).filter(|_| !process.moved())?.name;
         let its = |place: &Place| place.name == name && directory != 0 && place.directory.is_of(directory, 0);
-        let moved = process.moved();
         let fitting = self.gone.iter().rev().filter(|(when, touch)| {
             by(touch)
                 && !touch.claimed
@@ -114,10 +112,7 @@ impl Doers {
         for (_, touch) in fitting {
             let file = touch.file.is_of(inode, generation);
             match touch.new {
-                None if file && (moved || touch.old.as_ref().is_some_and(its)) => {
-                    return Some(Change::Removed);
-                }
-                _ if moved => {}
+                None if file && touch.old.as_ref().is_some_and(its) => return Some(Change::Removed),
                 Some(_) if file && touch.old.as_ref().is_some_and(its) => return Some(Change::Moved),
                 Some(new) if !file && its(&new) => replaced = Some(Change::Removed),
                 _ => {}

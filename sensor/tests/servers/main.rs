@@ -148,15 +148,16 @@ impl Day {
     }
 }
 
+/// Brings `EACH` events under each fault.
+pub(crate) fn bad_days(far: &mut dyn Far, proxy: &Proxy, all: &[(String, Vec<u8>)]) -> Vec<Day> {
+    let parts = all.chunks(EACH).zip(FAULTS);
+    parts.map(|(part, (_, fault))| bad_day(far, proxy, &parcels(part), fault)).collect()
+}
+
 /// Brings all events, in order, at least once, through a proxy that does that to two loads, and nothing to the next two: of
 /// two the first may only find its connection cut, as it is with each change.
-pub(crate) fn bad_day(
-    far: &mut dyn Far,
-    proxy: &Proxy,
-    all: &[Parcel<'_>],
-    each: usize,
-    fault: Fault,
-) -> Day {
+fn bad_day(far: &mut dyn Far, proxy: &Proxy, all: &[Parcel<'_>], fault: Fault) -> Day {
+    let each = EACH / 10;
     let (mut day, mut dice, mut done) = (Day::default(), Dice::new(), 0);
     while done < all.len() {
         match day.loads % 4 {

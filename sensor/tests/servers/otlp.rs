@@ -8,7 +8,7 @@ use sensor::output::otlp::Otlp;
 use tests::proxy::Proxy;
 use tests::server::{Reply, Server as Keeper};
 
-use crate::{EACH, FAULTS, Server, alone, at, bad_day, events, pace, parcels, settings};
+use crate::{EACH, FAULTS, Server, alone, at, bad_days, events, pace, parcels, settings};
 
 /// `opentelemetry/proto`: only what is looked at.
 mod proto {
@@ -93,11 +93,7 @@ fn every_event_is_there_whatever_the_network_does() {
     let proxy = Proxy::to(move || Some(address));
     let mut far = far(proxy.address());
     let all = events(EACH * FAULTS.len());
-    let days: Vec<_> = all
-        .chunks(EACH)
-        .zip(FAULTS)
-        .map(|(part, (_, fault))| bad_day(&mut far, &proxy, &parcels(part), 100, fault))
-        .collect();
+    let days = bad_days(&mut far, &proxy, &all);
     let end = Instant::now() + tests::patience(tests::DEADLINE);
     let mut bodies = kept(&keeper);
     while bodies.len() < all.len() {
