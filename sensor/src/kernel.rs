@@ -430,6 +430,12 @@ impl Kernel {
         self.sockets.read(&mut self.ebpf).map_err(KernelError::Traffic)
     }
 
+    /// Whether so many sockets have ended since the last reading that the next is better not put off.
+    #[must_use]
+    pub fn traffic_waits(&self) -> bool {
+        self.sockets.wait()
+    }
+
     /// The attached programs that tell of an event, with their descriptors: `/proc/self/fdinfo` says how often
     /// the kernel skipped one because it was under way already. And where another program, that then tells, counts it: see `told_nested`.
     pub fn programs(&self) -> impl Iterator<Item = (&'static str, RawFd, Option<u32>)> {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use tests::find::Source;
 use tests::program::{self, join, net};
 use tests::skip::skip;
@@ -22,12 +23,18 @@ fn storm(pairs: usize, each: usize, pause: Duration) -> Vec<Pair> {
     pairs
 }
 
+/// Takes so many connections, and its port.
+fn server(count: &str) -> (Running, String) {
+    let listen = words!["tcp", "a", "4", "bind", "a", "127.0.0.1", "0", "listen", "a", "port", "a"];
+    let server = Running::of(net(), join([listen, words!["serve", "a", count, "wait"]]));
+    let port = server.line().trim_start_matches("port ").to_owned();
+    (server, port)
+}
+
 fn begin(pairs: usize, each: usize, pause: Duration) -> Vec<Pair> {
     let count = each.to_string();
     let pair = |_| {
-        let listen = words!["tcp", "a", "4", "bind", "a", "127.0.0.1", "0", "listen", "a", "port", "a"];
-        let server = Running::of(net(), join([listen, words!["serve", "a", &count, "wait"]]));
-        let port = server.line().trim_start_matches("port ").to_owned();
+        let (server, port) = server(&count);
         let client = Running::of(net(), words!["many", &port, &count, pause.as_micros().to_string()]);
         Pair { server, port, client }
     };
@@ -112,6 +119,49 @@ fn no_connection_of_a_storm_is_lost() {
         let of = &account[action];
         assert_eq!((of.seen, of.lost), (of.delivered, 0), "{action}");
     }
+    drop(lock);
+}
+
+/// Whether a line tells of something else than a socket; what it tells of stands near its beginning.
+fn of_no_socket(line: &[u8]) -> bool {
+    let begin = line.get(..256).unwrap_or(line);
+    !String::from_utf8_lossy(begin).contains(r#""action":"socket_"#)
+}
+
+/// More sockets end than have room until the next reading is due: there is one before, and what they moved is their
+/// processes'.
+#[test]
+fn what_a_long_storm_moved_is_its_processes() {
+    if skip() {
+        return;
+    }
+    // A server each, as a client has some 28,000 ports to one.
+    const EACH: u64 = 20_000;
+    const SERVERS: u64 = 3;
+    let lock = lock::alone();
+    let sensor = Sensor::with().keep(of_no_socket).live();
+    let count = EACH.to_string();
+    let mut servers: Vec<_> = (0..SERVERS).map(|_| server(&count)).collect();
+    let connects = servers.iter().map(|(_, port)| words!["many", port, &count, "0"]);
+    let mut client = Running::of(net(), connects.flatten().collect());
+    client.end();
+    for (server, _) in &mut servers {
+        server.end();
+    }
+    sensor.fence();
+    let end = sensor.stop();
+    let of_usage = |event: &Event| event.list("sensor.lost").iter().any(|row| row["reason"] == "table_full");
+    let lost = end.find("loss").such("no room for what moved", of_usage).all();
+    assert!(lost.is_empty(), "{lost:?}");
+    // At least three packets each: of most, as this machine may hide some of what interrupts bring.
+    let exit = end.find("exit").pid(client.pid()).one();
+    let late = |event: &Event| event.num("event.sequence") > exit.num("event.sequence");
+    let late = end.find("usage").pid(client.pid()).such("of what came after its end", late).all();
+    let packets =
+        |event: &Event| event.get("sensor.usage.net.tx_packets").and_then(Value::as_u64).unwrap_or(0);
+    let sent = packets(&exit) + late.iter().map(packets).sum::<u64>();
+    let least = 3 * EACH * SERVERS;
+    assert!(sent >= least * 9 / 10, "{sent} packets of {least}");
     drop(lock);
 }
 

@@ -30,6 +30,8 @@ const ROW: usize = SIZE + 8;
 const PASSES: u32 = 64;
 /// Most sockets that ended and wait for a reading.
 const MOST: usize = 65_536;
+/// So many that there is a reading before its time: the rest of the room is for more than one round takes out of the ring.
+const MANY: usize = MOST / 2;
 
 /// What sockets sent and received since the last reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,6 +65,11 @@ impl Sockets {
         let rows = drain(&mut self.ring, &mut self.rows);
         // With room left for two more none was refused.
         self.spilled |= (rows + 2) * ROW > RING;
+    }
+
+    /// Whether so many rows wait for a reading that it is better not put off.
+    pub(super) fn wait(&self) -> bool {
+        self.rows.waiting.len() >= MANY
     }
 
     /// Takes out what found no room in the ring; false when it didn't find room here either.

@@ -93,12 +93,13 @@ impl Pipeline<'_> {
         self.traffic = self.kernel.tells_traffic().then(Traffic::default);
     }
 
-    /// Reads from time to time in any case, for what ended waits in memory.
+    /// Reads from time to time in any case, for what ended waits in memory; sooner where much of it does.
     pub(super) fn traffic(&mut self, now: u64) -> Result<(), PipelineError> {
-        match self.traffic.as_ref().is_some_and(|traffic| traffic.due <= now) {
-            true => self.read_traffic()?,
-            false => return Ok(()),
+        let waits = self.kernel.traffic_waits();
+        if !self.traffic.as_ref().is_some_and(|traffic| waits || traffic.due <= now) {
+            return Ok(());
         }
+        self.read_traffic()?;
         match self.usage {
             Some(_) => Ok(()),
             None => self.tell_late(),

@@ -37,6 +37,9 @@ pub(crate) struct Args {
     /// How long the sensor is watched while nothing happens, and each time while there are storms, seconds.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rest: u32,
+    /// Only the first and the last point of each.
+    #[arg(long)]
+    ends: bool,
 }
 
 /// What there is more of.
@@ -53,15 +56,23 @@ impl Args {
     /// The least that shows anything: minutes, not tens of minutes.
     pub(crate) fn short() -> Self {
         let only = vec![Axis::Processes, Axis::Sockets, Axis::Users, Axis::Arguments];
-        Self { only, most: 3000, spawns: 1000, rounds: 3, rest: 3 }
+        Self { only, most: 3000, spawns: 1000, rounds: 2, rest: 1, ends: true }
     }
 
-    /// Three points a decade, up to the most.
+    /// Two points a decade, up to the most.
     fn points(&self) -> Vec<u32> {
         let mut points: Vec<u32> =
             [100, 300, 1000, 3000, 10_000].into_iter().filter(|point| *point < self.most).collect();
         points.push(self.most);
-        points
+        self.wanted(&points)
+    }
+
+    /// Those of an axis's points that are measured.
+    fn wanted(&self, points: &[u32]) -> Vec<u32> {
+        match points {
+            [first, .., last] if self.ends => vec![*first, *last],
+            points => points.to_vec(),
+        }
     }
 
     fn wants(&self, axis: Axis) -> bool {

@@ -39,6 +39,8 @@ const SPAWNS: u32 = 1000;
 /// A process is born, executes and ends.
 const EVENTS: f64 = 3.0;
 const DRAIN: Duration = Duration::from_millis(250);
+/// How often a part is measured in which a figure is worse than it may be.
+const ATTEMPTS: u32 = 3;
 /// What is too much, by what is kept.
 const REGRESSION: f64 = 1.25;
 /// Hooks whose programs are looked at, each by its name.
@@ -53,26 +55,41 @@ pub(crate) fn run(
     quiet: &mut Quiet,
     report: &mut Report,
 ) -> Result<()> {
-    ratios(workspace, lab, args, quiet, report)?;
-    if args.bless || args.ratios {
+    let mut ratios = |report: &mut Report| {
+        let now = Section { name: NAME.to_owned(), with: cpu()?, rows: measure(lab, quiet)? };
+        kept::judge(workspace, now, args.bless, report, compared)
+    };
+    if args.bless {
+        return ratios(report);
+    }
+    part("ratios", report, &mut ratios)?;
+    if args.ratios {
         return Ok(());
     }
     instructions::run(workspace, &instructions::Args::default(), report)?;
-    latency::run(lab, &latency::Args { runs: 60 }, report)?;
-    scale::run(lab, &scale::Args::short(), quiet, report)?;
-    soak::run(lab, &soak::Args { minutes: 2 }, quiet, report)
+    part("latency", report, |report| latency::run(lab, &latency::Args { runs: 60 }, report))?;
+    part("scale", report, |report| scale::run(lab, &scale::Args::short(), quiet, report))?;
+    part("soak", report, |report| soak::short(lab, quiet, report))
 }
 
-fn ratios(
-    workspace: &Workspace,
-    lab: &Lab,
-    args: &Args,
-    quiet: &mut Quiet,
-    report: &mut Report,
-) -> Result<()> {
-    say("ratios");
-    let now = Section { name: NAME.to_owned(), with: cpu()?, rows: measure(lab, quiet)? };
-    kept::judge(workspace, now, args.bless, report, compared)
+/// Measures a part, and again when a figure is worse than it may be: what others on the machine do passes, what the sensor
+/// does stays. The last time counts.
+fn part(name: &str, report: &mut Report, mut measure: impl FnMut(&mut Report) -> Result<()>) -> Result<()> {
+    for attempt in 1.. {
+        say(name);
+        let mut now = Report::default();
+        measure(&mut now)?;
+        let broken = now.broken();
+        if broken.is_empty() || attempt == ATTEMPTS {
+            report.tables.append(&mut now.tables);
+            break;
+        }
+        say(&format!(
+            "{name}: measuring again, for the case that others disturbed it:\n{}",
+            broken.join("\n")
+        ));
+    }
+    Ok(())
 }
 
 fn measure(lab: &Lab, quiet: &mut Quiet) -> Result<Vec<(String, f64)>> {
@@ -118,7 +135,7 @@ fn yardstick() -> f64 {
     least
 }
 
-/// Which sort of CPU it is, and how many.
+/// Which sort of CPU it is, and which kernel. A virtual machine's is often called by its maker alone, so its numbers too.
 fn cpu() -> Result<String> {
     let path = Path::new("/proc/cpuinfo");
     let text = fs::read_to_string(path).map_err(Error::file("read", path))?;
@@ -128,6 +145,11 @@ fn cpu() -> Result<String> {
     };
     let name =
         value("model name").or_else(|| value("CPU part")).unwrap_or_else(|| "a CPU without name".to_owned());
+    let numbers: Vec<String> = ["cpu family", "model\t"].iter().filter_map(|key| value(key)).collect();
+    let name = match numbers.is_empty() {
+        true => name,
+        false => format!("{name} ({})", numbers.join("/")),
+    };
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let series: Vec<&str> = kernel.trim().split('.').take(2).collect();
     Ok(format!("{name}, Linux {}", series.join(".")))
@@ -160,6 +182,24 @@ fn compared(now: &Section, kept: Option<&Section>) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_is_measured_again_until_it_is_as_it_may_be() {
+        let times = |good: u32| {
+            let (mut report, mut times) = (Report::default(), 0);
+            let measure = |report: &mut Report| {
+                times += 1;
+                let mut table = Table::new("T");
+                let worse = f64::from(u32::from(times < good));
+                table.figures.push(Figure::new("f").value("v", worse, 0).at_most("v", 0.0));
+                report.add(table);
+                Ok(())
+            };
+            part("p", &mut report, measure).unwrap();
+            (times, report.broken().len())
+        };
+        assert_eq!([1, 3, 4].map(times), [(1, 0), (3, 0), (3, 1)]);
+    }
 
     #[test]
     fn a_quarter_more_is_too_much() {

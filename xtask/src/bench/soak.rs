@@ -26,13 +26,32 @@ mod mixed;
 pub(crate) struct Args {
     /// How long it is.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_080))]
-    pub(crate) minutes: u32,
+    minutes: u32,
 }
 
-/// Processes of a storm before, which fills what is bounded: how many are remembered that ended, and what is kept of files.
-const FILL: u32 = 20_000;
-/// What is left to settle after it.
-const SETTLE: Duration = Duration::from_secs(10);
+/// How a soak goes.
+#[derive(Debug, Clone, Copy)]
+struct Form {
+    length: Duration,
+    /// Processes of a storm before, which fills what is bounded: how many are remembered that ended, and what is kept of files.
+    fill: u32,
+    /// What is left to settle after it.
+    settle: Duration,
+    /// The most that is the last third's CPU time for each event, by the first's.
+    dearer: f64,
+}
+
+impl Form {
+    const fn long(minutes: u32) -> Self {
+        let length = Duration::from_mins(minutes as u64);
+        Self { length, fill: 20_000, settle: Duration::from_secs(10), dearer: 1.10 }
+    }
+
+    /// The least that shows anything: thirds are short, and so differ more.
+    const SHORT: Self =
+        Self { length: Duration::from_secs(30), fill: 20_000, settle: Duration::from_secs(3), dearer: 1.25 };
+}
+
 /// How often it is looked; so many looks are one point of the line, as neighbours depend on each other.
 const STEP: Duration = Duration::from_secs(1);
 const OF_A_POINT: usize = 10;
@@ -43,8 +62,6 @@ const MOST_OPEN: f64 = 0.2;
 const LONG: f64 = 10.0;
 /// The most that is resident in the last third, by the first's.
 const MORE: f64 = 1.25;
-/// The last third's CPU time for each event, by the first's.
-const DEARER: f64 = 1.10;
 /// Files are held open while they run, and for seconds more, also those of others.
 const MOST_DESCRIPTORS: f64 = 10.0;
 
@@ -67,25 +84,34 @@ type Of = fn(&Look) -> f64;
 
 /// Measures it.
 pub(crate) fn run(lab: &Lab, args: &Args, quiet: &mut Quiet, report: &mut Report) -> Result<()> {
-    let fill = Spawns::new(lab, FILL)?;
+    soak(lab, Form::long(args.minutes), quiet, report)
+}
+
+/// Measures the least that shows anything.
+pub(crate) fn short(lab: &Lab, quiet: &mut Quiet, report: &mut Report) -> Result<()> {
+    soak(lab, Form::SHORT, quiet, report)
+}
+
+fn soak(lab: &Lab, form: Form, quiet: &mut Quiet, report: &mut Report) -> Result<()> {
+    let Form { length, fill: count, settle, dearer } = form;
+    let fill = Spawns::new(lab, count)?;
     let mut mixed = Mixed::new(lab)?;
     let mut sensor = Sensor::begin(lab, &Sink::Pipe, None)?;
     let lines = count_lines(&mut sensor)?;
     sensor.await_ready()?;
-    say(&format!("{FILL} processes, so that what is bounded is full; then {}", mixed::WORDS));
+    say(&format!("{count} processes, so that what is bounded is full; then {}", mixed::WORDS));
     fill.run(None)?;
-    thread::sleep(SETTLE);
+    thread::sleep(settle);
     quiet.wait()?;
-    let (began, end) = (Instant::now(), Duration::from_mins(u64::from(args.minutes)));
+    let (began, minutes) = (Instant::now(), length.as_secs_f64() / 60.0);
     let mut progress = Progress::begin();
     let mut looks = vec![look(&sensor, &lines, began)?];
-    while began.elapsed() < end {
+    while began.elapsed() < length {
         mixed.until(began + STEP * u32::try_from(looks.len()).unwrap_or(u32::MAX))?;
         let now = look(&sensor, &lines, began)?;
         progress.tell(&format!(
-            "soak: {:.1} of {} min, {:.0} events, {:.1} MiB, {} descriptors",
+            "soak: {:.1} of {minutes} min, {:.0} events, {:.1} MiB, {} descriptors",
             now.at,
-            args.minutes,
             now.events,
             now.resident / 1024.0,
             now.descriptors
@@ -95,14 +121,11 @@ pub(crate) fn run(lab: &Lab, args: &Args, quiet: &mut Quiet, report: &mut Report
     drop(progress);
     let made = mixed.made();
     let end = sensor.stop()?;
-    let title = format!(
-        "soak: {} min of {}, after {FILL} processes that fill what is bounded",
-        args.minutes,
-        mixed::WORDS
-    );
+    let title =
+        format!("soak: {minutes} min of {}, after {count} processes that fill what is bounded", mixed::WORDS);
     report.add(growth(&title, &looks));
-    report.add(thirds(&looks));
-    report.add(delivered(&made, &end));
+    report.add(thirds(&looks, dearer));
+    report.add(delivered(&made, count, &end));
     report.add(load::losses("soak: lost", &end));
     Ok(())
 }
@@ -168,7 +191,7 @@ fn growth(title: &str, looks: &[Look]) -> Table {
 }
 
 /// The first third against the last.
-fn thirds(looks: &[Look]) -> Table {
+fn thirds(looks: &[Look], dearer: f64) -> Table {
     let mut table = Table::new(
         "soak, the first third against the last: CPU µs: of the sensor for each event; MiB: resident at most; descriptors: the middle",
     );
@@ -196,7 +219,7 @@ fn thirds(looks: &[Look]) -> Table {
             .value("ratio", cost(last) / cost(first), 3)
             .value("memory", most(last) / most(first), 3)
             .value("more open", descriptors(last) - descriptors(first), 0)
-            .at_most("ratio", DEARER)
+            .at_most("ratio", dearer)
             .at_most("memory", MORE)
             .at_most("more open", MOST_DESCRIPTORS),
     );
@@ -204,12 +227,12 @@ fn thirds(looks: &[Look]) -> Table {
 }
 
 /// What was made, and what was told of it. Others may have made more.
-fn delivered(made: &Made, end: &End) -> Table {
+fn delivered(made: &Made, fill: u32, end: &End) -> Table {
     let mut table =
         Table::new("soak: made by the load, and delivered of all; missing: what was made and not delivered");
     let rows = [
-        ("exec", made.processes + u64::from(FILL)),
-        ("exit", made.processes + u64::from(FILL)),
+        ("exec", made.processes + u64::from(fill)),
+        ("exit", made.processes + u64::from(fill)),
         ("socket_connect", made.connections),
         ("socket_accept", made.connections),
     ];
@@ -253,14 +276,14 @@ mod tests {
     #[test]
     fn what_stays_is_let_be() {
         let looks = looks(0.0, 0.0);
-        assert!(growth("T", &looks).broken().is_empty() && thirds(&looks).broken().is_empty());
+        assert!(growth("T", &looks).broken().is_empty() && thirds(&looks, 1.1).broken().is_empty());
     }
 
     #[test]
     fn what_grows_is_told() {
         let looks = looks(20.0, 0.1);
         assert_eq!(growth("T", &looks).broken().len(), 3, "{}", growth("T", &looks).text());
-        assert_eq!(thirds(&looks).broken().len(), 3, "{}", thirds(&looks).text());
+        assert_eq!(thirds(&looks, 1.1).broken().len(), 3, "{}", thirds(&looks, 1.1).text());
         assert!(growth("T", &looks[..300]).text().contains("not judged"));
     }
 }

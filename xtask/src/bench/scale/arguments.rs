@@ -27,7 +27,7 @@ pub(super) fn run(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> {
     );
     let mut series = Series::new("bytes of arguments", title);
     let program = Program::at(&bench.program)?;
-    for size in SIZES {
+    for size in bench.args.wanted(&SIZES) {
         say(&format!("{size} bytes of arguments"));
         let arguments = arguments(size);
         let mut storm = || {

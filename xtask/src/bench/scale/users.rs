@@ -19,7 +19,8 @@ pub(super) fn run(bench: &mut Bench<'_>, report: &mut Report) -> Result<()> {
     let count = bench.args.spawns;
     let title = format!("users that {count} processes are of in turn, which are born and end\n{NAMES}");
     let mut series = Series::new("users", title);
-    for users in [1, 10, 100, 1000].into_iter().chain((count > 1000).then_some(count)) {
+    let points: Vec<u32> = [1, 10, 100, 1000].into_iter().chain((count > 1000).then_some(count)).collect();
+    for users in bench.args.wanted(&points) {
         say(&format!("{users} users"));
         let defines = [format!("-DTIMES={count}"), format!("-DUSERS={users}"), format!("-DOWNER={FIRST}")];
         let program = bench.lab.program("turns", &defines)?;
