@@ -300,7 +300,8 @@ fn a_hundred_thousand_sockets_are_read_in_little_time() {
     assert!(!idle.sockets.iter().any(|row| row.netns == netns));
     // Without optimisation the reader's own part is several times as slow.
     let most = Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 });
-    assert!(took < patience(most), "{took:?}");
+    // It is the processor's time alone, and by that an emulated one is slower than by all the waiting that tests do.
+    assert!(took < patience(patience(most)), "{took:?}");
     drop(child.stdin.take());
     let deadline = Instant::now() + patience(DEADLINE);
     let mut ended = 0;

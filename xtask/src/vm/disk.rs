@@ -39,6 +39,7 @@ const TOOLS: &[&str] = &[
 const FOLDERS: &[&str] = &[
     "dev",
     "etc",
+    "opt",
     "proc",
     "root",
     "run",
@@ -48,7 +49,8 @@ const FOLDERS: &[&str] = &[
     "usr/lib",
     "usr/lib64",
     "usr/sbin",
-    "var/lib",
+    "var/lib/dpkg/info",
+    "var/lib/dpkg/updates",
     "var/tmp",
 ];
 const LINKS: &[(&str, &str)] = &[
@@ -66,6 +68,7 @@ const FILES: &[(&str, &str)] = &[
     ("etc/group", "root:x:0:\ndaemon:x:1:\nnogroup:x:65534:\n"),
     ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
     ("etc/machine-id", "0123456789abcdef0123456789abcdef\n"),
+    ("var/lib/dpkg/status", ""),
 ];
 pub(super) const BUSYBOX: &str = "/bin/busybox";
 /// Of which only what is written takes room.
