@@ -131,7 +131,7 @@ fn the_other_end_is_named() {
     if skip() {
         return;
     }
-    let mut child = Command::new("/bin/sleep").arg("60").stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new("/bin/sleep").arg("600").stdin(Stdio::piped()).spawn().unwrap();
     let (end, number) = (child.stdin.take().unwrap(), u64::from(child.id()));
     let (reads, writes) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
     let (one, other) = UnixStream::pair().unwrap();
@@ -187,7 +187,7 @@ fn what_the_parent_has_too_is_inherited() {
     let folder = Folder::new();
     fs::write(folder.at("same"), "").unwrap();
     let (given, apart) = (File::open(folder.at("same")).unwrap(), File::open(folder.at("same")).unwrap());
-    let mut child = Command::new("/bin/sleep").arg("60").stdin(given.try_clone().unwrap()).spawn().unwrap();
+    let mut child = Command::new("/bin/sleep").arg("600").stdin(given.try_clone().unwrap()).spawn().unwrap();
     let answer = files(&["--pid", &child.id().to_string()]);
     assert_eq!(marks(&numbered(&answer, 0)), "inherited");
     child.kill().unwrap();
@@ -365,7 +365,7 @@ fn a_file_system_that_never_answers_holds_nobody_up() {
         // It is held by a process that lives where it is mounted.
         let file = File::open(place.join("file")).unwrap();
         let mut child =
-            Command::new("/bin/sleep").arg("60").stdin(file.try_clone().unwrap()).spawn().unwrap();
+            Command::new("/bin/sleep").arg("600").stdin(file.try_clone().unwrap()).spawn().unwrap();
         let named = format!("/proc/{}/fd/0", child.id());
         assert_eq!(fs::metadata(&named).unwrap().len(), 3, "it answers");
         fuse.be_silent();

@@ -117,7 +117,7 @@ fn what_has_no_name_and_what_is_the_kernels() {
     assert_eq!(kernel.rows[0].str("sensor.exe.verdict"), "kernel_thread");
     assert!(findings(&kernel.rows[0]).is_empty() && !kernel.rows[0].has("process.hash.sha256"));
     assert!(page(2).contains("kthreadd"));
-    let plain = Running::start(Command::new("sleep").arg("60").env_clear());
+    let plain = Running::start(Command::new("sleep").arg("infinity").env_clear());
     let answer = inspect(plain.pid(), &[]).status(0);
     assert!(findings(&answer.rows[0]).is_empty(), "{:#}", answer.rows[0]);
 }

@@ -331,7 +331,7 @@ fn packages_are_known_good_ones() {
     if skip() {
         return;
     }
-    let sleep = Running::start(Command::new("sleep").arg("60"));
+    let sleep = Running::start(Command::new("sleep").arg("infinity"));
     let answer = scene.look(sleep.pid().to_string(), &["--mappings"]).status(0);
     assert!(answer.rows.len() > 1);
     assert!(

@@ -202,7 +202,7 @@ fn packages_and_ids_are_those_of_others() {
         return;
     }
     let _alone = lock::alone();
-    let sleep = Running::start(Command::new("sleep").arg("60"));
+    let sleep = Running::start(Command::new("sleep").arg("infinity"));
     let sensor = Sensor::start(words![]);
     let snapshot = sensor.find("process_snapshot").pid(sleep.pid()).wait();
     let answer = ps(&[]);

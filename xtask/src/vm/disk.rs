@@ -51,6 +51,7 @@ const FOLDERS: &[&str] = &[
     "usr/sbin",
     "var/lib/dpkg/info",
     "var/lib/dpkg/updates",
+    "var/log",
     "var/tmp",
 ];
 const LINKS: &[(&str, &str)] = &[
