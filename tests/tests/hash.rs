@@ -103,7 +103,8 @@ fn what_else_is_mapped_to_be_executed_is_hashed() {
 fn a_file_that_changes_while_it_is_read_is_told() {
     let folder = Folder::new();
     let path = folder.at("file");
-    fs::write(&path, vec![0; 4 << 20]).unwrap();
+    // Longer to read than a processor may be taken from who writes, and than a tick of the file's times.
+    fs::write(&path, vec![0; 64 << 20]).unwrap();
     let (file, end) = (File::options().write(true).open(&path).unwrap(), AtomicBool::new(false));
     let answer = std::thread::scope(|scope| {
         scope.spawn(|| {
