@@ -433,7 +433,7 @@ impl Kernel {
     /// Whether so many sockets have ended since the last reading that the next is better not put off.
     #[must_use]
     pub fn traffic_waits(&self) -> bool {
-        self.sockets.wait()
+        self.sockets.waits()
     }
 
     /// The attached programs that tell of an event, with their descriptors: `/proc/self/fdinfo` says how often

@@ -68,7 +68,7 @@ impl Sockets {
     }
 
     /// Whether so many rows wait for a reading that it is better not put off.
-    pub(super) fn wait(&self) -> bool {
+    pub(super) fn waits(&self) -> bool {
         self.rows.waiting.len() >= MANY
     }
 
