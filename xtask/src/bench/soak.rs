@@ -29,13 +29,14 @@ pub(crate) struct Args {
     minutes: u32,
 }
 
+/// Processes of a storm before, which fills what is bounded: how many are remembered that ended, and what is kept of files.
+const FILL: u32 = 20_000;
+
 /// How a soak goes.
 #[derive(Debug, Clone, Copy)]
 struct Form {
     length: Duration,
-    /// Processes of a storm before, which fills what is bounded: how many are remembered that ended, and what is kept of files.
-    fill: u32,
-    /// What is left to settle after it.
+    /// What is left to settle after the storm before it.
     settle: Duration,
     /// The most that is the last third's CPU time for each event, by the first's.
     dearer: f64,
@@ -44,12 +45,12 @@ struct Form {
 impl Form {
     const fn long(minutes: u32) -> Self {
         let length = Duration::from_mins(minutes as u64);
-        Self { length, fill: 20_000, settle: Duration::from_secs(10), dearer: 1.10 }
+        Self { length, settle: Duration::from_secs(10), dearer: 1.10 }
     }
 
     /// The least that shows anything: thirds are short, and so differ more.
     const SHORT: Self =
-        Self { length: Duration::from_secs(30), fill: 20_000, settle: Duration::from_secs(3), dearer: 1.25 };
+        Self { length: Duration::from_secs(30), settle: Duration::from_secs(3), dearer: 1.25 };
 }
 
 /// How often it is looked; so many looks are one point of the line, as neighbours depend on each other.
@@ -93,13 +94,13 @@ pub(crate) fn short(lab: &Lab, quiet: &mut Quiet, report: &mut Report) -> Result
 }
 
 fn soak(lab: &Lab, form: Form, quiet: &mut Quiet, report: &mut Report) -> Result<()> {
-    let Form { length, fill: count, settle, dearer } = form;
-    let fill = Spawns::new(lab, count)?;
+    let Form { length, settle, dearer } = form;
+    let fill = Spawns::new(lab, FILL)?;
     let mut mixed = Mixed::new(lab)?;
     let mut sensor = Sensor::begin(lab, &Sink::Pipe, None)?;
     let lines = count_lines(&mut sensor)?;
     sensor.await_ready()?;
-    say(&format!("{count} processes, so that what is bounded is full; then {}", mixed::WORDS));
+    say(&format!("{FILL} processes, so that what is bounded is full; then {}", mixed::WORDS));
     fill.run(None)?;
     thread::sleep(settle);
     quiet.wait()?;
@@ -122,10 +123,10 @@ fn soak(lab: &Lab, form: Form, quiet: &mut Quiet, report: &mut Report) -> Result
     let made = mixed.made();
     let end = sensor.stop()?;
     let title =
-        format!("soak: {minutes} min of {}, after {count} processes that fill what is bounded", mixed::WORDS);
+        format!("soak: {minutes} min of {}, after {FILL} processes that fill what is bounded", mixed::WORDS);
     report.add(growth(&title, &looks));
     report.add(thirds(&looks, dearer));
-    report.add(delivered(&made, count, &end));
+    report.add(delivered(&made, &end));
     report.add(load::losses("soak: lost", &end));
     Ok(())
 }
@@ -227,12 +228,12 @@ fn thirds(looks: &[Look], dearer: f64) -> Table {
 }
 
 /// What was made, and what was told of it. Others may have made more.
-fn delivered(made: &Made, fill: u32, end: &End) -> Table {
+fn delivered(made: &Made, end: &End) -> Table {
     let mut table =
         Table::new("soak: made by the load, and delivered of all; missing: what was made and not delivered");
     let rows = [
-        ("exec", made.processes + u64::from(fill)),
-        ("exit", made.processes + u64::from(fill)),
+        ("exec", made.processes + u64::from(FILL)),
+        ("exit", made.processes + u64::from(FILL)),
         ("socket_connect", made.connections),
         ("socket_accept", made.connections),
     ];
