@@ -58,8 +58,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 1)]
     times: usize,
     /// Write how many tests went how on which kernel into `docs/kernels.md`.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["test", "times"])]
     note: bool,
+    /// Go on after a run that was cut short or failed: files of tests that ended well in it aren't run again.
+    #[arg(long, conflicts_with_all = ["test", "times"])]
+    resume: bool,
     /// The sensor's --hooks in all tests.
     #[arg(long, value_name = "base|best")]
     hooks: Option<String>,
@@ -168,7 +171,9 @@ pub(crate) fn boot(workspace: &Workspace, args: &Args) -> Result<Vec<Went>> {
         };
         say(&format!("booting Linux {name}"));
         let runs = plan::runs(&boot.machine, extent, &names, args.test.as_deref());
-        let runs: Vec<_> = iter::repeat_n(runs, args.times).flatten().collect();
+        let mut runs: Vec<_> = iter::repeat_n(runs, args.times).flatten().collect();
+        let before = before(&place, args.resume)?;
+        runs.retain(|run| !results::sections(&before).iter().any(|section| section.title == run.title()));
         let hooks = args.hooks.as_deref().unwrap_or_default();
         let tests = machine::Tests {
             hooks,
@@ -177,7 +182,9 @@ pub(crate) fn boot(workspace: &Workspace, args: &Args) -> Result<Vec<Went>> {
             emulator: &emulator,
             runs: &runs,
         };
-        let said = machine::boot(&boot.machine, kernel, &disk, &place, &tests)?;
+        let mut said = machine::boot(&name, &boot.machine, kernel, &disk, &place, &tests)?;
+        // What ended well before has its rows as well.
+        said.results.insert_str(0, &before);
         let went = Went { name, rows: results::rows(&said), said: said.results };
         show(&went, said.took);
         if args.note {
@@ -186,6 +193,23 @@ pub(crate) fn boot(workspace: &Workspace, args: &Args) -> Result<Vec<Went>> {
         Ok(went)
     };
     each(boots, jobs, boot)
+}
+
+/// What files of tests said that ended well when this machine ran before, if that counts; it is kept for
+/// the next time, as the machine begins its results anew.
+fn before(place: &Path, counts: bool) -> Result<String> {
+    let earlier = place.join("earlier");
+    let mut before = String::new();
+    if counts {
+        for path in [&earlier, &place.join("results")] {
+            let said = fs::read(path).unwrap_or_default();
+            let said = String::from_utf8_lossy(&said);
+            let sections = results::sections(&said);
+            before.extend(sections.iter().filter(|section| section.ended_well()).map(|section| section.text));
+        }
+    }
+    place::place(&earlier, before.as_bytes())?;
+    Ok(before)
 }
 
 fn list(folder: &Path) -> Result<()> {

@@ -55,11 +55,11 @@ cgroups() {
     done
 }
 
-# Runs a program of tests and tells what it said: `run NAME SECONDS OPTION...`.
+# Runs a program of tests and tells what it said: `run NAME SECONDS WORD...`.
 run() {
     name=$1 seconds=$2
     shift 2
-    echo "@begin $name" >&3
+    echo "@begin $name $*" >&3
     start=$(date +%s)
     timeout -s KILL "$seconds" "/tests/$name" --show-output "$@" >/run/said 2>&1 </dev/null
     status=$?

@@ -10,9 +10,11 @@ use super::GUEST;
 use super::cpio::Archive;
 use super::disk::BUSYBOX;
 use super::kernels::Kernel;
-use super::plan::Machine;
+use super::plan::{Machine, Run};
+use super::results::sections;
 use crate::command::start_error;
 use crate::error::{Error, Result};
+use crate::say;
 use crate::setup::emulator::Emulator;
 
 /// For a program of tests, and for a machine, by each unit of patience: ends one that hangs, measures nothing.
@@ -30,8 +32,8 @@ pub(super) struct Tests<'a> {
     pub(super) steady: bool,
     /// What boots it.
     pub(super) emulator: &'a Emulator,
-    /// Programs, and the words by which each knows its tests.
-    pub(super) runs: &'a [(String, Vec<String>)],
+    /// The tests, in this order.
+    pub(super) runs: &'a [Run],
 }
 
 impl Tests<'_> {
@@ -57,6 +59,7 @@ pub(super) struct Said {
 
 /// Boots a machine from this disk, which it doesn't change, and waits for its end; its files are in `folder`.
 pub(super) fn boot(
+    name: &str,
     machine: &Machine,
     kernel: &Kernel,
     disk: &Path,
@@ -75,7 +78,7 @@ pub(super) fn boot(
         "-cpu",
         "max",
         "-m",
-        "2048",
+        "4096",
         "-nodefaults",
         "-no-user-config",
         "-no-reboot",
@@ -103,7 +106,8 @@ pub(super) fn boot(
     }
     let began = Instant::now();
     let mut child = qemu.spawn().map_err(start_error(&qemu))?;
-    let ended = wait(&mut child, MACHINE_MOST * tests.patience * tests.steady_factor());
+    let most = MACHINE_MOST * tests.patience * tests.steady_factor();
+    let ended = wait(&mut child, most, &mut Progress { name, results: &results, told: 0 });
     let read = |path: &PathBuf| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let mut said = Said {
         results: read(&results).unwrap_or_default(),
@@ -121,11 +125,34 @@ fn option(name: &str, path: &Path, rest: &str) -> String {
     format!("{name}={}{rest}", path.display().to_string().replace(',', ",,"))
 }
 
-fn wait(child: &mut Child, most: Duration) -> bool {
+/// Tells which files of tests have ended, while others still run.
+struct Progress<'a> {
+    /// What the machine is called.
+    name: &'a str,
+    results: &'a Path,
+    /// How many sections of the results were told.
+    told: usize,
+}
+
+impl Progress<'_> {
+    fn tell(&mut self) {
+        let Ok(said) = fs::read(self.results) else { return };
+        let said = String::from_utf8_lossy(&said);
+        for section in sections(&said).iter().filter(|section| section.ended()).skip(self.told) {
+            self.told += 1;
+            let how = if section.ended_well() { "ok" } else { "FAILED" };
+            say(&format!("Linux {}: {} {how}", self.name, section.title));
+        }
+    }
+}
+
+/// Waits for the end of the machine, most so long; whether it came.
+fn wait(child: &mut Child, most: Duration, progress: &mut Progress<'_>) -> bool {
     let began = Instant::now();
     loop {
+        progress.tell();
         match child.try_wait() {
-            Ok(None) if began.elapsed() < most => sleep(Duration::from_millis(100)),
+            Ok(None) if began.elapsed() < most => sleep(Duration::from_secs(1)),
             Ok(None) => {
                 // It may have ended just now.
                 let _: std::io::Result<()> = child.kill();
@@ -146,7 +173,7 @@ fn plan(machine: &Machine, tests: &Tests<'_>) -> String {
         machine.cgroups
     );
     let most = PROGRAM_MOST * u64::from(patience * tests.steady_factor());
-    for (program, words) in runs {
+    for Run { program, words } in runs {
         plan.push_str(&format!("run {program} {most}"));
         for word in words {
             plan.push_str(&format!(" '{}'", word.replace('\'', "'\\''")));

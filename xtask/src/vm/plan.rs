@@ -47,6 +47,21 @@ const FAST: &[Choice] = &[
 /// A file of tests, and which of them; all when there is none.
 pub(super) type Choice = (&'static str, &'static [&'static str]);
 
+/// A program of tests to run, and the words by which it knows which of them; all when there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) program: String,
+    pub(super) words: Vec<String>,
+}
+
+impl Run {
+    /// As the machine calls it when it begins.
+    pub(super) fn title(&self) -> String {
+        let words: Vec<&str> = [&self.program].into_iter().chain(&self.words).map(String::as_str).collect();
+        words.join(" ")
+    }
+}
+
 /// A way to boot a kernel.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Machine {
@@ -108,13 +123,8 @@ pub(super) fn is_taken(program: &str) -> bool {
     !LEFT_OUT.iter().any(|(name, _)| *name == program)
 }
 
-/// What a machine runs: the programs, and the words by which each knows its tests.
-pub(super) fn runs(
-    machine: &Machine,
-    extent: Extent,
-    programs: &[String],
-    filter: Option<&str>,
-) -> Vec<(String, Vec<String>)> {
+/// What a machine runs.
+pub(super) fn runs(machine: &Machine, extent: Extent, programs: &[String], filter: Option<&str>) -> Vec<Run> {
     let chosen = match (extent, machine.tests) {
         (Extent::Fast, []) => FAST,
         (_, tests) => tests,
@@ -138,7 +148,7 @@ pub(super) fn runs(
                 words = vec![filter.to_owned()];
             }
         }
-        runs.push((program.clone(), words));
+        runs.push(Run { program: program.clone(), words });
     }
     runs
 }
@@ -154,24 +164,25 @@ mod tests {
     #[test]
     fn everything_is_tried_but_what_is_left_out() {
         let runs = runs(&PLAIN, Extent::Whole, &programs(), None);
-        let names: Vec<_> = runs.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["exec", "sensor", "places"]);
-        assert_eq!(runs[1].1, ["kernel::", "rtnetlink::"]);
+        let titles: Vec<_> = runs.iter().map(Run::title).collect();
+        assert_eq!(titles, ["exec", "sensor kernel:: rtnetlink::", "places"]);
     }
 
     #[test]
     fn variants_may_try_less() {
         let named = |name| VARIANTS.iter().find(|machine| machine.name == name).unwrap();
         let runs = runs(named("no-btf"), Extent::Whole, &programs(), None);
-        assert_eq!(runs, [("places".to_owned(), vec!["no_btf".to_owned()])]);
+        assert_eq!(runs.iter().map(Run::title).collect::<Vec<_>>(), ["places no_btf"]);
     }
 
     #[test]
     fn tests_are_chosen_by_file_or_name() {
         let all = programs();
-        let chosen = |filter| runs(&PLAIN, Extent::Whole, &all, Some(filter));
-        assert_eq!(chosen("exec"), [("exec".to_owned(), vec![])]);
-        assert_eq!(chosen("exec::args"), [("exec".to_owned(), vec!["args".to_owned()])]);
+        let chosen = |filter| -> Vec<String> {
+            runs(&PLAIN, Extent::Whole, &all, Some(filter)).iter().map(Run::title).collect()
+        };
+        assert_eq!(chosen("exec"), ["exec"]);
+        assert_eq!(chosen("exec::args"), ["exec args"]);
         assert_eq!(chosen("odd").len(), 3);
     }
 }

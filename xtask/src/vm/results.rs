@@ -64,28 +64,62 @@ const COMPLAINTS: &[&str] =
 /// Lines of the console that are shown.
 const TAIL: usize = 40;
 
+/// What a machine said about one program of tests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Section<'a> {
+    /// As the plan calls it: the program, and the words by which it was told its tests.
+    pub(super) title: &'a str,
+    /// The status it ended with; none when it was cut off.
+    status: Option<&'a str>,
+    /// From its beginning to its end, as said.
+    pub(super) text: &'a str,
+}
+
+impl Section<'_> {
+    /// Whether it wasn't cut off.
+    pub(super) fn ended(&self) -> bool {
+        self.status.is_some()
+    }
+
+    /// Whether none of its tests failed.
+    pub(super) fn ended_well(&self) -> bool {
+        self.status == Some("0")
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let program = self.title.split(' ').next().unwrap_or_default();
+        let lines: Vec<&str> = self.text.lines().map(|line| line.trim_end_matches('\r')).collect();
+        of_program(program, &lines, self.status.unwrap_or("cut off"))
+    }
+}
+
+/// The programs of tests of which a machine spoke.
+pub(super) fn sections(said: &str) -> Vec<Section<'_>> {
+    let mut sections = Vec::new();
+    let mut open: Option<(&str, usize)> = None;
+    let mut at = 0;
+    let section =
+        |title, status, from, to| Section { title, status, text: said.get(from..to).unwrap_or_default() };
+    for line in said.split_inclusive('\n') {
+        let from = at;
+        at += line.len();
+        if let Some(title) = line.strip_prefix("@begin ") {
+            open = Some((title.trim_end(), from));
+        } else if let Some(end) = line.strip_prefix("@end ")
+            && let Some((title, from)) = open.take()
+        {
+            sections.push(section(title, Some(end.split_whitespace().nth(1).unwrap_or("?")), from, at));
+        }
+    }
+    sections.extend(open.map(|(title, from)| section(title, None, from, at)));
+    sections
+}
+
 /// Reads all that a machine said; what doesn't end as it should is a failure, and so is a complaint
 /// of the kernel.
 pub(super) fn rows(said: &Said) -> Vec<Row> {
-    let mut rows = Vec::new();
-    let mut program: Option<(&str, Vec<&str>)> = None;
-    let mut done = false;
-    for line in said.results.lines().map(|line| line.trim_end_matches('\r')) {
-        if let Some(name) = line.strip_prefix("@begin ") {
-            program = Some((name, Vec::new()));
-        } else if let Some(end) = line.strip_prefix("@end ") {
-            let Some((name, lines)) = program.take() else { continue };
-            let status = end.split(' ').nth(1).unwrap_or("?");
-            rows.extend(of_program(name, &lines, status));
-        } else if line == "@done" {
-            done = true;
-        } else if let Some((_, lines)) = &mut program {
-            lines.push(line);
-        }
-    }
-    if let Some((name, lines)) = program {
-        rows.extend(of_program(name, &lines, "cut off"));
-    }
+    let done = said.results.lines().any(|line| line.trim_end() == "@done");
+    let mut rows: Vec<Row> = sections(&said.results).iter().flat_map(Section::rows).collect();
     rows.extend(of_kernel(&said.console, done));
     rows
 }
@@ -167,6 +201,17 @@ mod tests {
                 ("exec::c", Outcome::NotHere("no such hook".to_owned())),
             ]
         );
+    }
+
+    #[test]
+    fn what_ended_well_can_be_kept() {
+        let said =
+            format!("@begin stream\ntest a ... ok\n@end stream 0 2\n{PRINTED}@begin places no_btf\ntest");
+        let sections = sections(&said);
+        let titles: Vec<_> = sections.iter().map(|section| (section.title, section.ended_well())).collect();
+        assert_eq!(titles, [("stream", true), ("exec", false), ("places no_btf", false)]);
+        assert_eq!(sections[0].text, "@begin stream\ntest a ... ok\n@end stream 0 2\n");
+        assert_eq!(sections.iter().map(|section| section.text).collect::<String>(), said);
     }
 
     #[test]
