@@ -1,5 +1,6 @@
 //! Boots real kernels in virtual machines, and runs the same tests there as here.
 
+use std::collections::HashSet;
 use std::env;
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -298,7 +299,16 @@ fn tests(workspace: &Workspace) -> Result<Vec<(String, PathBuf)>> {
         "--no-run",
         "--message-format=json-render-diagnostics",
     ]))?;
-    Ok(said.lines().filter_map(executable).map(|path| (program(&path), path)).collect())
+    let tests: Vec<_> = said.lines().filter_map(executable).map(|path| (program(&path), path)).collect();
+    // They come to stand in one folder.
+    let mut names = HashSet::new();
+    match tests.iter().find(|(name, _)| !names.insert(name)) {
+        Some((name, path)) => Err(Error::Check(format!(
+            "two programs of tests are called {name}, one of them {}; rename one",
+            path.display()
+        ))),
+        None => Ok(tests),
+    }
 }
 
 /// The path in cargo's message of a built program of tests; none of what isn't one, as the sensor itself.

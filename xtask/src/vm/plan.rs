@@ -15,6 +15,9 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("tests", "the helpers of the others"),
     ("xtask", "it builds"),
     ("sensor_common", "it asks no kernel"),
+    ("delivery", "it asks no kernel"),
+    ("protocols", "it asks no kernel"),
+    ("servers", "it asks no kernel, and the servers are here"),
 ];
 
 /// Of the sensor's own unit tests only those that ask the kernel.
