@@ -285,7 +285,7 @@ impl<'a> Pipeline<'a> {
                 && image.alive
                 && born.get(&event.stamp.key.pid) != Some(&event.stamp.key.start)
             {
-                self.adopt(event.stamp, event.actor, &image.running, false);
+                self.adopt(event.stamp, event.actor, &image.running, take::Until::AsNow);
                 self.watch_space(&event.actor, event.stamp.key.pid, now);
                 self.mark(event.stamp.key, &image.running)?;
                 self.tell_process(&process_snapshot::ACTION, event.stamp, |_| {})?;

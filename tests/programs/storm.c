@@ -1,5 +1,6 @@
-// Many short processes, as fast as it goes: `storm fork|vfork COUNT`, `storm exec COUNT PROGRAM`; `storm births`: a child
-// each millisecond until a line comes; each child lives until standard input ends. Their pids are printed.
+// Many short processes, as fast as it goes: `storm fork|vfork COUNT`, `storm exec COUNT PROGRAM`; `storm births [MOST]`: a
+// child each millisecond until a line comes; each child lives until standard input ends, or until there are MOST younger
+// ones. Their pids are printed.
 #define _GNU_SOURCE
 #include <poll.h>
 #include <signal.h>
@@ -12,11 +13,12 @@
 
 extern char **environ;
 
-static void births(void) {
+static void births(size_t most) {
+  pid_t *alive = most ? calloc(most, sizeof *alive) : 0, *oldest = alive;
   int hold[2];
   char c;
   struct pollfd stop = {.fd = 0, .events = POLLIN};
-  if (pipe(hold)) _exit(98);
+  if ((most && !alive) || pipe(hold)) _exit(98);
   setvbuf(stdout, 0, _IOLBF, 0);
   while (poll(&stop, 1, 1) == 0) {
     pid_t child = fork();
@@ -26,6 +28,10 @@ static void births(void) {
       _exit(read(hold[0], &c, 1) == 0 ? 0 : 98);
     }
     printf("%d\n", child);
+    if (!alive) continue;
+    if (*oldest) kill(*oldest, SIGKILL), waitpid(*oldest, 0, 0);
+    *oldest = child;
+    if (++oldest == alive + most) oldest = alive;
   }
   while (read(0, &c, 1) == 1 && c != '\n')
     ;
@@ -46,8 +52,8 @@ static pid_t one(const char *how, char **program) {
 }
 
 int main(int argc, char **argv) {
-  if (argc == 2 && !strcmp(argv[1], "births")) {
-    births();
+  if (argc > 1 && !strcmp(argv[1], "births")) {
+    births(argc > 2 ? atol(argv[2]) : 0);
     return 0;
   }
   if (argc < 3) return 97;

@@ -56,6 +56,13 @@ pub fn patience(deadline: Duration) -> Duration {
     deadline * *FACTOR.get_or_init(|| said().map_or(1, |factor| factor.parse().expect("a whole number")))
 }
 
+/// Whether every instruction is emulated here: a flood of a tenth of a million processes takes many minutes there, and
+/// nothing is known by it that fewer don't show.
+#[must_use]
+pub fn emulated() -> bool {
+    patience(DEADLINE) > DEADLINE
+}
+
 /// Waits until something is so.
 ///
 /// # Panics

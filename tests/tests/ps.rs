@@ -259,7 +259,7 @@ fn nobody_is_called_hidden_for_being_short_lived() {
     if skip() {
         return;
     }
-    let mut births = Running::of(storm(), words!["births"]);
+    let mut births = Running::of(storm(), words!["births", "1000"]);
     births.line();
     for _ in 0..10 {
         let answer = ps(&[]);

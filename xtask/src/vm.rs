@@ -311,9 +311,9 @@ fn tests(workspace: &Workspace) -> Result<Vec<(String, PathBuf)>> {
     }
 }
 
-/// The path in cargo's message of a built program of tests; none of what isn't one, as the sensor itself.
+/// The path in cargo's message of a built program of tests; none of what isn't one, as the sensor itself and examples.
 fn executable(message: &str) -> Option<PathBuf> {
-    if message.contains("\"kind\":[\"bin\"]") {
+    if ["bin", "example"].iter().any(|kind| message.contains(&format!("\"kind\":[\"{kind}\"]"))) {
         return None;
     }
     let (_, rest) = message.split_once("\"executable\":\"")?;
@@ -376,6 +376,9 @@ mod tests {
         let path = executable(line).unwrap();
         assert_eq!((path.to_str(), program(&path)), (Some("/t/deps/exec-0a1b"), "exec".to_owned()));
         assert_eq!(executable(r#"{"executable":null}"#), None);
-        assert_eq!(executable(r#"{"target":{"kind":["bin"]},"executable":"/t/sensor"}"#), None);
+        for kind in ["bin", "example"] {
+            let line = format!(r#"{{"target":{{"kind":["{kind}"]}},"executable":"/t/sensor"}}"#);
+            assert_eq!(executable(&line), None);
+        }
     }
 }

@@ -13,7 +13,7 @@ pub struct Name {
     pub running: Running,
     /// What was called.
     pub call: Call,
-    /// The caller's own image has no name any more.
+    /// It was the caller's own image that lost its name.
     pub own: bool,
     /// The path that went, if something running has its last component as a name.
     pub old: Option<Named>,
@@ -56,13 +56,15 @@ pub enum Call {
 pub(super) fn decode(body: &wire::name::Name, _: &Tail<'_>, _: u16) -> Name {
     use wire::name::Name as Bits;
     let has = |bit| body.flags & bit != 0;
+    let lost = (body.lost.inode != 0).then_some(body.lost);
+    let is_own = |lost: &Running| lost.same_file(&body.running) && lost.dentry == body.running.dentry;
     Name {
         running: body.running,
         call: if has(Bits::RENAME) { Call::Rename } else { Call::Unlink },
-        own: has(Bits::OWN),
+        own: has(Bits::OWN) || lost.as_ref().is_some_and(is_own),
         old: has(Bits::OLD).then_some(Named { name: body.old, parent: body.old_parent }),
         new: has(Bits::NEW).then_some(Named { name: body.new, parent: body.new_parent }),
-        lost: (body.lost.inode != 0).then_some(body.lost),
+        lost,
         ahead: has(Bits::URING),
     }
 }

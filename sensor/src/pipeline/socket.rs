@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Pipeline, PipelineError};
+use super::{Pipeline, PipelineError, take::Until};
 use crate::{
     event::{
         self, Action, Actor, Event, Fact, Key, Running, Stamp,
@@ -249,7 +249,7 @@ impl Pipeline<'_> {
             self.table.acts_as(stamp.key, actor.ids);
         } else if self.table.known(stamp.key).is_none() {
             // Its birth was lost.
-            self.adopt(stamp, actor, &Running::default(), false);
+            self.adopt(stamp, actor, &Running::default(), Until::AsNow);
         }
     }
 

@@ -33,6 +33,17 @@ const AHEAD: u64 = 300_000_000;
 /// And after something running was touched.
 const TOUCHED: u64 = 50_000_000;
 
+/// What the name of an image is taken to have been until now, of a process whose birth wasn't seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// As it is now, or missing as now.
+    AsNow,
+    /// It had it, wherever it is now.
+    Named,
+    /// It had another.
+    Elsewhere,
+}
+
 impl Pipeline<'_> {
     pub(super) fn take(&mut self, event: Event) -> Result<(), PipelineError> {
         let Event { stamp, actor, fact } = event;
@@ -151,8 +162,13 @@ impl Pipeline<'_> {
             !name.own || (process.now.same_file(&name.running) && process.now.dentry == name.running.dentry)
         });
         if !known {
-            // Its exec was lost. The kernel tells `own` only of an image that had a name.
-            self.adopt(stamp, actor, &name.running, name.own);
+            // Its exec was lost. The kernel tells `own` only of an image that had the name until now.
+            let until_now = match (name.own, name.running.nameless()) {
+                (false, _) => Until::AsNow,
+                (true, true) => Until::Named,
+                (true, false) => Until::Elsewhere,
+            };
+            self.adopt(stamp, actor, &name.running, until_now);
         }
         self.table.refresh(stamp.key, actor);
         let Some(process) = self.table.get(stamp.key) else {
@@ -218,7 +234,7 @@ impl Pipeline<'_> {
     ) -> Result<(), PipelineError> {
         let before = self.table.get(stamp.key).map(|process| Arc::clone(&process.image));
         // Whether it had a name when it was executed is not known: rather told once too often.
-        self.adopt(stamp, actor, running, true);
+        self.adopt(stamp, actor, running, Until::Named);
         self.mark(stamp.key, running)?;
         let Some(process) = self.table.get(stamp.key) else { return Ok(()) };
         let inherited = process.parent.as_ref().is_some_and(|parent| parent.image.running.same_file(running));
@@ -293,17 +309,18 @@ impl Pipeline<'_> {
         Ok(())
     }
 
-    /// Takes in a process whose birth wasn't seen, with what /proc tells of it.
-    ///
-    /// `named`: its image is taken to have had its name until now.
-    pub(super) fn adopt(&mut self, stamp: Stamp, actor: Actor, running: &event::Running, named: bool) {
+    /// Takes in a process whose birth wasn't seen, with what /proc tells of it; and what became of its image.
+    pub(super) fn adopt(&mut self, stamp: Stamp, actor: Actor, running: &event::Running, until_now: Until) {
         let details = self.reader.details(Whom::of(stamp.key, running)).unwrap_or_default();
         let parent = self.table.get(stamp.key).and_then(|process| process.parent.clone());
         let process = details.found(&mut self.table, stamp.key, actor, *running);
         process.parent = parent.or(process.parent.take());
-        if named && !process.image.nameless {
+        if until_now != Until::AsNow && !process.image.nameless {
             process.now.nlink = running.nlink.max(1);
             process.now.flags &= !event::Running::UNHASHED;
+        }
+        if until_now == Until::Elsewhere {
+            (process.now.parent, process.now.name_hash) = (0, 0);
         }
         self.hold(stamp.key, running);
     }
