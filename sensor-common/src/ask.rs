@@ -98,6 +98,7 @@ offsets! {
     task_atomic_flags: "task_struct" ["atomic_flags"] May, "no_new_privs";
     task_cgroups: "task_struct" ["cgroups"] May, "cgroups";
     task_migration_disabled: "task_struct" ["migration_disabled"] With, "";
+    storage_state: "bpf_local_storage_elem" ["state"] With, "";
     task_exit_state: "task_struct" ["exit_state"] Must, "ends of processes";
     task_exit_code: "task_struct" ["exit_code"] Must, "exit codes";
     task_ioac: "task_struct" ["ioac"] May, "I/O totals";

@@ -162,6 +162,10 @@ fn number<R: Reach>(base: At<R>, pointer: u32, inum: u32) -> u32 {
     base.follow(pointer).get(inum)
 }
 
+/// Bounds the depth of pid namespaces, of which the kernel allows 32 below the first (`MAX_PID_NS_LEVEL`,
+/// `include/linux/pid_namespace.h`).
+const DEEPEST: u32 = 63;
+
 /// The innermost pid namespace: the last of an array that the verifier can't be told the length of.
 #[inline(always)]
 fn pid_namespace<R: Reach>(task: Task<R>) -> u32 {
@@ -176,7 +180,7 @@ fn pid_namespace<R: Reach>(task: Task<R>) -> u32 {
         .probe(ask!(offsets.task_thread_pid))
         .address()
         .wrapping_add(u64::from(numbers))
-        .wrapping_add(u64::from(level & 31) * u64::from(ask!(upid_size)));
+        .wrapping_add(u64::from(level & DEEPEST) * u64::from(ask!(upid_size)));
     number(At::any(upid), ask!(offsets.upid_ns), ask!(offsets.pid_inum))
 }
 

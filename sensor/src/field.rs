@@ -545,7 +545,9 @@ fields! {
     PeerDescriptor => "sensor.peers.descriptor", Long, own, none,
         "Number of the descriptor by which it has the other end.";
     SensorRunners => "sensor.runners", Objects, own, none,
-        "The processes that execute the file.";
+        "The processes that execute the file; the first 64 of them.";
+    SensorRunnersCount => "sensor.runners_count", Long, own, none,
+        "How many processes execute the file, where they are more than are told.";
     RunnerPid => "sensor.runners.pid", Long, own, none,
         "Process id in the host's pid namespace.";
     RunnerEntityId => "sensor.runners.entity_id", Keyword, own, none,

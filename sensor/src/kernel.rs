@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     error::Error,
     fs::File,
-    io::{self, Read},
+    io::{self, ErrorKind, Read},
     os::fd::RawFd,
     path::{Path, PathBuf},
 };
@@ -86,7 +86,8 @@ pub enum Hooks {
 
 /// What isn't seen where nothing is, for this reason: every hook.
 pub fn nothing(why: &Gap) -> impl Iterator<Item = Coverage> {
-    let rows = plan::HOOKS.iter().flat_map(|hook| hook.actions.iter().map(move |action| (*action, hook)));
+    let hooks = plan::HOOKS.iter().filter(|hook| hook.name != plan::OPEN);
+    let rows = hooks.flat_map(|hook| hook.actions.iter().map(move |action| (*action, hook)));
     rows.map(|(action, hook)| Coverage::unseen(action, hook.name, why.clone().effect(hook.without)))
 }
 
@@ -362,8 +363,16 @@ impl Kernel {
             self.ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
         let program: &mut Iter = program.try_into()?;
         let link = program.attach()?;
-        program.take_link(link)?.into_file()?.read_to_end(rows)?;
-        Ok(())
+        let mut file = program.take_link(link)?.into_file()?;
+        // The kernel gives way after each million of objects of which nothing is told (`bpf_seq_read`,
+        // kernel/bpf/bpf_iter.c): anybody can have as many files open.
+        loop {
+            match file.read_to_end(rows) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Asks to be told when the executable behind `path` loses a name or moves, whoever does it.
@@ -394,11 +403,10 @@ impl Kernel {
         seen.map(|row| (row.state, row.gap) = (State::Unseen, gap)).is_some()
     }
 
-    /// Forgets marks of files that nobody runs any more.
-    pub fn keep_marks<'r>(&mut self, running: impl Iterator<Item = &'r Running>) {
-        if let Some(marks) = &mut self.marks {
-            marks.keep(&running.map(file).collect::<HashSet<_>>());
-        }
+    /// Forgets marks of files that nobody runs any more; true when all are gone, and what runs is to be marked again.
+    #[must_use]
+    pub fn keep_marks<'r>(&mut self, running: impl Iterator<Item = &'r Running>) -> bool {
+        self.marks.as_mut().is_some_and(|marks| marks.keep(&running.map(file).collect::<HashSet<_>>()))
     }
 
     /// Who touched a marked file since this was last asked, in order.

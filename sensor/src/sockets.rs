@@ -112,10 +112,11 @@ impl Sockets {
     /// Whose listener takes connections to this address: the one that is bound to it, else one bound to all.
     #[must_use]
     pub fn listener(&self, netns: u32, (address, port): (IpAddr, u16)) -> Option<(u64, Key)> {
-        let listeners = self.listening.get(&(netns, port))?;
-        let exact = listeners.iter().find(|listener| listener.address == address);
+        // The latest first: the end of an earlier one may have been lost.
+        let mut listeners = self.listening.get(&(netns, port))?.iter().rev();
+        let exact = listeners.clone().find(|listener| listener.address == address);
         exact
-            .or_else(|| listeners.iter().find(|listener| listener.address.is_unspecified()))
+            .or_else(|| listeners.find(|listener| listener.address.is_unspecified()))
             .map(|it| (it.cookie, it.owner))
     }
 }
@@ -162,6 +163,15 @@ mod tests {
         sockets.stopped(2);
         assert!(sockets.listening.is_empty() && sockets.ports.is_empty());
         assert_eq!(sockets.taker(1, at("10.0.0.2", 80)), Some(owner(2)), "the last");
+    }
+
+    #[test]
+    fn a_listener_whose_end_was_lost_takes_nothing_from_the_next() {
+        let mut sockets = Sockets::default();
+        let owner = |pid| Key { pid, start: 1 };
+        sockets.listens(&socket(1, "::", 80), owner(1));
+        sockets.listens(&socket(2, "::", 80), owner(2));
+        assert_eq!(sockets.taker(1, ("::1".parse().unwrap(), 80)), Some(owner(2)));
     }
 
     #[test]

@@ -15,10 +15,12 @@ use crate::{
 };
 
 mod doer;
+mod runners;
 pub mod trust;
 
 pub use doer::{Between, Hint};
 use doer::{Doers, Who, named};
+use runners::Runners;
 use trust::package_manager;
 pub use trust::{runtime, trusted};
 
@@ -29,14 +31,18 @@ pub struct Found {
     pub lost: Lost,
     /// Who did it, unless nobody was seen.
     pub hint: Option<Hint>,
-    /// Who runs it.
+    /// Who runs it: the first of them.
     pub runners: Vec<Process>,
+    /// How many do.
+    pub runner_count: usize,
     /// When it was seen to be gone, nanoseconds since boot.
     pub time: u64,
 }
 
 /// How long a loss waits for a call that is known to be of this file, nanoseconds.
 const WAIT: u64 = 50_000_000;
+/// So many losses, each with those who run the file, are told before more is taken in.
+const MANY: usize = 256;
 /// And for anybody at all.
 const WAIT_LONG: u64 = 200_000_000;
 
@@ -104,7 +110,7 @@ struct Loss {
 /// One of which it isn't told yet who took it.
 struct Open {
     loss: Loss,
-    runners: Vec<Process>,
+    runners: Runners,
     /// Another file has the name.
     taken: bool,
 }
@@ -162,7 +168,7 @@ impl Verdicts {
         let Some(process) = table.get(key) else { return };
         let Some(change) = change(&process.now, now) else { return };
         let process = process.clone();
-        let runners = mark(table, &process.now, now);
+        let runners = Runners::mark(table, &process.now, now);
         let taken = change == Change::Removed && taken(&process, table);
         self.open.push(Open { loss: Loss { change, process, now: *now, time }, runners, taken });
     }
@@ -201,8 +207,7 @@ impl Verdicts {
     /// by what is left of their files what others took. `left`: of a process, where its file is held.
     pub fn look_back(&mut self, table: &mut Table, left: impl Fn(&Process) -> Option<Left>) {
         for (process, time) in std::mem::take(&mut self.ended) {
-            let known = |open: &Open| open.runners.iter().any(|runner| runner.key == process.key);
-            if self.open.iter().any(known) {
+            if self.open.iter().any(|open| open.runners.contains(process.key)) {
                 continue;
             }
             let own = self.doers.took(&process, |touch| touch.pid == process.key.pid);
@@ -210,13 +215,10 @@ impl Verdicts {
                 continue;
             };
             let now = process.now.without_name(change == Change::Moved);
-            let mut runners = mark(table, &process.now, &now);
-            if !runners.iter().any(|runner| runner.key == process.key) {
-                let mut runner = process.clone();
-                runner.now = now;
-                runners.push(runner);
-                runners.sort_by_key(|runner| runner.key);
-            }
+            let mut runners = Runners::mark(table, &process.now, &now);
+            let mut ended = process.clone();
+            ended.now = now;
+            runners.add(&ended);
             self.open.push(Open { loss: Loss { change, process, now, time }, runners, taken: false });
         }
     }
@@ -235,7 +237,7 @@ impl Verdicts {
     /// A process executes something else: one that was only on its way there is no runner.
     pub fn left(&mut self, key: Key) {
         for open in &mut self.open {
-            open.runners.retain(|runner| runner.key != key);
+            open.runners.remove(key);
         }
     }
 
@@ -243,6 +245,12 @@ impl Verdicts {
     #[must_use]
     pub fn open(&self) -> bool {
         !self.open.is_empty()
+    }
+
+    /// Whether so much was that it is better told before more comes.
+    #[must_use]
+    pub fn many(&self) -> bool {
+        self.open.len() >= MANY
     }
 
     /// Takes what can be told: who did it is known, or nobody came forward in time.
@@ -284,27 +292,24 @@ impl Open {
         let path = process.image.executable.clone();
         let method = method(change, hint.as_ref(), taken);
         // One that has executed something else by now was on its way there.
-        runners.retain(|runner| table.get(runner.key).is_none_or(|live| live.now.same_file(&now)));
+        runners.retain(table, |live| live.now.same_file(&now));
         // And one whose birth was told only after the look had been there before it; it and who did it may have
         // ended since.
         let late = |live: &&Process| {
             live.now.same_file(&now) && live.now.dentry == now.dentry && live.key.start <= time
         };
-        let known: Vec<Key> = runners.iter().map(|runner| runner.key).collect();
         let actor = hint.iter().map(|hint| &hint.actor).filter(|actor| table.get(actor.key).is_none());
         let ended = table.ended_lately().filter(|ended| ended.ended.is_some_and(|end| end >= time));
         let more = table.iter().chain(ended).chain(actor).filter(late);
-        runners.extend(more.filter(|live| !known.contains(&live.key)).cloned());
-        runners.sort_by_key(|runner| runner.key);
-        runners.dedup_by_key(|runner| runner.key);
+        more.for_each(|live| runners.add(live));
         if method == Method::Replace {
             for live in table.iter_mut().filter(|live| live.now.same_file(&now)) {
                 live.replaced = true;
             }
-            runners.iter_mut().for_each(|runner| runner.replaced = true);
+            runners.replaced();
         }
-        let own = hint.as_ref().is_some_and(|hint| runners.iter().any(|runner| runner.key == hint.actor.key));
-        let since = runners.iter().map(|runner| runner.image.since).min().unwrap_or(process.image.since);
+        let own = hint.as_ref().is_some_and(|hint| runners.contains(hint.actor.key));
+        let since = runners.since(table).unwrap_or(process.image.since);
         let lost = Lost {
             running: now,
             path,
@@ -314,7 +319,8 @@ impl Open {
             unseen: hint.is_none(),
             age: time.saturating_sub(since),
         };
-        Found { lost, hint, runners, time }
+        let runner_count = runners.count();
+        Found { lost, hint, runners: runners.into_first(), runner_count, time }
     }
 }
 
@@ -328,19 +334,6 @@ fn method(change: Change, hint: Option<&Hint>, taken: bool) -> Method {
         Some(call) if call.map_or(taken, |call| call == Call::Rename) => Method::Replace,
         Some(_) => Method::Unlink,
     }
-}
-
-/// All that run the file by that name: they know now that it is gone, and are told once.
-fn mark(table: &mut Table, was: &Running, now: &Running) -> Vec<Process> {
-    let mut runners = Vec::new();
-    for process in
-        table.iter_mut().filter(|process| process.now.same_file(was) && process.now.dentry == was.dentry)
-    {
-        process.now = *now;
-        runners.push(process.clone());
-    }
-    runners.sort_by_key(|runner| runner.key);
-    runners
 }
 
 #[cfg(test)]

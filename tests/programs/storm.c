@@ -1,13 +1,15 @@
 // Many short processes, as fast as it goes: `storm fork|vfork COUNT`, `storm exec COUNT PROGRAM`; `storm births [MOST]`: a
 // child each millisecond until a line comes; each child lives until standard input ends, or until there are MOST younger
-// ones. Their pids are printed.
+// ones. Their pids are printed. `storm files COUNT` has so many files open, says `open` and waits for the end of standard input.
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,6 +45,20 @@ static void births(size_t most) {
     ;
 }
 
+static int files(rlim_t count) {
+  struct rlimit limit = {count + 64, count + 64};
+  int null = open("/dev/null", O_RDONLY);
+  char c;
+  if (null < 0 || setrlimit(RLIMIT_NOFILE, &limit)) return 98;
+  while (count-- > 0)
+    if (dup(null) < 0) return 98;
+  printf("open\n");
+  fflush(stdout);
+  while (read(0, &c, 1) == 1)
+    ;
+  return 0;
+}
+
 static pid_t one(const char *how, char **program) {
   pid_t child;
   if (!strcmp(how, "exec")) return posix_spawn(&child, program[0], 0, 0, program, environ) ? -1 : child;
@@ -57,6 +73,7 @@ int main(int argc, char **argv) {
     return 0;
   }
   if (argc < 3) return 97;
+  if (!strcmp(argv[1], "files")) return files(atol(argv[2]));
   for (long left = atol(argv[2]); left > 0; left--) {
     pid_t child = one(argv[1], argv + 3);
     if (child < 0 || waitpid(child, 0, 0) != child) return 98;

@@ -5,8 +5,9 @@
     reason = "a helper that can't go on fails the test, there is nobody else to tell"
 )]
 
+use std::time::Duration;
 use tests::find::{ACCEPTED, Source};
-use tests::program::{join, nest, net, steps};
+use tests::program::{join, nest, net, steps, storm};
 use tests::skip::{because, not_here, skip};
 use tests::{Event, Find, Running, Sensor, lock, words};
 
@@ -297,6 +298,29 @@ fn threads_and_io_uring() {
         of(sensor, action, pid, "source.port", client).wait();
     }
     running.end();
+}
+
+#[test]
+fn a_million_open_files_hide_no_socket() {
+    if skip() {
+        return;
+    }
+    let _lock = lock::together();
+    // The kernel gives way after a million of which nothing is told.
+    let mut files = Running::of(storm(), words!["files", "1048000"]);
+    files.until("open");
+    let steps = steps("tcp a 4 bind a 127.0.0.1 0 listen a port a wait");
+    let mut listener = Running::of(net(), steps);
+    let port = number(&listener, "port");
+    let sensor = Sensor::start(words![]);
+    let event = of(&sensor, "socket_listen", listener.pid(), "server.port", port).wait();
+    assert!(event.truth("sensor.socket.preexisting"), "{event}");
+    // It looks each second.
+    std::thread::sleep(Duration::from_millis(2500));
+    sensor.fence();
+    listener.end();
+    files.end();
+    sensor.stop().clean();
 }
 
 #[test]

@@ -22,7 +22,7 @@ use super::{
     sctp,
     socket::{
         AF_INET, AF_INET6, GO_ON, IPPROTO_SCTP, IPPROTO_TCP, SOCK_DGRAM, SOCK_STREAM, bytes, caller, closes,
-        describe, mapped, mine, remember_datagram, theirs, traffic,
+        describe, mapped, mine, of_kernel, remember_datagram, theirs, traffic,
     },
 };
 use crate::{
@@ -59,6 +59,10 @@ fn connect(context: &SockAddrContext, v6: bool) -> i32 {
     let sock = addressed_sock(context);
     let datagram = is_datagram(sock);
     if !datagram && sock.get::<u16>(ask!(offsets.sock_protocol)) != IPPROTO_TCP {
+        return GO_ON;
+    }
+    // Nobody called, and no end of it is ever told.
+    if datagram && of_kernel(sock) {
         return GO_ON;
     }
     let cookie = own_cookie(context);
@@ -137,8 +141,10 @@ pub fn socket_released(context: SockContext) -> i32 {
         sctp::released(sock, cookie, sock::Socket::of_context(&context));
         return GO_ON;
     }
-    let connected = settle(sock, cookie) == Some(true);
-    if is_datagram(sock) && (DATAGRAMS.remove(cookie).is_ok() || connected) {
+    let made = settle(sock, cookie);
+    // There was no room to tell it, which is counted: it isn't to be told later, and whether it was made isn't known.
+    let untold = made.is_none() && ATTEMPTS.remove(cookie).is_ok();
+    if is_datagram(sock) && (DATAGRAMS.remove(cookie).is_ok() || made == Some(true) || untold) {
         tell::<Socket>(SOCKET_CLOSE, |record| {
             describe(sock, cookie, &mut record.body, 0);
             record.body.traffic = traffic(sock::Socket::of_context(&context));

@@ -3,15 +3,13 @@
 //! Addresses, packets and states are those of subflows. So a connection is told as the one that it begins with, by
 //! the cookie of that; what joins it later isn't told.
 
-use super::socket::IPPROTO_TCP;
+use super::socket::{IPPROTO_TCP, of_kernel};
 use crate::read::{At, Probed, Reach, ask};
 
 /// Whether a socket is a subflow of MPTCP. Those are sockets of the kernel's own; of others no more is read.
 #[inline(always)]
 pub(super) fn is_subflow<R: Reach>(sock: At<R>, protocol: u16) -> bool {
-    protocol == IPPROTO_TCP
-        && sock.bit(ask!(offsets.sock_kernel), ask!(kernel_bit))
-        && beyond(sock).bit(ask!(offsets.tcp_mptcp), ask!(mptcp_bit))
+    protocol == IPPROTO_TCP && of_kernel(sock) && beyond(sock).bit(ask!(offsets.tcp_mptcp), ask!(mptcp_bit))
 }
 
 /// Whether a socket of TCP is a subflow that joins a connection which is there.

@@ -14,7 +14,7 @@ use sensor_common::{
     loss::{MAP_FULL, RING_FULL},
     wire::{
         SOCKET_ACCEPT, SOCKET_BIND, SOCKET_CLOSE, SOCKET_CONNECT, SOCKET_LISTEN, SOCKET_LOOK,
-        socket::{Owner, Socket},
+        socket::{Owner, Socket, datagram},
     },
 };
 
@@ -258,7 +258,8 @@ pub fn socket_bound6(context: SockContext) -> i32 {
 fn bound(context: &SockContext) -> i32 {
     let sock = own_sock(context);
     let cookie = own_cookie(context);
-    if sock.get::<u16>(ask!(offsets.sock_type)) == SOCK_DGRAM {
+    // The kernel tells no end of its own (`inet_release`, net/ipv4/af_inet.c).
+    if sock.get::<u16>(ask!(offsets.sock_type)) == SOCK_DGRAM && !of_kernel(sock) {
         remember_datagram(cookie);
     }
     tell::<Socket>(SOCKET_BIND, |record| {
@@ -340,10 +341,16 @@ fn remember(cookie: u64) {
     let _ = OWNERS.insert(cookie, caller(), 0);
 }
 
+/// Whether the kernel made a socket for itself, as tunnels do.
+#[inline(always)]
+pub(super) fn of_kernel<R: Reach>(sock: At<R>) -> bool {
+    sock.bit(ask!(offsets.sock_kernel), ask!(kernel_bit))
+}
+
 /// Remembers a datagram socket, so that its end is told.
 #[inline(always)]
 pub(super) fn remember_datagram(cookie: u64) {
-    if DATAGRAMS.insert(cookie, 1, 0).is_err() {
+    if DATAGRAMS.insert(cookie, datagram::SEEN, 0).is_err() {
         seen(SOCKET_CLOSE);
         lost(SOCKET_CLOSE, MAP_FULL);
     }

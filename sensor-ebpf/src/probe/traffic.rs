@@ -8,7 +8,10 @@ use aya_ebpf::{
 };
 
 use crate::{
-    read::{alone, confirm},
+    read::{
+        alone, ask, confirm,
+        socket::{file_iterator, socket_of},
+    },
     sock::{Counters, IPPROTO_TCP, Socket, first, length, protocol, unaccounted},
 };
 
@@ -87,6 +90,22 @@ pub fn bytes_closed(context: SockContext) -> i32 {
 pub extern "C" fn socket_there(context: *mut c_void) -> i32 {
     if let Some((counters, _)) = Counters::iterated(context) {
         confirm(counters.cookie());
+    }
+    0
+}
+
+/// The counters of each open socket that has some, where a walk of the kernel over all of them isn't safe: the iterator over
+/// open files.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+pub extern "C" fn bytes_read_open(context: *mut c_void) -> i32 {
+    let Some((_, _, file)) = file_iterator(context) else {
+        return 0;
+    };
+    if let Some(sock) = socket_of(file).and_then(|socket| socket.follow_some(ask!(offsets.socket_sk)))
+        && let Some(counters) = Socket::of_typed(sock).counters()
+    {
+        counters.tell(sock);
     }
     0
 }

@@ -32,6 +32,7 @@ pub const ACTION: Action = Action {
         Field::SensorEvidencePath,
         Field::SensorEvidenceMissing,
         Field::SensorRunners,
+        Field::SensorRunnersCount,
     ],
     process: true,
 };

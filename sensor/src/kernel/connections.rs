@@ -1,10 +1,13 @@
 //! Connections that the programs keep for user space, and whether the kernel still has them.
 
-use aya::maps::HashMap;
+use aya::maps::{HashMap, MapData, MapError};
+use sensor_common::wire::socket::datagram;
 
 use super::{Kernel, KernelError, plan, traffic};
 use crate::event::socket::KEPT;
 
+/// `BPF_NOEXIST` (`include/uapi/linux/bpf.h`).
+const NO_EXIST: u64 = 1;
 /// Most connections that are looked at in a round.
 const UNTAKEN_MOST: usize = 16384;
 
@@ -17,10 +20,24 @@ impl Kernel {
         map.keys().filter_map(Result::ok).take(UNTAKEN_MOST).collect()
     }
 
-    /// Has the programs tell the end of a datagram socket that was there before them; false when there is no room for it.
+    /// Has the programs tell the end of a datagram socket that a look found; false when there is no room for it.
     pub fn remember_datagram(&mut self, cookie: u64) -> bool {
-        let map = self.ebpf.map_mut("DATAGRAMS").map(HashMap::<_, u64, u32>::try_from);
-        map.is_some_and(|map| map.is_ok_and(|mut map| map.insert(cookie, 1, 0).is_ok()))
+        let Some(mut map) = self.datagrams() else { return false };
+        // What a program remembers meanwhile stays.
+        map.insert(cookie, datagram::FOUND, NO_EXIST).is_ok() || map.get(&cookie, 0).is_ok()
+    }
+
+    /// Forgets one that a look found and that was closed meanwhile; what a program remembered itself stays.
+    pub fn forget_datagram(&mut self, cookie: u64) {
+        let Some(mut map) = self.datagrams() else { return };
+        if map.get(&cookie, 0).is_ok_and(|how| how == datagram::FOUND) {
+            // It may be gone by now.
+            let _: Result<(), MapError> = map.remove(&cookie);
+        }
+    }
+
+    fn datagrams(&mut self) -> Option<HashMap<&mut MapData, u64, u32>> {
+        HashMap::try_from(self.ebpf.map_mut("DATAGRAMS")?).ok()
     }
 
     /// Takes one of them away from the programs, which then don't tell it: its `Socket`, unless a program

@@ -90,7 +90,7 @@ pub(super) fn attach(
     let wanted = |hook: &&'static Hook| {
         options.actions.is_none_or(|wanted| hook.actions.iter().any(|action| wanted.contains(action)))
     };
-    for hook in hooks.iter().filter(wanted) {
+    for hook in hooks.iter().filter(wanted).filter(|hook| plan::is_needed(hook, facts)) {
         let (state, gap) = match refusal(hook, facts) {
             Some((State::Unseen, why)) if hook.must => {
                 return Err(KernelError::Refused { what: hook.name, why });

@@ -176,10 +176,12 @@ impl Marks {
         group.mark(MarkFlags::FAN_MARK_ADD, mask, nix::fcntl::AT_FDCWD, Some(path))
     }
 
-    /// Forgets what no longer runs: its inode, and with it its mark, may be gone.
-    pub(super) fn keep(&mut self, running: &HashSet<File>) {
+    /// Forgets what no longer runs: its inode, and with it its mark, may be gone. True when all marks were taken away, and
+    /// what runs is to be marked again.
+    pub(super) fn keep(&mut self, running: &HashSet<File>) -> bool {
         self.marked.retain(|file| running.contains(file));
-        if !self.evictable && self.kept > KEPT_MOST {
+        let flushes = !self.evictable && self.kept > KEPT_MOST;
+        if flushes {
             self.kept = 0;
             self.marked.clear();
             // Flushing takes no path; a failure leaves marks that do no harm.
@@ -190,6 +192,7 @@ impl Marks {
                 None::<&Path>,
             );
         }
+        flushes
     }
 
     /// Which threads touched something marked, in order.
@@ -237,7 +240,19 @@ mod tests {
     async fn a_file_that_is_gone_is_no_refusal() {
         let Ok(mut marks) = Marks::new() else { return };
         assert_eq!(marks.mark((1, 2, 3, 4), Path::new("/nonexistent/x")), Ok(false));
-        marks.keep(&HashSet::new());
+        assert!(!marks.keep(&HashSet::new()));
         assert!(marks.marked.is_empty());
+    }
+
+    #[tokio::test]
+    async fn marks_that_are_kept_for_good_are_set_again() {
+        let Ok(mut marks) = Marks::new() else { return };
+        let path = std::env::current_exe().unwrap();
+        let file = (1, 2, 3, 4);
+        (marks.evictable, marks.kept) = (false, KEPT_MOST);
+        assert_eq!(marks.mark(file, &path), Ok(true));
+        assert!(marks.keep(&HashSet::from([file])), "too many");
+        assert_eq!(marks.mark(file, &path), Ok(true), "again");
+        assert!(!marks.keep(&HashSet::from([file])));
     }
 }

@@ -101,6 +101,8 @@ use Attach::{Files, Function, Packets, Raw, Sock, SockAddr, Sockets, Syscall, Ta
 pub(super) const USAGE: &str = "iter/task usage";
 pub(super) const TRAFFIC: &str = "cgroup_skb";
 pub(super) const THERE: &str = "iter/bpf_sk_storage_map close";
+/// In whose place, where that walk isn't safe.
+pub(super) const OPEN: &str = "iter/task_file usage";
 
 /// Every hook. The order is that of attaching: ends before beginnings, so that nothing begins unseen and ends seen.
 pub(super) const HOOKS: &[Hook] = &[
@@ -202,6 +204,13 @@ pub(super) const HOOKS: &[Hook] = &[
         actions: &["usage"],
         name: "iter/bpf_sk_storage_map",
         programs: &[("bytes_read", Sockets)],
+        must: false,
+        without: "network bytes of a socket before it ends",
+    },
+    Hook {
+        actions: &["usage"],
+        name: OPEN,
+        programs: &[("bytes_read_open", Files)],
         must: false,
         without: "network bytes of a socket before it ends",
     },
@@ -389,6 +398,32 @@ pub(super) fn without_calls(why: Gap) -> Coverage {
 /// What became of a hook: whether it is seen, and why not.
 pub(super) type Outcome = (State, Gap);
 
+/// Whether a hook is of use on this kernel.
+pub(super) fn is_needed(hook: &Hook, facts: &Facts) -> bool {
+    hook.name != OPEN || walks_freed(facts)
+}
+
+/// Whether the kernel's own walk over what lies beside sockets can come to a socket that ends meanwhile, and fall: from
+/// Linux 7.0 on what lies beside one may lose its place there while the walk looks at it, which asks that only before
+/// (`bpf_selem_unlink_nofail`, kernel/bpf/bpf_local_storage.c; `__bpf_sk_storage_map_seq_show`, net/core/bpf_sk_storage.c).
+fn walks_freed(facts: &Facts) -> bool {
+    facts.ask.offsets.storage_state != ABSENT
+}
+
+fn walk_refusal(hook: &Hook) -> Outcome {
+    let (state, effect) = match hook.name {
+        THERE => (State::Unseen, hook.without),
+        _ => (
+            State::Replaced,
+            "network bytes, before it ends, of a socket that no process has open: of the kernel's own, and the subflows of \
+             MPTCP (those that are open are looked at instead)",
+        ),
+    };
+    let reason = "this kernel falls when a socket ends while what lies beside it is gone through";
+    let remedy = "nothing to do: the sensor doesn't ask it to";
+    (state, Gap { reason: reason.to_owned(), remedy: remedy.to_owned(), ..Gap::default() }.effect(effect))
+}
+
 /// Why a hook isn't tried on this kernel, if it isn't.
 pub(super) fn refusal(hook: &Hook, facts: &Facts) -> Option<Outcome> {
     hook.programs.iter().find_map(|(_, attach)| match attach {
@@ -400,6 +435,7 @@ pub(super) fn refusal(hook: &Hook, facts: &Facts) -> Option<Outcome> {
             let remedy = "report this line and what `uname -r` says".to_owned();
             Some((State::Unseen, Gap { reason, remedy, ..Gap::default() }))
         }
+        Sockets if walks_freed(facts) => Some(walk_refusal(hook)),
         Typed(_) | Raw(_) | Function(_) | Tasks | Files | Sockets => {
             let place = attach.place().filter(|place| facts.absent.contains(place))?;
             Some((

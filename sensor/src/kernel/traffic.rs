@@ -99,7 +99,7 @@ impl Sockets {
     fn walk(&mut self, ebpf: &mut Ebpf) -> Result<(), Box<dyn Error + Send + Sync>> {
         for _ in 0..PASSES {
             // Nobody took rows out meanwhile.
-            if !walk(ebpf, "bytes_read")? || self.drain_spilled(ebpf)? {
+            if !(walk(ebpf, "bytes_read")? || look(ebpf)?) || self.drain_spilled(ebpf)? {
                 break;
             }
         }
@@ -143,6 +143,18 @@ pub(super) fn gone(ebpf: &mut Ebpf, cookies: &[u64]) -> Result<Vec<u64>, Box<dyn
 
 fn doubted(ebpf: &mut Ebpf) -> Result<BpfMap<&mut MapData, u64, u32>, Box<dyn Error + Send + Sync>> {
     Ok(ebpf.map_mut("DOUBTED").ok_or("the object has no map DOUBTED")?.try_into()?)
+}
+
+/// Has a program look at the open sockets in its place; false when there is none.
+fn look(ebpf: &mut Ebpf) -> Result<bool, Box<dyn Error + Send + Sync>> {
+    let program: &mut Iter =
+        ebpf.program_mut("bytes_read_open").ok_or("the object has no program bytes_read_open")?.try_into()?;
+    if program.fd().is_err() {
+        return Ok(false);
+    }
+    let link = program.attach()?;
+    go(program.take_link(link)?.into_file()?)?;
+    Ok(true)
 }
 
 /// Takes out what is in a ring: how many rows.

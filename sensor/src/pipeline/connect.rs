@@ -131,11 +131,16 @@ impl Pipeline<'_> {
     /// Tells one that the programs didn't tell.
     fn conclude(&mut self, stamp: Stamp, actor: Actor, attempt: &Attempt) -> Result<(), PipelineError> {
         let socket = &attempt.socket;
-        if socket.datagram && !socket.failed {
+        let ends = socket.datagram && !socket.failed;
+        if ends {
             // Before it is taken: it may be closed meanwhile.
             self.remember_datagram(socket.cookie);
         }
         if !self.kernel.take_attempt(socket.cookie, stamp.time) {
+            // A program has told it, and either its end as well or that it goes on, of which it then remembers itself.
+            if ends {
+                self.kernel.forget_datagram(socket.cookie);
+            }
             return Ok(());
         }
         self.counts.found(socket::CONNECT.name);

@@ -186,7 +186,8 @@ impl Pipeline<'_> {
         if name.own {
             self.look(stamp, &name.running);
         }
-        Ok(())
+        // Names can be taken faster than it is told who runs them.
+        if name.lost.is_some() && self.verdicts.many() { self.settle(self.host.boot_now()) } else { Ok(()) }
     }
 
     /// Looks at everything that runs: what lost its name, what began or ended unseen.
@@ -213,7 +214,10 @@ impl Pipeline<'_> {
         self.rows = rows;
         self.missed.forget(&shown);
         self.table.keep(began, &shown);
-        self.kernel.keep_marks(self.table.iter().map(|process| &process.now));
+        if self.kernel.keep_marks(self.table.iter().map(|process| &process.now)) {
+            let all: Vec<_> = self.table.iter().map(|process| (process.key, process.now)).collect();
+            all.into_iter().try_for_each(|(key, running)| self.mark(key, &running))?;
+        }
         Ok(())
     }
 

@@ -28,6 +28,9 @@ impl Pipeline<'_> {
             record.set(Field::SensorExeState, crate::enrich::state(first));
         }
         record.set(Field::SensorRunners, found.runners.iter().map(runner).collect::<Vec<_>>());
+        if found.runner_count > found.runners.len() {
+            record.set(Field::SensorRunnersCount, found.runner_count as u64);
+        }
         let when = found.hint.as_ref().map_or(found.time, |hint| hint.time);
         let file = &found.lost.running;
         self.deliver_with_evidence(exe_deleted::ACTION.name, when, record, file, &found.runners)
