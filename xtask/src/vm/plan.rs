@@ -39,6 +39,7 @@ const FAST: &[Choice] = &[
     ("exit", &[]),
     ("hostile", &["names"]),
     ("mptcp", &["a_connection_from_bind_to_close", "a_silent_accept"]),
+    ("network", &["datagrams_are_exact_while_it_lives"]),
     ("places", &["no_btf", "no_cgroups"]),
     ("sctp", &["a_connection_from_bind_to_close", "a_refused_connect"]),
     ("stream", &[]),
