@@ -1,6 +1,6 @@
 // Many short processes, as fast as it goes: `storm fork|vfork COUNT`, `storm exec COUNT PROGRAM`; `storm births [MOST]`: a
 // child each millisecond until a line comes; each child lives until standard input ends, or until there are MOST younger
-// ones. Their pids are printed. `storm files COUNT` has so many files open, says `open` and waits for the end of standard input.
+// ones. Their pids are printed. `storm files COUNT`: children have so many files open, and `open` is said.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <poll.h>
@@ -45,16 +45,39 @@ static void births(size_t most) {
     ;
 }
 
-static int files(rlim_t count) {
-  struct rlimit limit = {count + 64, count + 64};
+// Opens so many, and says so by a byte; ends with `held`.
+static void open_files(long count, int ready, int held) {
   int null = open("/dev/null", O_RDONLY);
-  char c;
-  if (null < 0 || setrlimit(RLIMIT_NOFILE, &limit)) return 98;
+  char c = 0;
   while (count-- > 0)
-    if (dup(null) < 0) return 98;
+    if (dup(null) < 0) _exit(98);
+  if (write(ready, "x", 1) != 1) _exit(98);
+  _exit(read(held, &c, 1) == 0 ? 0 : 98);
+}
+
+static int files(long count) {
+  struct rlimit limit;
+  int ready[2], held[2], children = 0;
+  char c;
+  if (pipe(ready) || pipe(held) || getrlimit(RLIMIT_NOFILE, &limit)) return 98;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit)) return 98;
+  for (long each = (long)limit.rlim_max - 64; count > 0; count -= each, children++) {
+    pid_t child = fork();
+    if (child < 0) return 98;
+    if (!child) {
+      close(held[1]);
+      open_files(count < each ? count : each, ready[1], held[0]);
+    }
+  }
+  for (int left = children; left > 0; left--)
+    if (read(ready[0], &c, 1) != 1) return 98;
   printf("open\n");
   fflush(stdout);
   while (read(0, &c, 1) == 1)
+    ;
+  close(held[1]);
+  while (wait(0) > 0)
     ;
   return 0;
 }

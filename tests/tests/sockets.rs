@@ -307,7 +307,7 @@ fn a_million_open_files_hide_no_socket() {
     }
     let _lock = lock::together();
     // The kernel gives way after a million of which nothing is told.
-    let mut files = Running::of(storm(), words!["files", "1048000"]);
+    let mut files = Running::of(storm(), words!["files", "1100000"]);
     files.until("open");
     let steps = steps("tcp a 4 bind a 127.0.0.1 0 listen a port a wait");
     let mut listener = Running::of(net(), steps);
