@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::Read,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
@@ -35,6 +35,15 @@ pub fn open(path: &Path, forbidden: u32, what_others_may: &str) -> Result<File, 
         return Err(format!("others may {what_others_may}: chmod {mode:o}"));
     }
     Ok(file)
+}
+
+/// Whether only root can put another file in the place of this one: it and all folders above it are root's, and nobody else
+/// may write to them. `path`: without links.
+#[must_use]
+pub fn is_roots(path: &Path) -> bool {
+    let safe =
+        |path: &Path| fs::metadata(path).is_ok_and(|facts| facts.uid() == 0 && facts.mode() & 0o022 == 0);
+    path.is_absolute() && path.ancestors().all(safe)
 }
 
 /// A key: never shown.

@@ -6,7 +6,7 @@ use crate::{Folder, until};
 use nix::mount::{MntFlags, umount2};
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 const SYSTEMD: &str = "/lib/systemd/systemd";
@@ -76,6 +76,16 @@ impl Host {
             symlink("/dev/null", folder.join(name)).unwrap();
         }
         Self { disk }
+    }
+
+    /// Installs a program where only root writes: by which path.
+    #[must_use]
+    pub fn install(&self, program: &Path) -> PathBuf {
+        let place = Path::new("usr/local/sbin");
+        fs::create_dir_all(self.disk.at("upper").join(place)).unwrap();
+        let name = place.join(program.file_name().unwrap_or_default());
+        fs::copy(program, self.disk.at("upper").join(&name)).unwrap();
+        Path::new("/").join(name)
     }
 
     /// Boots it until its own services are up; none where there are no cgroups of version 2.

@@ -13,12 +13,12 @@ use tests::netns::{
     ALLOWED, BOXED, INSIDE, OUTSIDE, OUTSIDER, World, answers, at, connect, echo_here, is_cut, reaches,
     silent, udp_reaches, udp_silent, world,
 };
-use tests::program::{Running, net, steps};
+use tests::program::{self, Running, net, steps};
 use tests::sensor::{binary, command};
 use tests::skip::{missing, skip};
 use tests::sshd::{Group, Sshd};
 use tests::terminal::Terminal;
-use tests::{Answer, DEADLINE, Event, Sensor, boot, patience, until, words};
+use tests::{Answer, DEADLINE, Event, Folder, Sensor, boot, patience, until, words};
 
 const NFT: &str = "/usr/sbin/nft";
 
@@ -28,8 +28,12 @@ fn lacks() -> bool {
 }
 
 fn port(line: &str) -> Answer {
+    port_by(&mut command(), line)
+}
+
+fn port_by(sensor: &mut Command, line: &str) -> Answer {
     let words: Vec<&str> = std::iter::once("port").chain(line.split_whitespace()).collect();
-    Answer::of(command().args(words).env_remove("SSH_CONNECTION"))
+    Answer::of(sensor.args(words).env_remove("SSH_CONNECTION"))
 }
 
 fn done(line: &str) -> Answer {
@@ -66,7 +70,7 @@ fn nft(input: &str) -> String {
     let output = match input.strip_prefix("- ") {
         Some(words) => run(child.args(words.split_whitespace())),
         None => {
-            let folder = tests::Folder::inside(Path::new("/run"));
+            let folder = Folder::inside(Path::new("/run"));
             // nft wants an end of line where a block ends.
             fs::write(folder.at("rules"), input.replace("; }", "\n}\n")).unwrap();
             run(child.arg("-f").arg(folder.at("rules")))
@@ -117,7 +121,7 @@ fn what_was_done_is_in_the_journal_of_the_run_at_work() {
         return;
     }
     world(|_| {
-        let folder = tests::Folder::inside(Path::new("/run"));
+        let folder = Folder::inside(Path::new("/run"));
         let config = folder.at("sensor.toml").display().to_string();
         let text = format!("[journal]\nfolder = {:?}\n[evidence]\nfolder = \"\"\n", folder.at("journal"));
         fs::write(&config, &text).unwrap();
@@ -346,7 +350,7 @@ fn an_isolated_host_still_reaches_where_its_events_go() {
     }
     world(|world| {
         let _siem = world.outsider.echo(6514);
-        let folder = tests::Folder::inside(Path::new("/run"));
+        let folder = Folder::inside(Path::new("/run"));
         let config = folder.at("sensor.toml");
         let outputs = [OUTSIDER[0], "siem.invalid"].map(|host| {
             let name = if host == OUTSIDER[0] { "near" } else { "nowhere" };
@@ -655,21 +659,31 @@ fn a_rule_comes_back_after_a_boot() {
         let _echo = echo_here(7000);
         // The host's own units stay as they are.
         let machine = fs::read("/etc/machine-id").unwrap_or_default();
-        tests::place::mount_tmpfs(Path::new("/etc"), "1m");
+        tests::place::mount_tmpfs(Path::new("/etc"), "64m");
         fs::write("/etc/machine-id", machine).unwrap();
         let part = port("close 7000 --persist --yes").status(4);
         assert!(part.said.contains("no systemd") && part.said.contains("port restore"), "{}", part.said);
         done(&format!("undo {}", id(&part)));
         fs::create_dir_all("/etc/systemd/system").unwrap();
         let unit = Path::new("/etc/systemd/system/sysinit.target.wants/sensor-ports.service");
+        // Whoever could put another program in its place would have it run as root.
+        let folder = Folder::new();
+        let [exposed, installed] = [folder.at("sensor"), "/etc/installed".into()];
+        for place in [&exposed, &installed] {
+            program::copy(&binary(), place);
+        }
+        let part = port_by(&mut Command::new(&exposed), "close 7000 --persist --yes").status(4);
+        assert!(part.said.contains("others than root may put another program in its place"), "{}", part.said);
+        assert!(!unit.exists());
+        done(&format!("undo {}", id(&part)));
         // Nothing that isn't confirmed comes back.
         let unsure = id(&done("close 7000 --persist"));
         assert!(
             !unit.exists() && !Path::new("/var/lib/sensor/rules").join(format!("{unsure}.rule")).exists()
         );
-        done(&format!("confirm {unsure}"));
+        port_by(&mut Command::new(&installed), &format!("confirm {unsure}")).status(0);
         let text = fs::read_to_string(unit).unwrap();
-        assert!(text.contains(&format!("ExecStart=\"{}\" port restore", binary().display())), "{text}");
+        assert!(text.contains("ExecStart=\"/etc/installed\" port restore"), "{text}");
         let passing = id(&done("close 7001 --yes"));
 
         nft("delete table inet sensor");
@@ -696,7 +710,7 @@ fn systemd_puts_a_rule_back_at_each_boot() {
     }
     tests::place::private_mounts(|| {
         let host = boot::Host::new();
-        let sensor = binary().display().to_string();
+        let sensor = host.install(&binary()).display().to_string();
         let rules = |booted: &boot::Booted| {
             let listed = booted.there(&[&sensor, "port", "list", "--format", "json"]);
             assert!(listed.status.success(), "{listed:?}");

@@ -3,10 +3,11 @@
 use std::{
     io::{self, IsTerminal, Write},
     path::PathBuf,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::sys::signal::{SigSet, Signal};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Acting, Failure, Format, Status, awaiting, configuration, list, lister};
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
         care::Care,
         evidence::Kept,
         frozen::{self, Frozen},
-        respawn::starters,
+        respawn::{PATIENCE, starters},
         sweep::Sweeper,
         targets::Targets,
     },
@@ -220,11 +221,17 @@ fn execute(
     mut contain: Containment<'_>,
     actor: Acting,
 ) -> Result<(), Failure> {
-    let ends: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGTSTP]
-        .into_iter()
-        .collect();
-    // A set of valid signals can always be blocked.
-    let _: nix::Result<()> = ends.thread_block();
+    // For the whole process, as other threads may wait for an answer that never comes: what listens takes the place of
+    // what a signal does by itself, for good.
+    let ends = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGTSTP];
+    for end in ends {
+        let held = signal(SignalKind::from_raw(end as i32));
+        drop(held.map_err(|error| {
+            Failure::new(Status::Failed, format!("nothing was done; holding back {end}: {error}"))
+        })?);
+    }
+    // Nor is this thread interrupted. A set of valid signals can always be blocked.
+    let _: nix::Result<()> = ends.into_iter().collect::<SigSet>().thread_block();
     let limits = (!args.no_evidence).then_some(&config.evidence);
     if contain.way != Way::User || args.freeze {
         contain.hold();
@@ -250,7 +257,7 @@ fn execute(
         }
     };
     let mut rows = row::after(host, &mut contain, &seen, &kept, became);
-    row::add_comers(host, &mut rows, &contain.comers, |comer| starters(host, comer));
+    row::add_comers(host, &mut rows, &contain.comers);
     let mut parts: Vec<String> =
         kept.told.into_iter().map(|told| format!("kept nothing more: {told}")).collect();
     parts.append(&mut contain.told);
@@ -259,6 +266,9 @@ fn execute(
         false => asked.left(args, host, &contain.sweeper.rows()),
     };
     tell(actor, host, args, asked, &contain, &rows);
+    // Told before: users write much of what is looked at now.
+    let until = Instant::now() + PATIENCE;
+    row::add_starters(&mut rows, &contain.comers, |comer| starters(host, comer, until));
     finish(args, &rows, &contain, &parts, left)
 }
 

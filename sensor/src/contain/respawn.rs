@@ -6,6 +6,7 @@ use std::{
     fs,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use super::verify::Comer;
@@ -21,6 +22,8 @@ use crate::{
 const MOST_BYTES: u64 = 1024 * 1024;
 /// Most files of one folder, and most users whose keys are looked at.
 const MOST_FILES: usize = 4096;
+/// Longest that all of it may take: what users wrote there may be much.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Most lines that are told.
 const MOST_LINES: usize = 32;
 /// What is run with another's text as its program: that it is named in a table says nothing.
@@ -67,9 +70,9 @@ const UNITS: &[&str] = &[
     "/etc/systemd/user",
 ];
 
-/// What starts one who came again, a sentence each: the surest first.
+/// What starts one who came again, a sentence each: the surest first; as far as can be found until then.
 #[must_use]
-pub fn starters(host: &Host, comer: &Comer) -> Vec<String> {
+pub fn starters(host: &Host, comer: &Comer, until: Instant) -> Vec<String> {
     let mut found = Vec::new();
     let unit = comer.cgroup.as_ref().and_then(unit_of);
     if let Some(unit) = &unit {
@@ -88,20 +91,25 @@ pub fn starters(host: &Host, comer: &Comer) -> Vec<String> {
     let needles = needles(comer);
     for place in &PLACES {
         for path in place.paths {
-            let mut lines = named(host.root(), Path::new(path), place, &needles);
-            found.append(&mut lines);
+            for file in files(host.root(), Path::new(path)).iter().take_while(|_| Instant::now() < until) {
+                found.append(&mut named(host.root(), file, place, &needles));
+            }
         }
     }
-    for User { name, home, .. } in users(&host.passwd()).into_iter().take(MOST_FILES) {
+    let keys = Place { kind: "ssh key", paths: &[], starts: |line| has(line, b"command=") };
+    let users = users(&host.passwd()).into_iter().take(MOST_FILES);
+    for User { name, home, .. } in users.take_while(|_| Instant::now() < until) {
         for file in ["authorized_keys", "authorized_keys2"] {
-            let place = Place { kind: "ssh key", paths: &[], starts: |line| has(line, b"command=") };
-            let lines = named(host.root(), &home.join(".ssh").join(file), &place, &needles);
+            let lines = named(host.root(), &home.join(".ssh").join(file), &keys, &needles);
             found.extend(
                 lines.into_iter().map(|line| format!("{line}, at a login of {}", escape(name.as_bytes()))),
             );
         }
     }
     found.truncate(MOST_LINES);
+    if Instant::now() >= until {
+        found.push(format!("maybe more: not all was looked at within {} s", PATIENCE.as_secs()));
+    }
     found
 }
 
@@ -122,32 +130,27 @@ fn needles(comer: &Comer) -> Vec<Text> {
     needles
 }
 
-/// The lines of a file, or of the files in a folder, that start something and name one of these.
-fn named(root: &Path, path: &Path, place: &Place, needles: &[Text]) -> Vec<String> {
+/// The lines of a file that start something and name one of these.
+fn named(root: &Path, file: &Path, place: &Place, needles: &[Text]) -> Vec<String> {
     if needles.is_empty() {
         return Vec::new();
     }
+    let read = untrusted::open(root, file).map_err(drop).and_then(|file| file.head(MOST_BYTES).map_err(drop));
+    let Ok(bytes) = read else { return Vec::new() };
     let mut lines = Vec::new();
-    for file in files(root, path) {
-        let Ok(bytes) =
-            untrusted::open(root, &file).map_err(drop).and_then(|file| file.head(MOST_BYTES).map_err(drop))
-        else {
-            continue;
-        };
-        for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-            let line = line.trim_ascii_start();
-            let names = needles.iter().any(|needle| has(line, needle.as_bytes()));
-            if names && !line.starts_with(b"#") && (place.starts)(line) {
-                let timer = timer_of(root, &file).unwrap_or_default();
-                let path = escape(file.as_os_str().as_bytes());
-                lines.push(format!("{}: {path}, line {}{timer}", place.kind, number + 1));
-            }
+    for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let line = line.trim_ascii_start();
+        let names = needles.iter().any(|needle| has(line, needle.as_bytes()));
+        if names && !line.starts_with(b"#") && (place.starts)(line) {
+            let timer = timer_of(root, file).unwrap_or_default();
+            let path = escape(file.as_os_str().as_bytes());
+            lines.push(format!("{}: {path}, line {}{timer}", place.kind, number + 1));
         }
     }
     lines
 }
 
-/// A file itself, or those in a folder.
+/// A file itself, or those in a folder, of which only root writes the names.
 fn files(root: &Path, path: &Path) -> Vec<PathBuf> {
     let under = root.join(path.strip_prefix("/").unwrap_or(path));
     let Ok(entries) = fs::read_dir(&under) else { return vec![path.to_owned()] };
@@ -234,8 +237,9 @@ mod tests {
             "command=\"/opt/agent\" ssh-ed25519 A\nssh-ed25519 /opt/agent\n",
         );
         symlink("/etc/shadow", root.join("etc/crontab")).unwrap();
+        let later = || Instant::now() + PATIENCE;
         let host = Host::under(&root).unwrap();
-        let found = starters(&host, &comer("/opt/agent", &[], "/system.slice/agent.service"));
+        let found = starters(&host, &comer("/opt/agent", &[], "/system.slice/agent.service"), later());
         let wanted = [
             "systemd unit agent.service (/etc/systemd/system/agent.service, Restart=always): systemctl stop agent.service",
             "its parent, process 77 ($'keeper\\x0a')",
@@ -246,8 +250,10 @@ mod tests {
         ];
         assert_eq!(found, wanted);
         // A shell is named everywhere: what it runs counts.
-        assert_eq!(starters(&host, &comer("/bin/sh", &["sh", "-c", "x"], "/")).len(), 1);
-        assert_eq!(starters(&host, &comer("/bin/sh", &["sh", "/opt/agent"], "/")).len(), 5);
+        assert_eq!(starters(&host, &comer("/bin/sh", &["sh", "-c", "x"], "/"), later()).len(), 1);
+        assert_eq!(starters(&host, &comer("/bin/sh", &["sh", "/opt/agent"], "/"), later()).len(), 5);
+        let late = starters(&host, &comer("/opt/agent", &[], "/system.slice/agent.service"), Instant::now());
+        assert_eq!(late.len(), 3, "{late:?}");
         fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -2,12 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    ops::RangeInclusive,
     path::PathBuf,
 };
 
 use super::care::Care;
 use crate::{
-    event::{Key, Running},
+    event::{Key, Running, exe_deleted::inner},
     look::{
         Row,
         hashed::{Wanted, of_process},
@@ -73,7 +74,11 @@ pub struct Targets {
     /// Who is meant and left alone, and why.
     pub refused: BTreeMap<Key, (Member, &'static str)>,
     /// Which files have the hash.
-    hashes: HashMap<(u32, u64, u64, u32), bool>,
+    hashes: HashMap<File, bool>,
+    /// Of files that the kernel and `stat(2)` say to be on different devices (layers, btrfs), by who executes them.
+    hashes_of: HashMap<(Key, File), bool>,
+    /// Process ids of members that others have by now.
+    reused: HashSet<u32>,
     /// Whether one who is meant ended in the last sweep before it could be taken in: it may have left children who weren't
     /// there yet for that sweep, so that it says little that nobody new was found.
     pub(super) fleeting: bool,
@@ -82,6 +87,9 @@ pub struct Targets {
     /// Largest file that is hashed.
     hash_most: u64,
 }
+
+/// A file as the kernel knows it: device, inode, change time, generation.
+type File = (u32, u64, u64, u32);
 
 impl Targets {
     /// None yet. `now`: nanoseconds since boot.
@@ -95,6 +103,8 @@ impl Targets {
             refused: BTreeMap::new(),
             fleeting: false,
             hashes: HashMap::new(),
+            hashes_of: HashMap::new(),
+            reused: HashSet::new(),
             unread: BTreeMap::new(),
             hash_most,
         }
@@ -112,6 +122,11 @@ impl Targets {
         self.fleeting = false;
         // One whose main thread has ended has a row for each of the others.
         let mut asked = HashSet::new();
+        let others = rows.iter().map(|row| row.key).filter(|key| {
+            !self.members.contains_key(key)
+                && self.members.range(began_until(key.pid, u64::MAX)).next().is_some()
+        });
+        self.reused.extend(others.map(|key| key.pid));
         for row in rows {
             if self.members.contains_key(&row.key) || self.refused.contains_key(&row.key) {
                 continue;
@@ -162,15 +177,18 @@ impl Targets {
         match () {
             () if row.key == root || within(parent(row)) => vec!["tree"],
             // Whose parent has ended is found by its session, if that was begun in the tree.
-            () if self
-                .members
-                .keys()
-                .any(|key| key.pid == row.actor.session && key.start <= row.key.start) =>
-            {
-                vec!["session"]
-            }
+            () if self.in_session(row) => vec!["session"],
             () => Vec::new(),
         }
+    }
+
+    /// Whether a member began its session. As long as somebody is in it, nobody else is given that number; so who leads one
+    /// began it, and neither it nor who is in it is a member's.
+    fn in_session(&self, row: &Row) -> bool {
+        let session = row.actor.session;
+        row.key.pid != session
+            && !self.reused.contains(&session)
+            && self.members.range(began_until(session, row.key.start)).next().is_some()
     }
 
     fn has_hash(&mut self, row: &Row, sha256: &Text, reader: &mut Reader) -> bool {
@@ -179,7 +197,7 @@ impl Targets {
             return false;
         }
         let file = (device, inode, ctime, generation);
-        if let Some(known) = self.hashes.get(&file) {
+        if let Some(known) = self.hashes.get(&file).or_else(|| self.hashes_of.get(&(row.key, file))) {
             return *known;
         }
         let most = self.hash_most;
@@ -187,7 +205,13 @@ impl Targets {
         match of_process(reader, row.key.pid, wanted) {
             Ok(images) => {
                 let has = images.files.iter().any(|file| file.digest.sha256 == *sha256);
-                self.hashes.insert(file, has);
+                // It may have executed something else since it was listed: then that was hashed, and nothing is known of
+                // what it is listed with.
+                match images.files.first().filter(|opened| opened.inode == inode) {
+                    Some(opened) if inner(opened.device) == device => drop(self.hashes.insert(file, has)),
+                    Some(_) => drop(self.hashes_of.insert((row.key, file), has)),
+                    None => {}
+                }
                 has
             }
             // Another process that executes it may be asked in its place.
@@ -222,6 +246,11 @@ fn of_user(row: &Row, uid: u32, by: By) -> Vec<&'static str> {
     ];
     let wanted = ids.into_iter().filter(|(id, _, _)| by == By::Any || by == *id);
     wanted.filter(|(_, _, id)| *id == uid).map(|(_, word, _)| word).collect()
+}
+
+/// All keys of a process id that began until then.
+fn began_until(pid: u32, start: u64) -> RangeInclusive<Key> {
+    Key { pid, start: 0 }..=Key { pid, start }
 }
 
 /// The parent of a process.
@@ -293,5 +322,23 @@ mod tests {
         let all = why(Rule::Tree(rows[0].key), u64::MAX, &rows);
         let wanted = [(5, "tree"), (6, "tree"), (7, "session"), (9, "tree")];
         assert_eq!(all, wanted.map(|(pid, word)| (pid, vec![word])));
+    }
+
+    #[test]
+    fn who_is_given_the_number_of_a_member_is_none() {
+        let mut reader = Reader::new("/proc".into());
+        let root = row(5, 1, 1, 7);
+        let mut targets = Targets::new(Rule::Tree(root.key), Care::new(&reader, false, false), u64::MAX, 0);
+        let member = Member { row: root, why: vec!["tree"], name: Text::default(), home: None };
+        targets.members.insert(root.key, member);
+        let later = |pid, start, parent, session| {
+            let other = row(pid, parent, session, 7);
+            Row { key: Key { pid, start }, ..other }
+        };
+        let (leader, child) = (later(5, 90, 1, 5), later(6, 91, 1, 5));
+        assert_eq!(targets.why(&child, &mut reader), ["session"], "as long as nobody leads it");
+        assert_eq!(targets.why(&leader, &mut reader), Vec::<&str>::new());
+        let _: Vec<Key> = targets.select(&[leader], &mut reader, false);
+        assert_eq!(targets.why(&child, &mut reader), Vec::<&str>::new());
     }
 }

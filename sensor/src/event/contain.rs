@@ -201,6 +201,17 @@ fn target(given: &Record) -> Record {
     record
 }
 
+/// Most that is told of a name, bytes: all of them are to fit into one line, a control character taking six signs of it.
+const NAME_MOST: usize = 512;
+
+/// The beginning of what is longer, with a mark.
+fn head(text: &[u8]) -> Vec<u8> {
+    match text.get(..NAME_MOST) {
+        Some(head) if text.len() > NAME_MOST => [head, "…".as_bytes()].concat(),
+        _ => text.to_vec(),
+    }
+}
+
 const TARGET: &[Field] =
     &[Field::TargetPid, Field::TargetEntityId, Field::TargetExecutable, Field::TargetResult];
 
@@ -212,7 +223,7 @@ impl Target {
             [(Field::TargetEntityId, &self.entity), (Field::TargetExecutable, &self.executable)]
         {
             if !text.is_empty() {
-                record.set(field, text.clone());
+                record.set(field, Text::copy_from(&head(text.as_bytes())));
             }
         }
         record.set(Field::TargetResult, self.result);
@@ -223,6 +234,7 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::{Format, ecs::Ecs};
 
     fn contained(targets: usize) -> Contained {
         Contained {
@@ -249,6 +261,16 @@ mod tests {
             other.set(field, value);
         }
         other
+    }
+
+    #[test]
+    fn as_many_as_are_told_fit_into_a_line() {
+        let executable = Text::from(format!("/{}", "\u{1}".repeat(4000)));
+        let target = Target { pid: u32::MAX, executable, result: "ended", ..Target::default() };
+        let record = Contained { targets: vec![target; TARGETS_MOST], ..contained(0) }.record();
+        let mut line = Vec::new();
+        Ecs.write(&record, &mut line);
+        assert!(line.len() < 1024 * 1024 - 4096, "{}", line.len());
     }
 
     #[test]

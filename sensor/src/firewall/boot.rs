@@ -4,9 +4,14 @@ use std::{
     env,
     fs::{self, DirBuilder},
     io,
-    os::unix::fs::{DirBuilderExt, symlink},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, symlink},
+    },
     path::{Path, PathBuf},
 };
+
+use crate::{format::text::escape, trusted};
 
 const UNITS: &str = "etc/systemd/system";
 const NAME: &str = "sensor-ports.service";
@@ -31,8 +36,20 @@ pub fn enable(root: &Path) -> io::Result<Restore> {
     if !units.is_dir() {
         return Ok(Restore::Nobody);
     }
+    enable_for(&fs::canonicalize(env::current_exe()?)?, &units)
+}
+
+/// For the program at this path.
+fn enable_for(sensor: &Path, units: &Path) -> io::Result<Restore> {
     let unit = units.join(NAME);
-    let text = text(&env::current_exe()?)?;
+    if !trusted::is_roots(sensor) {
+        return Err(io::Error::other(format!(
+            "{}: others than root may put another program in its place, which would be run as root then: install the \
+             sensor where only root writes, as /usr/local/sbin",
+            escape(sensor.as_os_str().as_bytes())
+        )));
+    }
+    let text = text(sensor)?;
     if fs::read_to_string(&unit).ok().as_deref() != Some(text.as_str()) {
         let unfinished = units.join(format!(".{NAME}.{}.part", std::process::id()));
         fs::write(&unfinished, &text).and_then(|()| fs::rename(&unfinished, &unit))?;
@@ -100,8 +117,9 @@ mod tests {
         assert_eq!(enable(&root).unwrap(), Restore::Nobody);
         let units = root.join(UNITS);
         fs::create_dir_all(&units).unwrap();
+        let roots = fs::canonicalize("/bin/sh").unwrap();
         for _ in 0..2 {
-            assert_eq!(enable(&root).unwrap(), Restore::Unit(units.join(NAME)));
+            assert_eq!(enable_for(&roots, &units).unwrap(), Restore::Unit(units.join(NAME)));
         }
         let wanted = units.join(WANTED).join(NAME);
         let text = fs::read_to_string(&wanted).unwrap();

@@ -7,7 +7,7 @@ use std::{
     cell::RefCell,
     collections::{HashMap, HashSet},
     fs::File,
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr},
     thread,
     time::Duration,
 };
@@ -20,9 +20,11 @@ use nix::{
 use super::rule::{Connection, Rule, Scope};
 use crate::{
     conntrack::{self, Direction, Flow},
+    event::socket::attempt::{Answer, Question},
     net::found::{Found, Inet, Kind, State},
     netlink::{Line, NetlinkError},
     procfs::{Reader, namespaces::NetworkNamespaces},
+    rtnetlink::route,
     sockdiag::{self, DiagError, Family, Scope as Which},
 };
 
@@ -35,6 +37,9 @@ const TABLES: [Family; 4] = [
     Family::Inet { v6: false, protocol: UDP },
     Family::Inet { v6: true, protocol: UDP },
 ];
+
+/// `RTN_LOCAL` (`include/uapi/linux/rtnetlink.h`).
+const LOCAL: u8 = 2;
 
 /// How often it is looked whether the other sides were told, and how long is waited after each look.
 const LOOKS: u32 = 30;
@@ -59,9 +64,11 @@ pub struct Ended {
 struct Own(RefCell<HashMap<IpAddr, bool>>);
 
 impl Own {
-    /// Whether it is one of them: the kernel lets nobody take another.
+    /// Whether it is one of them: by the route to it, as binding to it is also allowed to others
+    /// (`net.ipv4.ip_nonlocal_bind`).
     fn has(&self, address: IpAddr) -> bool {
-        let ask = || UdpSocket::bind((address, 0)).is_ok();
+        let local = |question| matches!(route::ask(&question, None), Some(Answer::Way(LOCAL)));
+        let ask = || address.is_loopback() || address.is_unspecified() || local(Question::to(address));
         *self.0.borrow_mut().entry(address).or_insert_with(ask)
     }
 }

@@ -3,7 +3,6 @@
 use std::{
     fs,
     io::{self, Write},
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::Receiver,
@@ -14,7 +13,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::rule::{Id, Rule};
-use crate::background;
+use crate::{background, trusted};
 
 mod read;
 mod write;
@@ -76,9 +75,7 @@ impl Nft {
     pub fn find() -> Result<Self, NftError> {
         let path = PLACES.into_iter().map(Path::new).find(|path| path.exists()).ok_or(NftError::Absent)?;
         let real = fs::canonicalize(path).map_err(NftError::Run)?;
-        let safe =
-            |path: &Path| fs::metadata(path).is_ok_and(|facts| facts.uid() == 0 && facts.mode() & 0o022 == 0);
-        if !real.ancestors().all(safe) {
+        if !trusted::is_roots(&real) {
             return Err(NftError::NotTrusted(real));
         }
         let nft = Self(real);

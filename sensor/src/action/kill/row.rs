@@ -248,12 +248,7 @@ fn set_kept(record: &mut Record, kept: &Kept, running: &Running) {
 }
 
 /// Adds who came again: those whom the rule means are among the rows already.
-pub(super) fn add_comers(
-    host: &Host,
-    rows: &mut Vec<Row>,
-    comers: &Comers,
-    starters: impl Fn(&Comer) -> Vec<String>,
-) {
+pub(super) fn add_comers(host: &Host, rows: &mut Vec<Row>, comers: &Comers) {
     for (key, comer) in &comers.all {
         let member = Member { row: comer.row, why: Vec::new(), name: comer.name.clone(), home: None };
         let at = rows.iter().position(|row| row.key == *key).unwrap_or_else(|| {
@@ -268,12 +263,19 @@ pub(super) fn add_comers(
             row.record.set(Field::ProcessExecutable, executable.clone());
             row.record.set(Field::ProcessArgs, comer.args.clone());
         }
-        let found = starters(comer);
-        row.notes.extend(found.iter().map(|what| format!("started by {what}")));
-        row.record.set(Field::SensorContainStarters, found.into_iter().map(Text::from).collect::<Vec<_>>());
         row.severity = find(&mut row.record, [(73, "it came again after it was ended")]).max(row.severity);
     }
     rows.sort_by_key(|row| (row.became, std::cmp::Reverse(row.severity), row.key.pid));
+}
+
+/// Adds what starts those who came again.
+pub(super) fn add_starters(rows: &mut [Row], comers: &Comers, starters: impl Fn(&Comer) -> Vec<String>) {
+    for row in rows {
+        let Some(comer) = comers.all.get(&row.key) else { continue };
+        let found = starters(comer);
+        row.notes.extend(found.iter().map(|what| format!("started by {what}")));
+        row.record.set(Field::SensorContainStarters, found.into_iter().map(Text::from).collect::<Vec<_>>());
+    }
 }
 
 /// Those who were let go on and live.

@@ -8,7 +8,7 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{Desk, Failure, Status, Terms, failed, keep, list, report, say, table};
+use super::{Desk, Failure, Method, Status, Terms, failed, keep, list, report, say, table};
 use crate::{
     firewall::{
         State,
@@ -18,6 +18,7 @@ use crate::{
         guard, lasts, moment, new_id,
         operator::Operator,
         rule::{ALLOW_MOST, Cidr, Rule, Scope, Way},
+        until,
     },
     format::text::escape,
 };
@@ -36,9 +37,11 @@ pub(super) fn make(desk: &mut Desk, scope: Scope, allow: &[Cidr], terms: &Terms)
         return plan(desk, &rule, terms);
     }
     keep::clear_up(desk)?;
-    if let Some(same) = desk.known()?.rules.into_iter().find(|known| known.is_like(&rule)) {
+    if let Some(mut same) = desk.known()?.rules.into_iter().find(|known| known.is_like(&rule)) {
         let (present, _) = desk.firewall.present(&desk.host);
         if present.iter().any(|(id, _, live)| *id == same.id && *live) {
+            prolong(desk, &mut same, terms)?;
+            drop(lock);
             return already(desk, &same, terms);
         }
         // Somebody took it out of the kernel, or the host was started anew.
@@ -137,8 +140,23 @@ fn plan(desk: &Desk, rule: &Rule, terms: &Terms) -> Result<(), Failure> {
     Ok(())
 }
 
-/// There is such a rule: it is shown, and not made again.
-fn already(desk: &Desk, same: &Rule, terms: &Terms) -> Result<(), Failure> {
+/// Has a rule that is there last as long as is asked for now, if that is longer.
+fn prolong(desk: &mut Desk, same: &mut Rule, terms: &Terms) -> Result<(), Failure> {
+    let (Some(lasts), Some(end)) = (terms.lasts, &same.until) else { return Ok(()) };
+    if until(end, &desk.host) >= lasts || terms.persist != same.persist {
+        return Ok(());
+    }
+    same.until = Some(moment(&desk.host, lasts));
+    desk.firewall.prolong(same, &desk.host).map_err(|why| failed("having the rule last longer", why))?;
+    desk.ledger.put(same).map_err(|error| {
+        failed("writing the record of the rule, which ends when it was to end before", error)
+    })?;
+    desk.tell(Method::PortConfirm, same, true, "the rule lasts longer");
+    Ok(())
+}
+
+/// There is such a rule: it is shown, and not made again. What it waits for, it is told.
+fn already(desk: &mut Desk, same: &Rule, terms: &Terms) -> Result<(), Failure> {
     let (present, _) = desk.firewall.present(&desk.host);
     show(desk, same, desk.firewall.state(same, &present, &desk.host).word(), terms)?;
     let id = &same.id;
@@ -150,7 +168,14 @@ fn already(desk: &Desk, same: &Rule, terms: &Terms) -> Result<(), Failure> {
         return Err(Failure::new(Status::Failed, what));
     }
     say(&format!("there is such a rule already, {id}\n"));
-    Ok(())
+    match (same.confirm_by.is_some(), terms.yes) {
+        (false, _) => desk.rest(),
+        (true, true) => keep::confirm(desk, id),
+        (true, false) => {
+            ask(desk, same, terms)?;
+            desk.rest()
+        }
+    }
 }
 
 /// The record first, then its guard, then the rule itself: whatever ends this process leaves nothing that nobody ends.

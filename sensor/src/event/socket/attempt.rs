@@ -43,6 +43,14 @@ pub struct Question {
     pub port: u16,
 }
 
+impl Question {
+    /// By where alone.
+    #[must_use]
+    pub fn to(destination: IpAddr) -> Self {
+        Self { destination, source: None, device: 0, mark: 0, uid: 0, tos: 0, protocol: 0, port: 0 }
+    }
+}
+
 /// What the kernel says to such a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
