@@ -126,7 +126,7 @@ fn what_was_done_is_in_the_journal_of_the_run_at_work() {
         let text = format!("[journal]\nfolder = {:?}\n[evidence]\nfolder = \"\"\n", folder.at("journal"));
         fs::write(&config, &text).unwrap();
         let sensor = Sensor::with().config(&text).live();
-        let mut victim = Running::of(tests::program::actor(), words!["wait"]);
+        let mut victim = Running::of(program::actor(), words!["wait"]);
         let verify = ["--verify", "0", "--no-evidence", "--format", "json", "--config", &config];
         let pid = victim.pid().to_string();
         let secret = ["--reason", "a drill", "--yes", "--pid", &pid];
