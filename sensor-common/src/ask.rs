@@ -137,6 +137,7 @@ offsets! {
     inode_ctime_nsec: "inode" ["i_ctime_nsec", "__i_ctime.tv_nsec", "i_ctime.tv_nsec"] May, "identity of executables";
     sb_dev: "super_block" ["s_dev"] Must, "executables";
     sb_magic: "super_block" ["s_magic"] Must, "which file systems may keep who asks them waiting";
+    sb_user_ns: "super_block" ["s_user_ns"] Must, "which file systems may keep who asks them waiting";
     dentry_parent: "dentry" ["d_parent"] Must, "paths";
     dentry_inode: "dentry" ["d_inode"] Must, "lost names";
     dentry_name: "dentry" ["d_name.name", "__d_name.name"] Must, "paths";

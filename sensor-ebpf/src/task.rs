@@ -217,7 +217,7 @@ pub fn named<R: Reach>(inode: At<R>, dentry: At<R>, running: &mut Running) {
     running.directory = directory.get(ask!(offsets.inode_ino));
     running.name_hash = dentry.halves(ask!(offsets.dentry_hash_len));
     running.flags = if unhashed(dentry) { Running::UNHASHED } else { 0 };
-    if foreign(sb.get(ask!(offsets.sb_magic))) {
+    if foreign(sb) {
         running.flags |= Running::FOREIGN;
     }
 }
@@ -235,12 +235,22 @@ pub fn remember<R: Reach>(file: At<R>) {
     }
 }
 
+/// `OVERLAYFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`), and the first user namespace (`PROC_USER_INIT_INO`,
+/// `include/linux/proc_ns.h`).
+const OVERLAY: u32 = 0x794c_7630;
+const FIRST_USER_NAMESPACE: u32 = 0xeffffffd;
+
 /// Whether a process or another host answers for a file system, by its magic number: FUSE, NFS, CIFS and SMB2, 9p, AFS (two),
-/// Ceph, Coda, Lustre (`include/uapi/linux/magic.h`).
+/// Ceph, Coda, Lustre (`include/uapi/linux/magic.h`). An overlay asks those below it in the name of who mounted it, so one that
+/// was mounted in a user namespace, as anybody can, is taken for as slow as they.
 #[inline(always)]
-fn foreign(magic: u64) -> bool {
+fn foreign<R: Reach>(sb: At<R>) -> bool {
+    let magic = sb.get::<u64>(ask!(offsets.sb_magic)) as u32;
+    if magic == OVERLAY {
+        return number(sb, ask!(offsets.sb_user_ns), ask!(offsets.user_inum)) != FIRST_USER_NAMESPACE;
+    }
     matches!(
-        magic as u32,
+        magic,
         0x6573_5546
             | 0x6969
             | 0xff53_4d42

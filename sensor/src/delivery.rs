@@ -1,10 +1,11 @@
 //! Events on their way out of the journal: a thread an output, each at its own pace.
 
 use std::{
+    cell::Cell,
     io,
     sync::{
         Arc,
-        mpsc::{self, Receiver},
+        mpsc::{self, Receiver, TryRecvError},
     },
     time::Duration,
 };
@@ -35,9 +36,19 @@ pub use shared::{ByAction, Tidings};
 /// How long, at a stop, what waits is still tried.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
+/// After so long one that is to end, and doesn't, is told.
+const LATE: Duration = Duration::from_secs(2);
+
+/// An output, and its place in the journal.
+pub type Placed = (Outlet, Box<dyn Cursor>);
+
 /// All outputs at work.
 pub struct Delivery {
     at_work: Vec<AtWork>,
+    /// Those that others take the place of, which begin when these have ended: two would bring the same.
+    ending: Vec<Ending>,
+    /// Others are at work than when it was last asked how they fare.
+    changed: Cell<bool>,
     clock: Clock,
 }
 
@@ -50,27 +61,73 @@ struct AtWork {
     ended: Receiver<bool>,
 }
 
+/// One that is to end.
+struct Ending {
+    old: AtWork,
+    since: Duration,
+    /// What comes in its place.
+    next: Option<Placed>,
+}
+
 impl Delivery {
-    /// Begins with these outputs, each with its place in the journal.
+    /// Begins with these outputs.
     ///
     /// # Errors
     /// When there is no thread for one.
-    pub fn begin(host: &Host, outlets: Vec<(Outlet, Box<dyn Cursor>)>) -> io::Result<Self> {
+    pub fn begin(host: &Host, outlets: Vec<Placed>) -> io::Result<Self> {
         let clock = outlet::clock(host);
-        let begun = outlets.into_iter().map(|(outlet, cursor)| {
-            let shared = Arc::<Shared>::default();
-            let (name, hook) = (outlet.name.clone(), outlet.hook);
-            let courier = Courier::new(outlet, cursor, Arc::clone(&shared), Arc::clone(&clock));
-            let (at_end, ended) = mpsc::channel();
-            background::begin("output", move || {
-                let all = courier.work();
-                // Nobody waits any more when that is too late.
-                let _ = at_end.send(all);
-            })?;
-            Ok(AtWork { name, hook, shared, ended })
-        });
-        let at_work = begun.collect::<io::Result<_>>()?;
-        Ok(Self { at_work, clock })
+        let at_work = outlets.into_iter().map(|placed| AtWork::begin(placed, &clock));
+        Ok(Self {
+            at_work: at_work.collect::<io::Result<_>>()?,
+            ending: Vec::new(),
+            changed: Cell::new(false),
+            clock,
+        })
+    }
+
+    /// Goes on with these outputs: each when the one of its name has ended, whatever the others do.
+    ///
+    /// # Errors
+    /// When there is no thread for one.
+    pub fn replace(&mut self, mut outlets: Vec<Placed>) -> io::Result<()> {
+        let since = (self.clock)();
+        let mut next = |name: &str| {
+            let at = outlets.iter().position(|(outlet, _)| outlet.name == name)?;
+            Some(outlets.swap_remove(at))
+        };
+        for ending in &mut self.ending {
+            ending.next = next(&ending.old.name);
+        }
+        for old in std::mem::take(&mut self.at_work) {
+            old.shared.stop(since);
+            let next = next(&old.name);
+            self.ending.push(Ending { old, since, next });
+        }
+        for placed in outlets {
+            self.at_work.push(AtWork::begin(placed, &self.clock)?);
+        }
+        self.changed.set(true);
+        Ok(())
+    }
+
+    /// Begins with those whose forerunners have ended; gives what became of these at last.
+    ///
+    /// # Errors
+    /// When there is no thread for one.
+    pub fn tend(&mut self) -> io::Result<Vec<Tidings>> {
+        let mut last = Vec::new();
+        for ending in std::mem::take(&mut self.ending) {
+            if matches!(ending.old.ended.try_recv(), Err(TryRecvError::Empty)) {
+                self.ending.push(ending);
+                continue;
+            }
+            self.changed.set(true);
+            last.push(ending.old.shared.tidings().0);
+            if let Some(placed) = ending.next {
+                self.at_work.push(AtWork::begin(placed, &self.clock)?);
+            }
+        }
+        Ok(last)
     }
 
     /// Has all outputs open anew what they write to, at the next load of each: somebody moved it, or renewed certificates.
@@ -78,15 +135,26 @@ impl Delivery {
         self.at_work.iter().for_each(|one| one.shared.reopen());
     }
 
-    /// How each is, by name, and what became of events since this was last asked; and the rows of `coverage`, if those are
+    /// How each is, by name, and what became of events since this was last asked; and the rows of `coverage`, if those may be
     /// others than then.
     pub fn tidings(&self) -> (Vec<(&str, Tidings)>, Option<Vec<Coverage>>) {
-        let (mut all, mut rows, mut otherwise) = (Vec::new(), Vec::new(), false);
+        let now = (self.clock)();
+        let (mut all, mut rows) = (Vec::new(), Vec::new());
+        let mut otherwise = self.changed.take() || !self.ending.is_empty();
         for one in &self.at_work {
             let (tidings, changed) = one.shared.tidings();
             otherwise |= changed;
             rows.extend(row(&one.name, one.hook, &tidings));
             all.push((one.name.as_str(), tidings));
+        }
+        for Ending { old, since, .. } in &self.ending {
+            let (mut tidings, _) = old.shared.tidings();
+            if now.saturating_sub(*since) >= LATE {
+                tidings.trouble =
+                    Some("it is still held up by what it had begun before it was configured anew".to_owned());
+                rows.extend(row(&old.name, old.hook, &tidings));
+            }
+            all.push((old.name.as_str(), tidings));
         }
         (all, otherwise.then_some(rows))
     }
@@ -101,16 +169,23 @@ impl Delivery {
             let wait = until.saturating_sub((self.clock)()) + Duration::from_millis(100);
             one.ended.recv_timeout(wait) != Ok(true)
         };
-        self.at_work.iter().filter(left).map(|one| one.name.as_str()).collect()
+        let ending = self.ending.iter().map(|ending| &ending.old);
+        self.at_work.iter().chain(ending).filter(left).map(|one| one.name.as_str()).collect()
     }
+}
 
-    /// Stops, and waits until none of them can bring anything any more: then others may go on from their places.
-    pub fn retire(&self) {
-        let _: Vec<&str> = self.stop(Duration::ZERO);
-        // The end of the channel is the end of the thread, too.
-        for one in &self.at_work {
-            let _: Result<bool, _> = one.ended.recv();
-        }
+impl AtWork {
+    fn begin((outlet, cursor): Placed, clock: &Clock) -> io::Result<Self> {
+        let shared = Arc::<Shared>::default();
+        let (name, hook) = (outlet.name.clone(), outlet.hook);
+        let courier = Courier::new(outlet, cursor, Arc::clone(&shared), Arc::clone(clock));
+        let (at_end, ended) = mpsc::channel();
+        background::begin("output", move || {
+            let all = courier.work();
+            // Nobody waits any more when that is too late.
+            let _ = at_end.send(all);
+        })?;
+        Ok(Self { name, hook, shared, ended })
     }
 }
 

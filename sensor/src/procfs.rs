@@ -22,7 +22,7 @@ mod tables;
 
 use std::{
     ffi::OsStr,
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::Read,
     ops::ControlFlow,
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
@@ -39,7 +39,7 @@ use patience::{PATIENCE, Worker};
 use procfs::process::Process as Entry;
 use rustix::fs::{AtFlags, StatxFlags};
 use seen::Seen;
-use space::{Lead, Space, places};
+use space::{FIRST_USER_NAMESPACE, Lead, Space, places};
 
 use crate::{
     event::{Actor, Key, Running},
@@ -192,14 +192,14 @@ impl Reader {
     /// mark of a name that is gone, says no; a process that is gone says nothing.
     #[must_use]
     pub fn named(&self, pid: u32, path: &Text) -> bool {
-        let link = std::fs::read_link(self.executable(pid));
+        let link = fs::read_link(self.executable(pid));
         link.map_or(true, |link| link.as_os_str().as_bytes() == path.as_bytes())
     }
 
     /// Whether we live in the host's own pid namespace, whose numbers the kernel tells.
     #[must_use]
     pub fn in_first_pid_namespace(&self) -> bool {
-        std::fs::metadata(self.root.join("self/ns/pid")).is_ok_and(|space| space.ino() == FIRST_PID_NAMESPACE)
+        fs::metadata(self.root.join("self/ns/pid")).is_ok_and(|space| space.ino() == FIRST_PID_NAMESPACE)
     }
 
     /// Enters the host's cgroup namespace: the root of cgroups, and the paths of others' cgroups, are then the
@@ -209,7 +209,7 @@ impl Reader {
     /// # Errors
     /// When it can't be entered.
     pub fn enter_first_cgroup_namespace(&self) -> std::io::Result<()> {
-        let own = std::fs::metadata(self.root.join("self/ns/cgroup"));
+        let own = fs::metadata(self.root.join("self/ns/cgroup"));
         if own.is_ok_and(|own| own.ino() == FIRST_CGROUP_NAMESPACE) {
             return Ok(());
         }
@@ -221,7 +221,7 @@ impl Reader {
     /// (`bpf_prog_show_fdinfo`, `kernel/bpf/syscall.c`); 0 where it doesn't tell.
     #[must_use]
     pub fn program_misses(&self, fd: RawFd) -> u64 {
-        let info = std::fs::read_to_string(self.root.join(format!("self/fdinfo/{fd}"))).unwrap_or_default();
+        let info = fs::read_to_string(self.root.join(format!("self/fdinfo/{fd}"))).unwrap_or_default();
         let misses = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
         misses.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
     }
@@ -230,7 +230,7 @@ impl Reader {
     /// and without one that it does.
     #[must_use]
     pub fn functions_traced(&self) -> bool {
-        let setting = std::fs::read_to_string(self.root.join("sys/kernel/ftrace_enabled"));
+        let setting = fs::read_to_string(self.root.join("sys/kernel/ftrace_enabled"));
         setting.map_or(true, |setting| setting.trim() != "0")
     }
 
@@ -254,7 +254,9 @@ impl Reader {
 
     /// What is mounted where a process lives: on which something can be executed, and what others answer for.
     fn mounted(&self, pid: u32) -> (Vec<PathBuf>, Vec<PathBuf>) {
-        places(&self.mountinfo(&pid.to_string()))
+        let user = fs::metadata(self.root.join(pid.to_string()).join("ns/user"));
+        let of_users = user.is_ok_and(|user| user.ino() != FIRST_USER_NAMESPACE);
+        places(&self.mountinfo(&pid.to_string()), of_users)
     }
 
     /// The lines of `mountinfo`; none when it can't be read.

@@ -3,12 +3,15 @@
 //
 // `silentfuse FOLDER SOURCE WORD…`: mounts on FOLDER, and executes `payload` there, a copy of SOURCE, with these words. statfs(2) is
 // never answered, and neither is what comes after a line of standard input, but for reading. Ends with its input.
+// `silentfuse layers FOLDER SOURCE WORD…`: mounts on FOLDER/below in a user namespace of its own, and on FOLDER/over an overlay over
+// that and FOLDER/empty, and executes that payload; from its opening on only reading is answered. `refused` if it may not be mounted.
 #define _GNU_SOURCE
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +23,7 @@
 
 #define CHECK(call) ({ __typeof__(call) result_ = (call); if (result_ < 0) err(99, "%s", #call); result_; })
 
-static int device;
+static int device, layers, opened_once;
 static char *image, question[FUSE_MIN_READ_BUFFER + (1 << 17)];
 static off_t size;
 
@@ -56,31 +59,70 @@ static void serve(int silent) {
     size_t most = size - at < reading->size ? size - at : reading->size;
     return answer(0, image + at, most);
   }
-  case FUSE_STATFS: case FUSE_FORGET: case FUSE_BATCH_FORGET: case FUSE_INTERRUPT: return;
+  case FUSE_FLUSH: case FUSE_RELEASE: return answer(0, 0, 0);
+  case FUSE_STATFS:
+    // An overlay asks for the longest name before it is there.
+    if (!layers || opened_once) return;
+    return answer(0, &(struct fuse_statfs_out){.st = {.bsize = 4096, .frsize = 4096, .namelen = 255}}, sizeof(struct fuse_statfs_out));
+  case FUSE_FORGET: case FUSE_BATCH_FORGET: case FUSE_INTERRUPT: return;
   }
   if (silent) return;
+  // The execution itself asks for more attributes of its own.
+  if (layers && opened_once && head->opcode != FUSE_GETXATTR) return;
   switch (head->opcode) {
   case FUSE_LOOKUP: return strcmp(body, "payload") ? answer(-ENOENT, 0, 0) : answer(0, &entry, sizeof entry);
   case FUSE_GETATTR: return answer(0, &attr, sizeof attr);
-  case FUSE_OPEN: return answer(0, &opened, sizeof opened);
-  case FUSE_FLUSH: case FUSE_RELEASE: return answer(0, 0, 0);
+  case FUSE_OPEN:
+    opened_once = 1;
+    return answer(0, &opened, sizeof opened);
   default: return answer(-ENOSYS, 0, 0);
   }
 }
 
+static void write_to(const char *path, const char *text) {
+  int file = CHECK(open(path, O_WRONLY | O_CLOEXEC));
+  CHECK(write(file, text, strlen(text)));
+  close(file);
+}
+
+static void leave_namespaces(void) {
+  CHECK(unshare(CLONE_NEWUSER | CLONE_NEWNS));
+  write_to("/proc/self/setgroups", "deny");
+  write_to("/proc/self/uid_map", "0 0 1");
+  write_to("/proc/self/gid_map", "0 0 1");
+}
+
+static void layer(const char *folder) {
+  char options[8300], over[4096];
+  snprintf(options, sizeof options, "lowerdir=%s/below:%s/empty", folder, folder);
+  snprintf(over, sizeof over, "%s/over", folder);
+  if (!mount("overlay", over, "overlay", 0, options)) return;
+  if (errno != EPERM) err(99, "mount an overlay");
+  printf("refused\n");
+  fflush(stdout);
+  _exit(0);
+}
+
 int main(int argc, char **argv) {
+  layers = argc > 1 && !strcmp(argv[1], "layers");
+  argc -= layers, argv += layers;
   if (argc < 4) return 97;
-  char options[128], path[4096];
+  char options[128], path[4096], place[4096];
   int in = CHECK(open(argv[2], O_RDONLY | O_CLOEXEC)), silent = 0;
   size = lseek(in, 0, SEEK_END);
   image = mmap(0, size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, in, 0);
   if (image == MAP_FAILED) err(99, "mmap");
+  if (layers) leave_namespaces();
   device = CHECK(open("/dev/fuse", O_RDWR | O_CLOEXEC));
   snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", device);
-  CHECK(mount("evil", argv[1], "fuse", 0, options));
-  snprintf(path, sizeof path, "%s/payload", argv[1]);
+  snprintf(place, sizeof place, "%s%s", argv[1], layers ? "/below" : "");
+  CHECK(mount("evil", place, "fuse", 0, options));
+  snprintf(path, sizeof path, "%s%s/payload", argv[1], layers ? "/over" : "");
   pid_t child = CHECK(fork());
   if (!child) {
+    // Held by who waits for an answer, it would never be closed.
+    close(device);
+    if (layers) layer(argv[1]);
     argv[2] = path;
     execv(path, argv + 2);
     _exit(99);
@@ -94,6 +136,6 @@ int main(int argc, char **argv) {
   }
   // Whoever still waits for an answer gets an error, and goes on.
   close(device);
-  umount2(argv[1], MNT_DETACH);
+  umount2(place, MNT_DETACH);
   return 0;
 }

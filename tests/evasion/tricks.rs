@@ -341,7 +341,10 @@ pub const TRICKS: &[Trick] = &[
     },
     Trick {
         what: Program("silentfuse"),
-        tests: &["where_it_is::on_a_file_system_that_never_answers"],
+        tests: &[
+            "where_it_is::on_a_file_system_that_never_answers",
+            "where_it_is::on_layers_over_one_that_never_answers",
+        ],
         told: Limit(
             "File systems that others answer for",
             "The exec, and all else that happens on the host; a loss there is seen by the sweep or at the end, without its doer.",

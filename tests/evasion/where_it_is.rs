@@ -8,7 +8,7 @@ use std::process::Command;
 use tests::find::Source;
 use tests::place::{mount_bind, mount_overlay, mount_tmpfs, private_mounts};
 use tests::program::{actor, actor_at, copy, done, join, trick};
-use tests::skip::{because, skip};
+use tests::skip::{because, not_here, skip};
 use tests::{Event, Folder, Running, Sensor, words};
 
 #[test]
@@ -333,6 +333,40 @@ fn called_another_file_by_the_kernel() {
     for alert in alerts {
         assert_eq!(alert.num("process.pid"), u64::from(running.pid()), "{alert:#}");
     }
+}
+
+#[test]
+fn on_layers_over_one_that_never_answers() {
+    if skip() {
+        return;
+    }
+    if !Path::new("/dev/fuse").exists() {
+        let _ = because("there is no /dev/fuse");
+        return;
+    }
+    let (sensor, folder) = (Sensor::with().live(), Folder::new());
+    for name in ["below", "empty", "over"] {
+        folder.folder(name);
+    }
+    let mut running =
+        Running::of(trick("silentfuse"), words!["layers", folder.path(), actor(), "say", "runs", "hang"]);
+    if running.line() == "refused" {
+        let _ = not_here("users mount overlays from Linux 5.11 on");
+        return;
+    }
+    let exec = sensor.find("exec").exe(folder.at("over/payload")).wait();
+    assert_eq!(exec.str("sensor.exe.state"), "present");
+    let victim = actor_at(folder.at("victim"));
+    let file = fs::metadata(&victim).unwrap();
+    let mut other = Running::of(&victim, words!["unlink", &victim, "say", "done", "wait"]);
+    other.until("done");
+    let by = (other.pid(), victim.as_path());
+    Lost { path: &victim, file: &file, method: "unlink", by, runners: vec![other.pid()], severity: 73 }
+        .told(&sensor);
+    other.end();
+    running.end();
+    sensor.find("exit").pid(u32::try_from(exec.num("process.pid")).unwrap()).wait();
+    sensor.stop().clean();
 }
 
 #[test]

@@ -105,8 +105,18 @@ impl Courier {
         self.shared.dropped(count);
     }
 
-    /// Reads the next load, and marks what isn't wanted or can't be written as done.
+    /// Reads the next load; what couldn't be taken in to its end is read again.
     fn read(&mut self) -> Result<(), CursorError> {
+        let read = self.take_in();
+        if read.is_err() {
+            self.waiting.clear();
+            self.cursor.rewind();
+        }
+        read
+    }
+
+    /// Takes the next load in, and marks what isn't wanted or can't be written as done.
+    fn take_in(&mut self) -> Result<(), CursorError> {
         for entry in self.cursor.read(self.outlet.far.most())? {
             let wanted = self.outlet.wanted.wants(&entry);
             let (dressed, done) = match self.outlet.dress(&entry, wanted) {

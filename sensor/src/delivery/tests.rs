@@ -252,6 +252,53 @@ fn an_outage_is_told_while_it_lasts_and_all_is_given_again() {
 }
 
 #[test]
+fn one_that_is_held_up_holds_up_no_others_when_they_are_configured_anew() {
+    let held = Arc::new((Mutex::new(true), Condvar::new()));
+    let (stuck, well) = (Journal::with(1), Journal::with(1));
+    let hold = Arc::clone(&held);
+    let waits = move |load: &[Parcel<'_>]| {
+        drop(hold.1.wait_while(hold.0.lock().unwrap(), |held| *held).unwrap());
+        Ok(vec![Fate::Arrived; load.len()])
+    };
+    let named = |name: &str, does: Does| {
+        let mut outlet = outlet("", 9, does);
+        outlet.name = name.to_owned();
+        outlet
+    };
+    let takes = || -> Does { Box::new(|load: &[Parcel<'_>]| Ok(vec![Fate::Arrived; load.len()])) };
+    let placed = |outlet, journal: &Journal| -> Placed { (outlet, Box::new(journal.clone())) };
+    let first = vec![placed(named("stuck", Box::new(waits)), &stuck), placed(named("well", takes()), &well)];
+    let mut delivery = Delivery::begin(&host(), first).unwrap();
+    well.until(|inner| inner.acknowledged == 1);
+    stuck.until(|inner| inner.read == 1);
+    delivery
+        .replace(vec![placed(named("stuck", takes()), &stuck), placed(named("well", takes()), &well)])
+        .unwrap();
+    let began = std::time::Instant::now();
+    let mut rows = Vec::new();
+    well.add(2, "exec", "{}");
+    while rows.is_empty() {
+        let _: Vec<Tidings> = delivery.tend().unwrap();
+        rows = delivery.tidings().1.unwrap_or_default();
+        assert!(began.elapsed() < Duration::from_secs(20), "it is told");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    well.until(|inner| inner.acknowledged == 2);
+    assert!(rows.len() == 1 && rows[0].gap.reason.starts_with("stuck: "), "{rows:?}");
+    assert_eq!(stuck.acknowledged(), 0);
+    *held.0.lock().unwrap() = false;
+    held.1.notify_all();
+    stuck.until(|inner| inner.acknowledged == 1);
+    while !rows.is_empty() {
+        let _: Vec<Tidings> = delivery.tend().unwrap();
+        rows = delivery.tidings().1.unwrap_or(rows);
+    }
+    stuck.add(2, "exec", "{}");
+    stuck.until(|inner| inner.acknowledged == 2);
+    assert_eq!(delivery.stop(PATIENCE), Vec::<&str>::new());
+}
+
+#[test]
 fn what_is_not_wanted_is_passed_over() {
     let journal = Journal::with(2);
     journal.add(3, "exit", "{}");

@@ -7,7 +7,7 @@ use std::{
 
 use super::{Pipeline, PipelineError};
 use crate::{
-    background, config,
+    config,
     delivery::{Cursor, Delivery, Outlet, PATIENCE, Tidings},
     event::coverage::Coverage,
 };
@@ -29,8 +29,6 @@ pub(super) struct Delivered {
     /// What isn't as it should be.
     rows: Vec<Coverage>,
     reloads: Option<Receiver<Reload>>,
-    /// Outputs that begin when those before have ended, which come by this.
-    next: Option<(Vec<Outlet>, Receiver<Delivery>)>,
 }
 
 impl Delivered {
@@ -41,7 +39,7 @@ impl Delivered {
 }
 
 impl Pipeline<'_> {
-    /// Brings what is in the journal to these outputs; others' places in it are forgotten.
+    /// Brings what is in the journal to these outputs from now on; others' places in it are forgotten.
     ///
     /// # Errors
     /// When there is no journal, or no thread for one.
@@ -53,9 +51,13 @@ impl Pipeline<'_> {
             (outlet, cursor)
         });
         let placed = placed.collect();
-        let delivery = Delivery::begin(self.host, placed).map_err(PipelineError::Outputs)?;
-        self.delivered.delivery = Some(delivery);
-        Ok(())
+        match &mut self.delivered.delivery {
+            Some(delivery) => delivery.replace(placed).map_err(PipelineError::Outputs),
+            none => {
+                *none = Some(Delivery::begin(self.host, placed).map_err(PipelineError::Outputs)?);
+                Ok(())
+            }
+        }
     }
 
     /// By whom a configuration that was read again comes in.
@@ -69,64 +71,31 @@ impl Pipeline<'_> {
         while let Some(reload) = self.delivered.reloads.as_ref().and_then(|reloads| reloads.try_recv().ok()) {
             self.redact(&reload.redact);
             self.tell_usage_each(reload.interval);
-            match (reload.outlets, self.delivered.delivery.take()) {
-                (Some(outlets), Some(old)) => self.replace(outlets, old)?,
-                (Some(outlets), None) => {
-                    if let Some((next, _)) = &mut self.delivered.next {
-                        *next = outlets;
-                    }
-                }
-                (None, same) => {
-                    same.iter().for_each(Delivery::reopen);
-                    self.delivered.delivery = same;
-                }
+            match reload.outlets {
+                Some(outlets) => self.bring_to(outlets)?,
+                None => self.delivered.delivery.iter().for_each(Delivery::reopen),
             }
         }
-        let Some((outlets, ended)) = self.delivered.next.take() else { return Ok(()) };
-        match ended.try_recv() {
-            Ok(old) => {
-                self.count_delivered(&old);
-                self.bring_to(outlets)
-            }
-            Err(_) => {
-                self.delivered.next = Some((outlets, ended));
-                Ok(())
-            }
-        }
-    }
-
-    /// Begins with others as soon as these have ended: two would bring the same.
-    fn replace(&mut self, outlets: Vec<Outlet>, old: Delivery) -> Result<(), PipelineError> {
-        let (sender, ended) = channel();
-        let retire = move || {
-            old.retire();
-            // At the end of the run nobody wants it any more.
-            drop(sender.send(old));
-        };
-        background::begin("outputs", retire).map_err(PipelineError::Outputs)?;
-        self.delivered.next = Some((outlets, ended));
         Ok(())
     }
 
-    /// Counts what became of events; gives the rows of `coverage`, if those are others than before.
-    fn count_delivered(&mut self, delivery: &Delivery) -> Option<Vec<Coverage>> {
-        let (all, rows) = delivery.tidings();
-        for (_, Tidings { refused, dropped, .. }) in all {
-            // Which ones they were, nobody knows any more.
-            self.counts.lost_later("journal", "unknown", "expired", dropped);
-            for (action, count) in refused {
-                self.counts.lost_later("output", action, "refused", count);
-            }
+    fn count_tidings(&mut self, Tidings { refused, dropped, .. }: Tidings) {
+        // Which ones they were, nobody knows any more.
+        self.counts.lost_later("journal", "unknown", "expired", dropped);
+        for (action, count) in refused {
+            self.counts.lost_later("output", action, "refused", count);
         }
-        rows
     }
 
-    /// Each second: how do they fare?
+    /// Each second: how do they fare, and what became of events?
     pub(super) fn watch_delivery(&mut self, now: u64) -> Result<(), PipelineError> {
         self.take_reloads()?;
-        let Some(delivery) = self.delivered.delivery.take() else { return Ok(()) };
-        let rows = self.count_delivered(&delivery);
+        let Some(mut delivery) = self.delivered.delivery.take() else { return Ok(()) };
+        let ended = delivery.tend();
+        let (all, rows) = delivery.tidings();
+        all.into_iter().for_each(|(_, tidings)| self.count_tidings(tidings));
         self.delivered.delivery = Some(delivery);
+        ended.map_err(PipelineError::Outputs)?.into_iter().for_each(|tidings| self.count_tidings(tidings));
         let Some(rows) = rows.filter(|rows| *rows != self.delivered.rows) else { return Ok(()) };
         self.delivered.rows = rows;
         self.tell_coverage(now)

@@ -59,7 +59,7 @@ impl Reader {
 impl Space {
     /// Entered by this root, with these lines of `mountinfo`.
     pub(super) fn of(root: PathBuf, mountinfo: &[u8]) -> Self {
-        let (_, foreign) = places(mountinfo);
+        let (_, foreign) = places(mountinfo, false);
         Self { root, foreign, overlays: overlays(mountinfo) }
     }
 
@@ -134,7 +134,11 @@ fn path_of(field: &[u8]) -> PathBuf {
 }
 
 /// File systems of other hosts, or of programs.
-const FOREIGN: [&[u8]; 9] = [b"nfs", b"cifs", b"smb", b"fuse", b"9p", b"afs", b"ceph", b"lustre", b"autofs"];
+const FOREIGN: [&[u8]; 11] =
+    [b"nfs", b"cifs", b"smb", b"fuse", b"virtiofs", b"9p", b"afs", b"ceph", b"coda", b"lustre", b"autofs"];
+
+/// The first user namespace (`PROC_USER_INIT_INO`, `include/linux/proc_ns.h`).
+pub(super) const FIRST_USER_NAMESPACE: u64 = 0xeffffffd;
 
 /// Whether others than the kernel answer for a file system of this type.
 pub(super) fn is_foreign(kind: &[u8]) -> bool {
@@ -142,15 +146,16 @@ pub(super) fn is_foreign(kind: &[u8]) -> bool {
 }
 
 /// Mount points in the lines of `mountinfo`: those that can be entered, and those of `FOREIGN` file systems. Its fields
-/// are: ids, device, root, point, options, some more, a dash, type (`proc_pid_mountinfo(5)`).
-pub(super) fn places(bytes: &[u8]) -> (Vec<PathBuf>, Vec<PathBuf>) {
+/// are: ids, device, root, point, options, some more, a dash, type (`proc_pid_mountinfo(5)`). `of_users`: who lives there may
+/// have mounted overlays, which ask what lies below them in his name.
+pub(super) fn places(bytes: &[u8], of_users: bool) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let (mut places, mut foreign) = (Vec::new(), Vec::<PathBuf>::new());
     for line in bytes.split(|byte| *byte == b'\n') {
         let mut fields = line.split(|byte| *byte == b' ');
         let (Some(point), Some(options)) = (fields.nth(4), fields.next()) else { continue };
         let kind = fields.skip_while(|field| *field != b"-").nth(1).unwrap_or(b"");
         let point = path_of(point);
-        if is_foreign(kind) {
+        if is_foreign(kind) || (of_users && kind == b"overlay") {
             foreign.push(point);
         } else if !options.split(|byte| *byte == b',').any(|option| option == b"noexec") {
             places.push(point);
@@ -188,9 +193,12 @@ mod tests {
             4 1 0:7 / /far rw - nfs4 host:/ rw\n\
             5 4 0:8 / /far/near rw - tmpfs tmpfs rw\n\
             broken\n\xff";
-        let (entered, foreign) = places(lines);
+        let (entered, foreign) = places(lines, false);
         assert_eq!(entered, [PathBuf::from("/"), PathBuf::from("/a b\\")]);
         assert_eq!(foreign, [PathBuf::from("/far")]);
+        let layers = b"1 0 0:9 / / rw - overlay overlay rw,lowerdir=/l\n2 1 0:5 / /t rw - tmpfs tmpfs rw\n";
+        assert_eq!(places(layers, false).0.len(), 2);
+        assert_eq!(places(layers, true), (Vec::new(), vec![PathBuf::from("/")]));
         assert_eq!(unescaped(b"\\04"), b"\\04");
         let own = Reader::new("/proc".into()).mounts(std::process::id());
         assert!(own.iter().any(|place| place.ends_with("root")), "{own:?}");
