@@ -182,6 +182,36 @@ fn a_full_disk_loses_nothing_that_waits() {
 }
 
 #[test]
+fn a_disk_that_is_full_at_the_start_has_all_when_there_is_space() {
+    if skip() {
+        return;
+    }
+    let _together = lock::together();
+    let folder = Folder::new();
+    let small = folder.folder("small");
+    private_mounts(|| {
+        mount_tmpfs(&small, "12m");
+        let place = small.join("journal");
+        let first = Sensor::with().config(&self::small(&place)).live();
+        let before = first.stop();
+        before.clean();
+        let filler = small.join("filler");
+        assert!(fs::write(&filler, vec![1; 16 << 20]).is_err());
+        let sensor = Sensor::with().config(&self::small(&place)).live();
+        let row =
+            |event: &Event| event.list("sensor.coverage").iter().any(|row| row["hook"] == "self/journal");
+        let at = sensor.find("coverage").such("no space", row).wait().num("event.sequence");
+        fs::remove_file(&filler).unwrap();
+        let over = |event: &Event| event.num("event.sequence") > at && !row(event);
+        sensor.find("coverage").such("space again", over).wait();
+        let end = sensor.stop();
+        end.clean();
+        let lines: Vec<_> = journal::events(&place).into_iter().map(|event| event.line).collect();
+        assert_eq!(lines, [before.lines(), end.lines()].concat());
+    });
+}
+
+#[test]
 fn a_disk_that_stays_full_is_told_at_the_end() {
     if skip() {
         return;

@@ -55,6 +55,8 @@ const FOLDER: &str = "var/log";
 /// Most files of that folder that are looked at.
 const MOST_FILES: usize = 4096;
 const MOST_ENTRIES: usize = 200_000;
+/// How many entries back the beginning of a continued one is looked for: anybody can write such lines.
+const BEFORE_MOST: usize = 1000;
 /// How the names of packed logs end: those that are read, and those that aren't.
 const PACKED: &str = ".gz";
 const UNREAD: [&str; 3] = [".xz", ".bz2", ".zst"];
@@ -64,7 +66,7 @@ const BETWEEN: &str = " ; ";
 /// The text files under a host's root.
 #[must_use]
 pub fn logs(root: &Path) -> Logs {
-    let mut logs = Logs::default();
+    let (mut logs, mut cut) = (Logs::default(), false);
     let zone = zone(root);
     let entries = fs::read_dir(root.join(FOLDER)).into_iter().flatten().take(MOST_FILES);
     let mut names: Vec<String> =
@@ -83,15 +85,27 @@ pub fn logs(root: &Path) -> Logs {
                 logs.found += 1;
                 logs.parts.extend(missing.map(|missing| format!("/{path}: {missing}")));
                 read_lines(&bytes, &Text::from(format!("/{path}")), written, &zone, &mut logs.entries);
+                cut |= logs.cut();
             }
         }
     }
-    if logs.entries.len() > MOST_ENTRIES {
+    if cut {
         logs.parts.push(format!("sudo's log: only the last {MOST_ENTRIES} lines are told"));
-        logs.entries.sort_by_key(|entry| entry.time);
-        logs.entries.drain(..logs.entries.len() - MOST_ENTRIES);
     }
     logs
+}
+
+impl Logs {
+    /// Forgets the oldest of too many; whether there were too many.
+    fn cut(&mut self) -> bool {
+        let more = self.entries.len().saturating_sub(MOST_ENTRIES);
+        if more > 0 {
+            self.entries.sort_by_key(|entry| entry.time);
+            self.entries.drain(..more);
+            self.entries.shrink_to_fit();
+        }
+        more > 0
+    }
 }
 
 /// A log, unpacked.
@@ -151,7 +165,8 @@ fn read_lines(bytes: &[u8], origin: &Text, written: Time, zone: &TimeZone, entri
 /// A line of sudo's, or the rest of the one before.
 pub(super) fn take(message: &str, time: Option<Time>, origin: &Text, line: u64, entries: &mut Vec<Entry>) {
     if let Some((user, rest)) = message.split_once(" : (command continued) ") {
-        let last = entries.iter_mut().rev().find(|entry| entry.user.as_bytes() == user.trim().as_bytes());
+        let mut lately = entries.iter_mut().rev().take(BEFORE_MOST);
+        let last = lately.find(|entry| entry.user.as_bytes() == user.trim().as_bytes());
         if let Some(last) = last.filter(|last| last.command.len() < 64 * 1024) {
             last.command = Text::from([last.command.as_bytes(), b" ", rest.as_bytes()].concat());
         }

@@ -69,6 +69,12 @@ impl JournalError {
             || matches!(self.code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
     }
 
+    /// Whether the disk didn't take something, which is also how SQLite finds that there is no space for what it shares.
+    #[must_use]
+    pub fn unwritten(&self) -> bool {
+        self.code() == Some(ErrorCode::SystemIoFailure)
+    }
+
     /// Whether there is no space.
     #[must_use]
     pub fn full(&self) -> bool {

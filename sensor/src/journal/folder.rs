@@ -106,8 +106,9 @@ impl Folder {
         let file = options.open(self.0.join(LOCK)).map_err(&failed)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut lock) => {
-                let pid = std::process::id();
-                lock.set_len(0).and_then(|()| writeln!(lock, "{pid}")).map_err(&failed)?;
+                // Only for what is said to the next: there may be no space.
+                let _: io::Result<()> =
+                    lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
                 Ok(lock)
             }
             Err((file, Errno::EWOULDBLOCK)) => {

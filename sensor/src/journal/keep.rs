@@ -23,7 +23,7 @@ pub(super) struct Keeper {
     queue: Arc<Queue>,
     folder: Folder,
     limits: config::Journal,
-    /// None after a damaged one was closed and no new one could be opened yet.
+    /// None while there is no space to begin with one, and after a damaged one was closed and no new one could be opened yet.
     store: Option<Store>,
     span: Span,
     /// Held as long as this writes.
@@ -42,6 +42,8 @@ impl Keeper {
         let mut keeper = Self { queue, folder, limits, store: None, span, _lock: lock };
         match keeper.reopen() {
             Err(error) if error.damaged() => keeper.replace(&error)?,
+            // It goes on by itself, and until then all waits.
+            Err(error) if error.full() || error.unwritten() => keeper.tell(&error),
             opened => opened?,
         }
         Ok(keeper)
@@ -78,7 +80,7 @@ impl Keeper {
         if let Err(error) = checked {
             self.cope(&error);
         }
-        self.queue.tell(|state| state.ready = true);
+        self.queue.tell(|state| state.ready = self.store.is_some());
         let most = Store::load_most(&self.limits);
         loop {
             let work = self.queue.take(most);
@@ -107,9 +109,10 @@ impl Keeper {
         loop {
             let written = match &mut self.store {
                 Some(store) => store.write(batches),
-                None => self
-                    .reopen()
-                    .and_then(|()| self.store.as_mut().map_or(Ok(()), |store| store.write(batches))),
+                None => self.begin_late().and_then(|()| {
+                    let store = self.store.as_mut();
+                    store.map_or(Ok(()), |store| store.write(batches))
+                }),
             };
             if let Some(store) = &self.store {
                 self.span = store.span();
@@ -130,6 +133,14 @@ impl Keeper {
     }
 
     /// Says what is wrong, and begins a new database in place of a damaged one.
+    /// Opens what couldn't be opened before, and looks whether it is whole.
+    fn begin_late(&mut self) -> Result<(), JournalError> {
+        self.reopen()?;
+        self.store.as_ref().map_or(Ok(()), Store::check)?;
+        self.queue.tell(|state| state.ready = true);
+        Ok(())
+    }
+
     fn cope(&mut self, error: &JournalError) {
         self.tell(error);
         if error.damaged()

@@ -107,7 +107,8 @@ impl<'a> Ends<'a> {
             _ => Vec::new(),
         };
         let holders = inodes.iter().filter_map(|inode| self.open.sockets.get(inode));
-        holders.flatten().copied().collect()
+        // Thousands may share it, by thousands of descriptors.
+        holders.flatten().take(LOOKED_AT_MOST).copied().collect()
     }
 
     /// The sockets at the other end of a connection. Of another namespace only if there is but one: several can have the
