@@ -15,6 +15,14 @@ pub const ASKED: u32 = 0x3f4b_5341;
 /// the word's place there. No helper has such a number.
 pub const CALLED: u32 = 0x5341_0000;
 
+/// Of a datagram socket whose end is to be told (`DATAGRAMS`), how that came.
+pub mod datagram {
+    /// A program saw that it was bound or connected.
+    pub const SEEN: u32 = 1;
+    /// A look found it, and it may have been closed since.
+    pub const FOUND: u32 = 2;
+}
+
 /// Most connections that user space asks about at once, whether they are still there.
 pub const DOUBTED_MOST: u32 = 4096;
 

@@ -57,6 +57,19 @@ pub struct History {
     pub part: Option<String>,
 }
 
+impl History {
+    /// Keeps the last of its commands only.
+    pub fn cut(&mut self, most: usize) {
+        let surplus = self.commands.len().saturating_sub(most);
+        if surplus != 0 {
+            self.part =
+                Some(format!("only the last {most} of its commands are told: there are too many in all"));
+            self.commands.drain(..surplus);
+            self.commands.shrink_to_fit();
+        }
+    }
+}
+
 /// What is known of whose history it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner {
@@ -116,6 +129,7 @@ fn fill(history: &mut History, opened: Opened, owner: Owner) {
     if surplus != 0 {
         history.part = Some(format!("only the last {MOST_COMMANDS} of its commands are told"));
         history.commands.drain(..surplus);
+        history.commands.shrink_to_fit();
     }
     bound(&mut history.commands, history.modified);
     history.findings.extend(tamper::of_file(history, owner, uid, born));

@@ -39,14 +39,6 @@ pub struct Socket {
     pub traffic: [u64; 4],
 }
 
-/// Of a datagram socket whose end is to be told (`DATAGRAMS`), how that came.
-pub mod datagram {
-    /// A program saw that it was bound or connected.
-    pub const SEEN: u32 = 1;
-    /// A look found it, and it may have been closed since.
-    pub const FOUND: u32 = 2;
-}
-
 /// One is bound.
 pub type SocketBind = Socket;
 /// One listens.

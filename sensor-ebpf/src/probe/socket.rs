@@ -10,11 +10,11 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FExitContext, SockAddrContext, SockContext},
 };
 use sensor_common::{
-    ask::ABSENT,
+    ask::{ABSENT, datagram},
     loss::{MAP_FULL, RING_FULL},
     wire::{
         SOCKET_ACCEPT, SOCKET_BIND, SOCKET_CLOSE, SOCKET_CONNECT, SOCKET_LISTEN, SOCKET_LOOK,
-        socket::{Owner, Socket, datagram},
+        socket::{Owner, Socket},
     },
 };
 

@@ -3,7 +3,7 @@
 use std::{
     io::{self, IsTerminal, Write},
     path::PathBuf,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::sys::signal::{SigSet, Signal};
@@ -26,7 +26,7 @@ use crate::{
         contain::{Contained, Method, Target},
     },
     firewall::rule::Port,
-    host::Host,
+    host::{Host, since_boot},
     procfs::Reader,
     record::Text,
 };
@@ -267,7 +267,7 @@ fn execute(
     };
     tell(actor, host, args, asked, &contain, &rows);
     // Told before: users write much of what is looked at now.
-    let until = Instant::now() + PATIENCE;
+    let until = since_boot() + PATIENCE;
     row::add_starters(&mut rows, &contain.comers, |comer| starters(host, comer, until));
     finish(args, &rows, &contain, &parts, left)
 }

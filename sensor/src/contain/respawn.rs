@@ -6,14 +6,14 @@ use std::{
     fs,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::verify::Comer;
 use crate::{
     format::text::escape,
     histories::homes::{User, users},
-    host::Host,
+    host::{Host, since_boot},
     record::Text,
     untrusted,
 };
@@ -72,7 +72,7 @@ const UNITS: &[&str] = &[
 
 /// What starts one who came again, a sentence each: the surest first; as far as can be found until then.
 #[must_use]
-pub fn starters(host: &Host, comer: &Comer, until: Instant) -> Vec<String> {
+pub fn starters(host: &Host, comer: &Comer, until: Duration) -> Vec<String> {
     let mut found = Vec::new();
     let unit = comer.cgroup.as_ref().and_then(unit_of);
     if let Some(unit) = &unit {
@@ -91,14 +91,14 @@ pub fn starters(host: &Host, comer: &Comer, until: Instant) -> Vec<String> {
     let needles = needles(comer);
     for place in &PLACES {
         for path in place.paths {
-            for file in files(host.root(), Path::new(path)).iter().take_while(|_| Instant::now() < until) {
+            for file in files(host.root(), Path::new(path)).iter().take_while(|_| since_boot() < until) {
                 found.append(&mut named(host.root(), file, place, &needles));
             }
         }
     }
     let keys = Place { kind: "ssh key", paths: &[], starts: |line| has(line, b"command=") };
     let users = users(&host.passwd()).into_iter().take(MOST_FILES);
-    for User { name, home, .. } in users.take_while(|_| Instant::now() < until) {
+    for User { name, home, .. } in users.take_while(|_| since_boot() < until) {
         for file in ["authorized_keys", "authorized_keys2"] {
             let lines = named(host.root(), &home.join(".ssh").join(file), &keys, &needles);
             found.extend(
@@ -107,7 +107,7 @@ pub fn starters(host: &Host, comer: &Comer, until: Instant) -> Vec<String> {
         }
     }
     found.truncate(MOST_LINES);
-    if Instant::now() >= until {
+    if since_boot() >= until {
         found.push(format!("maybe more: not all was looked at within {} s", PATIENCE.as_secs()));
     }
     found
@@ -237,7 +237,7 @@ mod tests {
             "command=\"/opt/agent\" ssh-ed25519 A\nssh-ed25519 /opt/agent\n",
         );
         symlink("/etc/shadow", root.join("etc/crontab")).unwrap();
-        let later = || Instant::now() + PATIENCE;
+        let later = || since_boot() + PATIENCE;
         let host = Host::under(&root).unwrap();
         let found = starters(&host, &comer("/opt/agent", &[], "/system.slice/agent.service"), later());
         let wanted = [
@@ -252,7 +252,7 @@ mod tests {
         // A shell is named everywhere: what it runs counts.
         assert_eq!(starters(&host, &comer("/bin/sh", &["sh", "-c", "x"], "/"), later()).len(), 1);
         assert_eq!(starters(&host, &comer("/bin/sh", &["sh", "/opt/agent"], "/"), later()).len(), 5);
-        let late = starters(&host, &comer("/opt/agent", &[], "/system.slice/agent.service"), Instant::now());
+        let late = starters(&host, &comer("/opt/agent", &[], "/system.slice/agent.service"), since_boot());
         assert_eq!(late.len(), 3, "{late:?}");
         fs::remove_dir_all(&root).unwrap();
     }

@@ -234,7 +234,6 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{Format, ecs::Ecs};
 
     fn contained(targets: usize) -> Contained {
         Contained {
@@ -265,12 +264,11 @@ mod tests {
 
     #[test]
     fn as_many_as_are_told_fit_into_a_line() {
-        let executable = Text::from(format!("/{}", "\u{1}".repeat(4000)));
-        let target = Target { pid: u32::MAX, executable, result: "ended", ..Target::default() };
-        let record = Contained { targets: vec![target; TARGETS_MOST], ..contained(0) }.record();
-        let mut line = Vec::new();
-        Ecs.write(&record, &mut line);
-        assert!(line.len() < 1024 * 1024 - 4096, "{}", line.len());
+        let long = head(&[1; 4000]);
+        assert!(long.len() < 4000 && long.ends_with("…".as_bytes()));
+        assert_eq!(head(b"/bin/sh"), b"/bin/sh");
+        // With the rest of each, and of the event.
+        assert!(TARGETS_MOST * (long.len() * 6 + 256) < 1024 * 1024 - 65536);
     }
 
     #[test]

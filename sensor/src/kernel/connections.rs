@@ -1,7 +1,7 @@
 //! Connections that the programs keep for user space, and whether the kernel still has them.
 
 use aya::maps::{HashMap, MapData, MapError};
-use sensor_common::wire::socket::datagram;
+use sensor_common::ask::datagram;
 
 use super::{Kernel, KernelError, plan, traffic};
 use crate::event::socket::KEPT;

@@ -35,6 +35,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How many homes may keep a thread of ours for ever; after that, no other is asked.
 const STUCK_MOST: usize = 8;
+/// Most commands of all histories: anybody can have any number of files, and one by many names.
+const COMMANDS_MOST: usize = 1_000_000;
 /// How many files are read that only an environment names.
 const NAMED_MOST: usize = 256;
 
@@ -161,7 +163,7 @@ fn sudo_entries(host: &Host, since: Option<Time>, parts: &mut Vec<String>) -> (s
 
 /// The histories in homes, each asked by a thread that can be given up.
 fn in_homes(root: &Path, users: Vec<(User, bool)>, parts: &mut Vec<String>) -> Vec<History> {
-    let (mut found, mut stuck) = (Vec::new(), 0);
+    let (mut found, mut stuck, mut left) = (Vec::new(), 0, COMMANDS_MOST);
     let mut rest = users.into_iter().peekable();
     while rest.peek().is_some() && stuck < STUCK_MOST {
         let (ask, asked) = mpsc::channel::<(User, bool)>();
@@ -185,7 +187,7 @@ fn in_homes(root: &Path, users: Vec<(User, bool)>, parts: &mut Vec<String>) -> V
                 break;
             }
             match answers.recv_timeout(PATIENCE) {
-                Ok(some) => found.extend(some),
+                Ok(some) => found.extend(some.into_iter().map(|history| within(history, &mut left))),
                 Err(_) => {
                     stuck += 1;
                     let name = name.to_str_lossy().escape_debug().to_string();
@@ -199,6 +201,13 @@ fn in_homes(root: &Path, users: Vec<(User, bool)>, parts: &mut Vec<String>) -> V
         parts.push(format!("the homes of {} more users", rest.count()));
     }
     found
+}
+
+/// A history, of which no more is kept than is left.
+fn within(mut history: History, left: &mut usize) -> History {
+    history.cut(*left);
+    *left -= history.commands.len();
+    history
 }
 
 /// A file that a process names for its user's history.
@@ -216,7 +225,8 @@ fn read_named(named: Vec<Named>, root: &Path, found: &mut Vec<History>, parts: &
         parts.push(format!("{} more files that HISTFILE names", new.len() - NAMED_MOST));
         new.truncate(NAMED_MOST);
     }
-    let mut stuck = 0;
+    let read: usize = found.iter().map(|history| history.commands.len()).sum();
+    let (mut stuck, mut left) = (0, COMMANDS_MOST.saturating_sub(read));
     for Named { path, shell, uid } in new {
         let shown = path.to_str_lossy().escape_debug().to_string();
         let (answer, answers) = mpsc::channel();
@@ -230,7 +240,7 @@ fn read_named(named: Vec<Named>, root: &Path, found: &mut Vec<History>, parts: &
             let _: std::io::Result<()> = background::begin("histories", move || drop(answer.send(read())));
         }
         match answers.recv_timeout(PATIENCE) {
-            Ok(history) => found.extend(history),
+            Ok(history) => found.extend(history.map(|history| within(history, &mut left))),
             Err(_) => {
                 stuck += 1;
                 parts.push(format!("{shown}, whose file system gave no answer"));

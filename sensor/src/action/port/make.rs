@@ -140,7 +140,7 @@ fn plan(desk: &Desk, rule: &Rule, terms: &Terms) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Has a rule that is there last as long as is asked for now, if that is longer.
+/// Has a rule that is there last as long as is asked for this time, if that is longer.
 fn prolong(desk: &mut Desk, same: &mut Rule, terms: &Terms) -> Result<(), Failure> {
     let (Some(lasts), Some(end)) = (terms.lasts, &same.until) else { return Ok(()) };
     if until(end, &desk.host) >= lasts || terms.persist != same.persist {
