@@ -331,10 +331,15 @@ mod tests {
 
     /// Of three bytes, without a name.
     fn tempfile() -> File {
-        use std::io::Write;
-        let path = std::env::temp_dir().join(format!("sensor-opened-{}", std::process::id()));
-        let mut file =
-            File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+        use std::{
+            io::Write,
+            sync::atomic::{AtomicU32, Ordering},
+        };
+        // Tests run beside each other.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("sensor-opened-{}-{count}", std::process::id()));
+        let mut file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
         std::fs::remove_file(path).unwrap();
         file.write_all(b"abc").unwrap();
         file
