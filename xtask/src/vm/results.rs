@@ -106,6 +106,8 @@ pub(super) fn sections(said: &str) -> Vec<Section<'_>> {
         if let Some(title) = line.strip_prefix("@begin ") {
             open = Some((title.trim_end(), from));
         } else if let Some(end) = line.strip_prefix("@end ")
+            // Of a machine that is still at work the last line may not be whole.
+            && line.ends_with('\n')
             && let Some((title, from)) = open.take()
         {
             sections.push(section(title, Some(end.split_whitespace().nth(1).unwrap_or("?")), from, at));
