@@ -23,6 +23,9 @@ pub mod datagram {
     pub const FOUND: u32 = 2;
 }
 
+/// Inode number of the first user namespace (`PROC_USER_INIT_INO`, `include/linux/proc_ns.h`).
+pub const FIRST_USER_NAMESPACE: u32 = 0xefff_fffd;
+
 /// Most connections that user space asks about at once, whether they are still there.
 pub const DOUBTED_MOST: u32 = 4096;
 

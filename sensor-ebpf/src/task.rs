@@ -1,7 +1,7 @@
 //! Who acts: a `task_struct`, and what is told of it.
 
 use sensor_common::{
-    ask::ABSENT,
+    ask::{ABSENT, FIRST_USER_NAMESPACE},
     wire::{Actor, Running, exit::Io},
 };
 
@@ -235,10 +235,8 @@ pub fn remember<R: Reach>(file: At<R>) {
     }
 }
 
-/// `OVERLAYFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`), and the first user namespace (`PROC_USER_INIT_INO`,
-/// `include/linux/proc_ns.h`).
+/// `OVERLAYFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
 const OVERLAY: u32 = 0x794c_7630;
-const FIRST_USER_NAMESPACE: u32 = 0xeffffffd;
 
 /// Whether a process or another host answers for a file system, by its magic number: FUSE, NFS, CIFS and SMB2, 9p, AFS (two),
 /// Ceph, Coda, Lustre (`include/uapi/linux/magic.h`). An overlay asks those below it in the name of who mounted it, so one that

@@ -62,8 +62,7 @@ impl History {
     pub fn cut(&mut self, most: usize) {
         let surplus = self.commands.len().saturating_sub(most);
         if surplus != 0 {
-            self.part =
-                Some(format!("only the last {most} of its commands are told: there are too many in all"));
+            self.part = Some(format!("only the last {most} of its commands are told"));
             self.commands.drain(..surplus);
             self.commands.shrink_to_fit();
         }
@@ -125,12 +124,7 @@ fn fill(history: &mut History, opened: Opened, owner: Owner) {
             }
         }
     }
-    let surplus = history.commands.len().saturating_sub(MOST_COMMANDS);
-    if surplus != 0 {
-        history.part = Some(format!("only the last {MOST_COMMANDS} of its commands are told"));
-        history.commands.drain(..surplus);
-        history.commands.shrink_to_fit();
-    }
+    history.cut(MOST_COMMANDS);
     bound(&mut history.commands, history.modified);
     history.findings.extend(tamper::of_file(history, owner, uid, born));
 }

@@ -39,7 +39,7 @@ use patience::{PATIENCE, Worker};
 use procfs::process::Process as Entry;
 use rustix::fs::{AtFlags, StatxFlags};
 use seen::Seen;
-use space::{FIRST_USER_NAMESPACE, Lead, Space, places};
+use space::{Lead, Space, places};
 
 use crate::{
     event::{Actor, Key, Running},
@@ -53,6 +53,8 @@ const MOST_ARGS: u64 = 16 * 1024;
 const MOST_MOUNTS: u64 = 1024 * 1024;
 /// `PROC_PID_INIT_INO` (`include/linux/proc_ns.h`).
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+/// The same of user namespaces (`PROC_USER_INIT_INO`), as the programs know it.
+const FIRST_USER_NAMESPACE: u64 = 0xefff_fffd;
 /// `PROC_CGROUP_INIT_INO`.
 const FIRST_CGROUP_NAMESPACE: u64 = 0xEFFF_FFFB;
 /// How many processes are told of at once.
@@ -254,9 +256,14 @@ impl Reader {
 
     /// What is mounted where a process lives: on which something can be executed, and what others answer for.
     fn mounted(&self, pid: u32) -> (Vec<PathBuf>, Vec<PathBuf>) {
-        let user = fs::metadata(self.root.join(pid.to_string()).join("ns/user"));
-        let of_users = user.is_ok_and(|user| user.ino() != FIRST_USER_NAMESPACE);
-        places(&self.mountinfo(&pid.to_string()), of_users)
+        let pid = pid.to_string();
+        places(&self.mountinfo(&pid), self.is_users(&pid))
+    }
+
+    /// Whether a process lives in a user namespace, where anybody can mount.
+    fn is_users(&self, process: &str) -> bool {
+        let user = fs::metadata(self.root.join(process).join("ns/user"));
+        user.is_ok_and(|user| user.ino() != FIRST_USER_NAMESPACE)
     }
 
     /// The lines of `mountinfo`; none when it can't be read.
@@ -293,7 +300,8 @@ impl Reader {
     pub fn leads_elsewhere(&self, pids: impl Iterator<Item = u32>, path: &Text, inode: u64) -> bool {
         let mut all = pids.map(|pid| (pid, self.root.join(pid.to_string()).join("root")));
         let Some((pid, root)) = all.find(|(_, root)| root.read_link().is_ok()) else { return false };
-        Space::of(root, &self.mountinfo(&pid.to_string())).lead(path, inode) == Lead::Elsewhere
+        Space::of(root, &self.mountinfo(&pid.to_string()), self.is_users(&pid.to_string())).lead(path, inode)
+            == Lead::Elsewhere
     }
 }
 

@@ -435,6 +435,16 @@ mod tests {
     }
 
     #[test]
+    fn of_many_runners_the_first_are_told_and_all_are_counted() {
+        let mut table = table(&(1..=100).map(|pid| (pid, "/x")).collect::<Vec<_>>());
+        let mut verdicts = Verdicts::default();
+        let found = look(&mut verdicts, &mut table, key(100), &UNLINKED, 6, false).unwrap();
+        assert_eq!((found.runners.len(), found.runner_count), (runners::MOST, 100));
+        assert!(found.runners.iter().map(|runner| runner.key.pid).eq(1..=64));
+        assert!(look(&mut verdicts, &mut table, key(99), &UNLINKED, 7, false).is_none(), "told once");
+    }
+
+    #[test]
     fn nobody_is_blamed_for_another_name_or_long_after() {
         let mut table = table(&[(1, "/x"), (2, "/y")]);
         let mut verdicts = Verdicts::default();

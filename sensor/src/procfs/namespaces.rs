@@ -133,7 +133,7 @@ impl Reader {
     /// Those that are mounted where a process lives; a path through what others answer for isn't tried.
     pub fn namespaces_of_mounts(&self, pid: u32, into: &mut NetworkNamespaces) {
         let info = self.mountinfo(&pid.to_string());
-        let (_, foreign) = places(&info, false);
+        let (_, foreign) = places(&info, self.is_users(&pid.to_string()));
         let root = self.root.join(pid.to_string()).join("root");
         for (inode, point) in mounted_namespaces(&info, b"net") {
             let reachable = !foreign.iter().any(|foreign| point.starts_with(foreign));

@@ -46,20 +46,20 @@ impl Reader {
         match pid {
             Some(pid) => {
                 let pid = pid.to_string();
-                Space::of(self.root.join(&pid).join("root"), &self.mountinfo(&pid))
+                Space::of(self.root.join(&pid).join("root"), &self.mountinfo(&pid), self.is_users(&pid))
             }
             None => {
                 let root = self.root.parent().unwrap_or(Path::new("/"));
-                Space::of(root.to_owned(), &self.mountinfo("self"))
+                Space::of(root.to_owned(), &self.mountinfo("self"), self.is_users("self"))
             }
         }
     }
 }
 
 impl Space {
-    /// Entered by this root, with these lines of `mountinfo`.
-    pub(super) fn of(root: PathBuf, mountinfo: &[u8]) -> Self {
-        let (_, foreign) = places(mountinfo, false);
+    /// Entered by this root, with these lines of `mountinfo`; `of_users`: as for `places`.
+    pub(super) fn of(root: PathBuf, mountinfo: &[u8], of_users: bool) -> Self {
+        let (_, foreign) = places(mountinfo, of_users);
         Self { root, foreign, overlays: overlays(mountinfo) }
     }
 
@@ -136,9 +136,6 @@ fn path_of(field: &[u8]) -> PathBuf {
 /// File systems of other hosts, or of programs.
 const FOREIGN: [&[u8]; 11] =
     [b"nfs", b"cifs", b"smb", b"fuse", b"virtiofs", b"9p", b"afs", b"ceph", b"coda", b"lustre", b"autofs"];
-
-/// The first user namespace (`PROC_USER_INIT_INO`, `include/linux/proc_ns.h`).
-pub(super) const FIRST_USER_NAMESPACE: u64 = 0xeffffffd;
 
 /// Whether others than the kernel answer for a file system of this type.
 pub(super) fn is_foreign(kind: &[u8]) -> bool {
