@@ -204,6 +204,30 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_block_takes_no_others_with_it() {
+        let path = place("block");
+        let (journal, mut inlet) = Journal::begin(&path, &limits(64 << 20)).unwrap();
+        write(&mut inlet, 1..1001);
+        let second: u64 = {
+            let beside = Connection::open(path.join("journal.db")).unwrap();
+            let second = "SELECT first FROM block ORDER BY first LIMIT 1 OFFSET 1";
+            let first: i64 = beside.query_row(second, [], |row| row.get(0)).unwrap();
+            beside.execute("UPDATE block SET lines = zeroblob(9) WHERE first = ?1", [first]).unwrap();
+            first as u64
+        };
+        let mut cursor = journal.cursor("one");
+        let entries = cursor.read(ALL).unwrap();
+        assert_eq!(entries.len(), 1000, "none is left out");
+        let (damaged, whole): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.line.is_empty());
+        let positions = damaged.iter().map(|entry| entry.position).collect::<Vec<_>>();
+        assert!(damaged.len() > 10 && positions == Vec::from_iter(second..second + damaged.len() as u64));
+        assert_eq!(damaged[0].id, format!("a1-{second}"), "what isn't in the block is known");
+        assert_eq!(numbers(&whole).len(), 1000 - damaged.len());
+        end(inlet);
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
     fn it_stays_within_its_bounds_and_the_count_is_exact() {
         let path = place("bounds");
         let most = 8 << 20;

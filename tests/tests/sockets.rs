@@ -315,9 +315,10 @@ fn a_million_open_files_hide_no_socket() {
     let sensor = Sensor::start(words![]);
     let event = of(&sensor, "socket_listen", listener.pid(), "server.port", port).wait();
     assert!(event.truth("sensor.socket.preexisting"), "{event}");
-    // It looks each second.
-    std::thread::sleep(Duration::from_millis(2500));
-    sensor.fence();
+    // Only a later look finds this one.
+    let mut raw = Running::of(net(), words!["raw", "a", "wait"]);
+    sensor.find("socket_bind").pid(raw.pid()).with("network.transport", "icmp").wait();
+    raw.end();
     listener.end();
     files.end();
     sensor.stop().clean();

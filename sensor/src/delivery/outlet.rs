@@ -88,6 +88,9 @@ impl Outlet {
     /// # Errors
     /// When the line is no event, in words.
     pub(super) fn dress(&self, entry: &Entry, wanted: bool) -> Result<Option<Vec<u8>>, String> {
+        if wanted && entry.line.is_empty() {
+            return Err("what the journal holds of it is damaged".to_owned());
+        }
         let Some(format) = self.format.filter(|_| wanted) else { return Ok(None) };
         let record = ecs::read(entry.line.as_bytes()).map_err(|error| error.to_string())?;
         let mut out = Vec::with_capacity(entry.line.len() * 2);

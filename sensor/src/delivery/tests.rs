@@ -339,6 +339,20 @@ fn other_formats_are_written_from_the_line() {
 }
 
 #[test]
+fn what_the_journal_lost_the_line_of_is_refused_and_others_go() {
+    let journal = Journal::with(1);
+    journal.add(2, "exit", "");
+    journal.add(3, "exec", "{}");
+    let (delivery, log) = begin(&journal, "", 9, vec![]);
+    journal.until(|inner| inner.acknowledged == 3);
+    delivery.stop(PATIENCE);
+    assert_eq!(brought(&log), ["e-1 e-3"]);
+    let dead = journal.inner(|inner| inner.dead.clone());
+    assert_eq!(dead, [("e-2".to_owned(), "what the journal holds of it is damaged".to_owned())]);
+    assert_eq!(told(&delivery).refused, ByAction::from([("exit", 1)]));
+}
+
+#[test]
 fn one_that_hangs_holds_up_no_other_and_no_stop() {
     let (stuck, going) = (Journal::with(1), Journal::with(100));
     let (release, held) = mpsc::channel::<()>();

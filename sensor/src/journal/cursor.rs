@@ -47,7 +47,7 @@ pub struct Entry {
     pub severity: u64,
     /// `user.name`, else `user.id`.
     pub user: Option<String>,
-    /// The event in ECS as JSON, without its end.
+    /// The event in ECS as JSON, without its end; empty where what is stored of it is damaged.
     pub line: String,
 }
 
@@ -241,7 +241,11 @@ fn entries(
     while let Some(next) = rows.next().map_err(&failed)? {
         let (mut entry, block) = row(next).map_err(&failed)?;
         let place = entry.position.saturating_sub(unsigned(block));
-        let line = line(&work, known, block, place)?;
+        let line = match line(&work, known, block, place) {
+            // What else is of this block is as good as it was.
+            Err(JournalError::Damaged { .. }) => String::new(),
+            line => line?,
+        };
         if !entries.is_empty() && bytes + line.len() > most.bytes {
             break;
         }

@@ -18,7 +18,7 @@ use crate::{
     rtnetlink::{AddressError, Asker, Changes},
 };
 
-/// Least time between two rounds of telling that something changed, nanoseconds.
+/// Least time from one round of telling that something changed to the next, nanoseconds.
 const ROUND: u64 = 1_000_000_000;
 /// The share of the time that a round may take, with its look at all open files: one part in so many.
 const ROUND_SHARE: u64 = 20;
@@ -289,8 +289,9 @@ impl Pipeline<'_> {
         }
         self.reaches.moved = false;
         let result = self.tell_moved();
-        let took = self.host.boot_now().saturating_sub(now);
-        self.reaches.round = now.saturating_add(ROUND.max(took.saturating_mul(ROUND_SHARE)));
+        let end = self.host.boot_now();
+        let took = end.saturating_sub(now);
+        self.reaches.round = end.saturating_add(ROUND.max(took.saturating_mul(ROUND_SHARE)));
         result
     }
 

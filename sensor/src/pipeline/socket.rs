@@ -21,6 +21,8 @@ const SHARE: u64 = 20;
 /// Least time between looks that nothing asks for, and their share: they show what no hook sees.
 const SELDOM: u64 = 1_000_000_000;
 const SELDOM_SHARE: u64 = 1000;
+/// How long a socket waits for its process to be known, nanoseconds: each second all processes are looked at.
+const EARLY: u64 = 3_000_000_000;
 /// Most listeners that wait for their port, and most connections that wait for whose they are; the others are told without it.
 const UNRESOLVED_MOST: usize = 4096;
 
@@ -39,6 +41,8 @@ pub(super) struct Looks {
     due: u64,
     /// Sockets that no hook sees being bound, and that were told.
     unseen: HashSet<u64>,
+    /// Sockets of processes that aren't known yet, and when they were first shown, nanoseconds since boot.
+    early: HashMap<u64, u64>,
     /// Connections that no process had open at the last look.
     pub(super) doubted: HashSet<u64>,
     /// Cookies of sockets of MPTCP that were there before, by which they were told: their ends have others.
@@ -388,7 +392,8 @@ impl Pipeline<'_> {
         self.looks.after = now.saturating_add(LOOK.max(took.saturating_mul(SHARE)));
         self.looks.due = now.saturating_add(SELDOM.max(took.saturating_mul(SELDOM_SHARE)));
         self.reaches.settle(&rows);
-        self.tell_unseen(&rows, now)?;
+        let early = self.early(&rows, now);
+        self.tell_unseen(&rows, &early, now)?;
         let shown: HashMap<u64, &(Key, u32, Socket)> = rows.iter().map(|row| (row.2.cookie, row)).collect();
         for (stamp, mut socket) in std::mem::take(&mut self.looks.unresolved) {
             if let Some((.., found)) = shown.get(&socket.cookie) {
@@ -398,9 +403,13 @@ impl Pipeline<'_> {
             let server = self.server(&socket, stamp.key, true);
             self.tell_socket(&socket::LISTEN, stamp, server)?;
         }
-        self.tell_ownerless(|_| true, |it| shown.get(&it.cookie).map(|(key, thread, _)| (*key, *thread)))?;
+        self.tell_ownerless(
+            |it| !early.contains(&it.cookie),
+            |it| shown.get(&it.cookie).map(|(key, thread, _)| (*key, *thread)),
+        )?;
         for (key, thread, socket) in &rows {
             if silent.contains(&socket.cookie)
+                && !early.contains(&socket.cookie)
                 && let Some(body) = self.kernel.take_untaken(socket.cookie)
             {
                 self.counts.found(socket::ACCEPT.name);
@@ -414,11 +423,29 @@ impl Pipeline<'_> {
         Ok(())
     }
 
+    /// Sockets of processes whose birth is still in the rings: a later look has them told with their process.
+    fn early(&mut self, rows: &[(Key, u32, Socket)], now: u64) -> HashSet<u64> {
+        let unknown = rows.iter().filter(|(key, ..)| self.table.known(*key).is_none());
+        let since = |cookie| (cookie, self.looks.early.get(&cookie).copied().unwrap_or(now));
+        self.looks.early = unknown.map(|(.., socket)| since(socket.cookie)).collect();
+        let early = self.looks.early.iter().filter(|(_, since)| now.saturating_sub(**since) < EARLY);
+        early.map(|(cookie, _)| *cookie).collect()
+    }
+
     /// Raw and packet sockets, and those of SCTP that are bound, which no hook sees.
-    fn tell_unseen(&mut self, rows: &[(Key, u32, Socket)], time: u64) -> Result<(), PipelineError> {
+    fn tell_unseen(
+        &mut self,
+        rows: &[(Key, u32, Socket)],
+        early: &HashSet<u64>,
+        time: u64,
+    ) -> Result<(), PipelineError> {
         let mut there = HashSet::new();
         for (key, thread, socket) in rows.iter().filter(|(.., socket)| socket.unseen()) {
             let told = self.looks.unseen.contains(&socket.cookie);
+            if !told && socket.only_bound() && early.contains(&socket.cookie) {
+                self.looks.due = time;
+                continue;
+            }
             if told || socket.only_bound() {
                 there.insert(socket.cookie);
             }
