@@ -53,6 +53,14 @@ fn syslog(server: &Rsyslog) -> String {
     )
 }
 
+/// One that takes nothing as long as an event.
+fn small(server: &Rsyslog, wanted: &str) -> String {
+    format!(
+        "[[outputs]]\nname = \"small\"\ntype = \"syslog\"\ntransport = \"udp\"\naddress = \"{}\"\n{wanted}\nmax_message_bytes = 480\n",
+        server.address()
+    )
+}
+
 fn lines(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
@@ -254,10 +262,7 @@ fn what_is_refused_for_good_is_told_and_kept() {
     }
     let _together = lock::together();
     let (place, server) = (Place::new(), Rsyslog::start(Way::Udp));
-    let small = format!(
-        "[[outputs]]\nname = \"small\"\ntype = \"syslog\"\ntransport = \"udp\"\naddress = \"{}\"\nactions = [\"exe_deleted\"]\nmax_message_bytes = 480\n",
-        server.address()
-    );
+    let small = small(&server, "actions = [\"exe_deleted\"]");
     let sensor = Sensor::with().config(&place.config(&small)).live();
     sensor.alert(&place.folder, "victim");
     let refused = |event: &Event| {
@@ -275,6 +280,38 @@ fn what_is_refused_for_good_is_told_and_kept() {
         assert_eq!(account.seen, account.delivered + account.lost, "{action}");
     }
     assert!(server.told().is_empty());
+}
+
+#[test]
+fn what_is_refused_after_the_last_event_is_counted_too() {
+    if not_here() {
+        return;
+    }
+    let _together = lock::together();
+    let (place, server) = (Place::new(), Rsyslog::start(Way::Udp));
+    let sensor = Sensor::with().config(&place.config(&small(&server, ""))).live();
+    sensor.alert(&place.folder, "victim");
+    let end = sensor.stop();
+    end.clean();
+    let events = end.events();
+    let losses = events.iter().filter(|event| event.action() == "loss");
+    let told: u64 = losses.flat_map(|event| event.list("sensor.lost")).map(refused).sum();
+    let line = |line: &String| {
+        let count = line.strip_prefix("sensor: output small: lost ")?.split_once(": ")?.1;
+        count.strip_suffix(" at output (refused), after the last loss event")?.parse::<u64>().ok()
+    };
+    let said: u64 = end.stderr.iter().filter_map(line).sum();
+    let all = place.stored().len() as u64;
+    assert!(said > 0 && all > 10, "{:#?}", end.stderr);
+    assert_eq!(told + said + server.told().len() as u64, all, "each came or is counted: {:#?}", end.stderr);
+}
+
+/// How many events a row of a `loss` says that an output refused.
+fn refused(row: &serde_json::Value) -> u64 {
+    match row["stage"] == "output" && row["reason"] == "refused" {
+        true => row["count"].as_u64().unwrap(),
+        false => 0,
+    }
 }
 
 #[test]
