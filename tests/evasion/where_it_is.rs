@@ -335,6 +335,18 @@ fn called_another_file_by_the_kernel() {
     }
 }
 
+/// The sensor goes on: of another file, that of a disk, all is told.
+fn another_is_told(sensor: &Sensor, folder: &Folder) {
+    let victim = actor_at(folder.at("victim"));
+    let file = fs::metadata(&victim).unwrap();
+    let mut running = Running::of(&victim, words!["unlink", &victim, "say", "done", "wait"]);
+    running.until("done");
+    let by = (running.pid(), victim.as_path());
+    Lost { path: &victim, file: &file, method: "unlink", by, runners: vec![running.pid()], severity: 73 }
+        .told(sensor);
+    running.end();
+}
+
 #[test]
 fn on_layers_over_one_that_never_answers() {
     if skip() {
@@ -356,14 +368,7 @@ fn on_layers_over_one_that_never_answers() {
     }
     let exec = sensor.find("exec").exe(folder.at("over/payload")).wait();
     assert_eq!(exec.str("sensor.exe.state"), "present");
-    let victim = actor_at(folder.at("victim"));
-    let file = fs::metadata(&victim).unwrap();
-    let mut other = Running::of(&victim, words!["unlink", &victim, "say", "done", "wait"]);
-    other.until("done");
-    let by = (other.pid(), victim.as_path());
-    Lost { path: &victim, file: &file, method: "unlink", by, runners: vec![other.pid()], severity: 73 }
-        .told(&sensor);
-    other.end();
+    another_is_told(&sensor, &folder);
     running.end();
     sensor.find("exit").pid(u32::try_from(exec.num("process.pid")).unwrap()).wait();
     sensor.stop().clean();
@@ -394,21 +399,13 @@ fn on_a_file_system_that_never_answers() {
         mount_bind(&real, &payload);
         let mut through = Running::idle(&payload);
         sensor.find("exec").pid(through.pid()).exe(&payload).wait();
-        // The sensor goes on.
         running.go();
         done(&actor(), words!["unlink", &real]);
         let alert = sensor.find("exe_deleted").file(&payload).wait();
         assert_eq!(alert.str("sensor.method"), "unlink");
         assert_eq!(alert.list("sensor.runners")[0]["pid"], through.pid());
         through.end();
-        let victim = actor_at(folder.at("victim"));
-        let file = fs::metadata(&victim).unwrap();
-        let mut other = Running::of(&victim, words!["unlink", &victim, "say", "done", "wait"]);
-        other.until("done");
-        let by = (other.pid(), victim.as_path());
-        Lost { path: &victim, file: &file, method: "unlink", by, runners: vec![other.pid()], severity: 73 }
-            .told(&sensor);
-        other.end();
+        another_is_told(&sensor, &folder);
         running.end();
         sensor.find("exit").pid(pid).wait();
     });
