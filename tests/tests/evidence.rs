@@ -196,6 +196,13 @@ fn what_only_is_in_memory_is_kept() {
     scene.recovers(alert.str("process.entity_id"), &hash(&source));
 }
 
+/// Executes it to its end; its pid.
+fn ended(path: &Path) -> u32 {
+    let mut running = Running::of(path, words!["exit", "0"]);
+    assert!(running.wait().success());
+    running.pid()
+}
+
 #[test]
 fn a_file_that_is_executed_again_is_known() {
     if skip() {
@@ -205,10 +212,7 @@ fn a_file_that_is_executed_again_is_known() {
     let scene = Scene::new("");
     let path = scene.image("known");
     let sha256 = hash(&path);
-    let again = || {
-        let pid = Running::of(&path, words!["exit", "0"]).pid();
-        scene.sensor.find("exec").pid(pid).wait()
-    };
+    let again = || scene.sensor.find("exec").pid(ended(&path)).wait();
     again();
     scene.sensor.fence();
     // Hashing is done beside: one of the next has it.
@@ -241,7 +245,7 @@ fn what_is_held_can_be_unmounted() {
     for run in 0..10 {
         mount_tmpfs(&place, "4m");
         let path = image(&place.join("program"));
-        let pid = Running::of(&path, words!["exit", "0"]).pid();
+        let pid = ended(&path);
         // Not with what is open (`MNT_DETACH`): it is to be nobody's any more, long before it is let go of otherwise.
         let deadline = Instant::now() + tests::patience(Duration::from_millis(500));
         while let Err(why) = nix::mount::umount(&place) {

@@ -239,6 +239,25 @@ fn a_closed_port_lets_in_whom_it_allows_and_nobody_else() {
 }
 
 #[test]
+fn connections_are_ended_where_all_addresses_can_be_bound_to() {
+    if lacks() {
+        return;
+    }
+    world(|world| {
+        for family in ["ipv4", "ipv6"] {
+            fs::write(format!("/proc/sys/net/{family}/ip_nonlocal_bind"), "1").unwrap();
+        }
+        let _echo = echo_here(7000);
+        let mut cut =
+            OUTSIDE.map(|address| world.outsider.there(|| connect(at(address, 7000), DEADLINE).unwrap()));
+        assert!(cut.iter_mut().all(answers));
+        let made = done("close 7000 --yes");
+        assert!(made.said.contains("2 connections"), "{}", made.said);
+        world.outsider.there(|| assert!(cut.iter_mut().all(is_cut)));
+    });
+}
+
+#[test]
 fn a_port_that_leads_into_a_container_is_closed_by_its_outer_number() {
     if lacks() {
         return;
@@ -553,8 +572,24 @@ fn what_is_confirmed_stays_and_what_is_refused_goes() {
         assert!(kept.str("sensor.rule.until") > &*first);
         let set = nft(&format!("- list set inet sensor live_{rule}"));
         assert!(set.contains("timeout 1h") || set.contains("timeout 59m"), "{set}");
+        // The same for longer lasts longer, and for less no less.
+        let end = |made: &Answer| {
+            assert_eq!(id(made), rule);
+            listed(&rule).str("sensor.rule.until").to_owned()
+        };
+        let longer = end(&done("close 7000 --for 5h --yes"));
+        assert!(longer > kept.str("sensor.rule.until").to_owned());
+        let set = nft(&format!("- list set inet sensor live_{rule}"));
+        assert!(set.contains("timeout 5h") || set.contains("timeout 4h59m"), "{set}");
+        assert_eq!(end(&done("close 7000 --for 1m --yes")), longer);
         done(&format!("undo {rule}"));
         assert_eq!(port(&format!("confirm {rule}")).status, Some(1));
+        // The same with --yes needs nobody to confirm it any more.
+        let rule = id(&done("close 7000 --confirm-within 9m"));
+        assert_eq!(listed(&rule).str("sensor.rule.state"), "unconfirmed");
+        assert_eq!(id(&done("close 7000 --yes")), rule);
+        assert_eq!(listed(&rule).str("sensor.rule.state"), "in_force");
+        done(&format!("undo {rule}"));
 
         let short = id(&done("close 7000 --for 1 --yes"));
         until("its time is over", || !done("list").rows.iter().any(|row| row.str("sensor.rule.id") == short));
@@ -781,6 +816,12 @@ fn without_nft_a_program_at_the_cgroups_does_the_same() {
         done(&format!("undo {}", id(&made)));
         assert!(world.outsider.there(|| reaches(at(OUTSIDE[0], 7000)) && udp_reaches(at(OUTSIDE[1], 7000))));
         assert!(!pins.exists());
+
+        let first = port("close 7001 --for 1h --yes").status(4);
+        let longer = port("close 7001 --for 5h --yes").status(4);
+        assert_eq!(id(&longer), id(&first));
+        assert!(longer.rows[0].str("sensor.rule.until") > first.rows[0].str("sensor.rule.until"));
+        done(&format!("undo {}", id(&first)));
 
         let _outside = world.outsider.echo(7100);
         let _allowed = world.allowed.echo(7100);

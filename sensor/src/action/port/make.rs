@@ -41,6 +41,7 @@ pub(super) fn make(desk: &mut Desk, scope: Scope, allow: &[Cidr], terms: &Terms)
         let (present, _) = desk.firewall.present(&desk.host);
         if present.iter().any(|(id, _, live)| *id == same.id && *live) {
             prolong(desk, &mut same, terms)?;
+            desk.parts.extend(instead.map(|_| format!("keeping out {LESS}")));
             drop(lock);
             return already(desk, &same, terms);
         }
