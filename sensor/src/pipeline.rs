@@ -33,6 +33,7 @@ mod delivered;
 mod ended;
 mod guard;
 mod journaled;
+mod look;
 mod missed;
 mod network;
 mod reach;
@@ -89,7 +90,7 @@ pub struct Pipeline<'a> {
     enricher: Enricher,
     verdicts: Verdicts,
     sockets: Sockets,
-    looks: socket::Looks,
+    looks: look::Looks,
     reaches: reach::Reaches,
     connects: connect::Connects,
     missed: missed::Missed,
@@ -148,7 +149,7 @@ impl<'a> Pipeline<'a> {
             enricher: Enricher::new(host.passwd(), host.boot()),
             verdicts: Verdicts::default(),
             sockets: Sockets::default(),
-            looks: socket::Looks::default(),
+            looks: look::Looks::default(),
             reaches: reach::Reaches::default(),
             connects: connect::Connects::default(),
             missed: missed::Missed::default(),

@@ -578,7 +578,7 @@ fn what_is_confirmed_stays_and_what_is_refused_goes() {
             listed(&rule).str("sensor.rule.until").to_owned()
         };
         let longer = end(&done("close 7000 --for 5h --yes"));
-        assert!(longer > kept.str("sensor.rule.until").to_owned());
+        assert!(*longer > *kept.str("sensor.rule.until"));
         let set = nft(&format!("- list set inet sensor live_{rule}"));
         assert!(set.contains("timeout 5h") || set.contains("timeout 4h59m"), "{set}");
         assert_eq!(end(&done("close 7000 --for 1m --yes")), longer);

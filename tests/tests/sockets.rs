@@ -5,7 +5,6 @@
     reason = "a helper that can't go on fails the test, there is nobody else to tell"
 )]
 
-use std::time::Duration;
 use tests::find::{ACCEPTED, Source};
 use tests::program::{join, nest, net, steps, storm};
 use tests::skip::{because, not_here, skip};
