@@ -7,14 +7,19 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, SkBuffContext, SockContext},
 };
 
+use sensor_common::ask::ABSENT;
+
+use super::socket::of_kernel;
 use crate::{
     read::{
-        alone, ask, confirm,
+        At, Probed, alone, ask, confirm,
         socket::{file_iterator, socket_of},
     },
     sock::{Counters, IPPROTO_TCP, Socket, first, length, protocol, unaccounted},
 };
 
+/// `include/linux/net.h`.
+const SOCK_STREAM: u16 = 1;
 /// Lets the packet pass.
 const PASS: i32 = 1;
 
@@ -53,12 +58,24 @@ fn begin<const SENT: bool>(context: SkBuffContext) -> i32 {
         unaccounted::<SENT>(bytes, 0);
         return PASS;
     }
+    if ask!(offsets.storage_state) != ABSENT && is_never_told(socket.washed()) {
+        unaccounted::<SENT>(bytes, 0);
+        return PASS;
+    }
     match first::<SENT>(&context, socket) {
         Some(counters) if counters.count::<SENT>(bytes) => {}
         Some(_) => unaccounted::<SENT>(bytes, 0),
         None => unaccounted::<SENT>(bytes, 1),
     }
     PASS
+}
+
+/// Whether a socket is one that the kernel answers by itself (pings, ports where nobody listens) or tunnels with: it has no end
+/// as long as its network namespace lives, and no process ever has it open. Where there is no walk over all, what lies
+/// beside it would be told by nobody.
+#[inline(always)]
+fn is_never_told(sock: At<Probed>) -> bool {
+    of_kernel(sock) && sock.get::<u16>(ask!(offsets.sock_type)) != SOCK_STREAM
 }
 
 /// A TCP socket is gone for good; the last that it sent came after its owner had closed it.

@@ -415,8 +415,8 @@ fn walk_refusal(hook: &Hook) -> Outcome {
         THERE => (State::Unseen, hook.without),
         _ => (
             State::Replaced,
-            "network bytes, before it ends, of a socket that no process has open: of the kernel's own, and the subflows of \
-             MPTCP (those that are open are looked at instead)",
+            "network bytes, before it ends, of a socket that no process has open: connections of the kernel's own, and the \
+             subflows of MPTCP (those that are open are looked at instead)",
         ),
     };
     let reason = "this kernel falls when a socket ends while what lies beside it is gone through";
