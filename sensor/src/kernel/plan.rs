@@ -100,7 +100,8 @@ use Attach::{Files, Function, Packets, Raw, Sock, SockAddr, Sockets, Syscall, Ta
 /// Names of hooks that are asked for.
 pub(super) const USAGE: &str = "iter/task usage";
 pub(super) const TRAFFIC: &str = "cgroup_skb";
-pub(super) const THERE: &str = "iter/bpf_sk_storage_map close";
+/// What finds the ends that no program was called for.
+pub const THERE: &str = "iter/bpf_sk_storage_map close";
 /// In whose place, where that walk isn't safe.
 pub(super) const OPEN: &str = "iter/task_file usage";
 

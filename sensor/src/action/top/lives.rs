@@ -112,13 +112,17 @@ impl Lives {
         self.ended.push(Ended { key, who: acting(known, actor), used });
     }
 
-    /// A reading of those that live: what each used since the last one.
-    pub fn read(&mut self, totals: &[Total]) -> Vec<(Key, Used)> {
+    /// A reading of those that live: what each used since the last one. Whom /proc doesn't show yet, as it was born since, has no
+    /// row either: what it used comes with the next reading.
+    pub fn read(&mut self, totals: &[Total], shown: impl Fn(Key) -> bool) -> Vec<(Key, Used)> {
         self.round = self.round.wrapping_add(1);
         let round = self.round;
         let mut news = Vec::new();
         for total in totals {
             let known = self.used.get(&total.key).map(|(used, _)| *used);
+            if known.is_none() && !shown(total.key) {
+                continue;
+            }
             let before = known.or_else(|| (total.key.start >= self.began).then(Used::default));
             if let Some(before) = before {
                 news.push((total.key, total.used.since(&before)));
@@ -172,7 +176,9 @@ mod tests {
     #[test]
     fn a_life_is_told_once_from_the_first_reading_to_the_end() {
         let mut lives = Lives::new(100, &[total(OLD, 1000)]);
-        assert_eq!(lives.read(&[total(OLD, 1005), total(NEW, 7)]), [(OLD, used(5)), (NEW, used(7))]);
+        assert_eq!(lives.read(&[total(OLD, 1003), total(NEW, 4)], |key| key == OLD), [(OLD, used(3))]);
+        let told = lives.read(&[total(OLD, 1005), total(NEW, 7)], |_| true);
+        assert_eq!(told, [(OLD, used(2)), (NEW, used(7))], "all of its life, once there is a row for it");
         lives.exit(OLD, &Actor::default(), &used(1009));
         lives.exit(NEW, &Actor::default(), &used(10));
         // Born and ended between two readings; and one of which it isn't known what it had used.
@@ -196,7 +202,7 @@ mod tests {
         lives.ended(|key| key == NEW);
         assert!(lives.recent(NEW).is_none() && lives.recent(grandchild).is_some());
         for _ in 0..2 {
-            lives.read(&[]);
+            lives.read(&[], |_| true);
             lives.ended(|_| false);
         }
         assert!(lives.recent(grandchild).is_none());

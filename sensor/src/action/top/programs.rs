@@ -15,7 +15,7 @@ use crate::{
         usage::{self, Reading, Total, Used},
     },
     host::Host,
-    kernel::{Batch, Counters, Kernel, KernelError, Options},
+    kernel::{self, Batch, Counters, Coverage, Kernel, KernelError, Options},
     procfs::Reader,
     sockets::owners,
 };
@@ -192,7 +192,7 @@ impl Programs {
             told.push(unknown(&error));
             None
         });
-        let lives = self.lives.as_mut().zip(totals).map(|(lives, totals)| lives.read(&totals));
+        let lives = self.lives.as_mut().zip(totals).map(|(lives, totals)| lives.read(&totals, &shown));
         let shares = match self.shares(&mut told) {
             Ok(shares) => Some(shares),
             Err(error) => {
@@ -266,7 +266,9 @@ impl Programs {
     /// Hooks that the kernel refused.
     fn uncovered(&self) -> Vec<String> {
         let mut told = Vec::new();
-        for row in self.kernel.coverage().iter().filter(|row| row.state.lacks()) {
+        // It doesn't ask which connections are gone.
+        let concerns = |row: &&Coverage| row.state.lacks() && row.hook != kernel::THERE;
+        for row in self.kernel.coverage().iter().filter(concerns) {
             let line = format!("{}: {}", row.hook, row.gap);
             if !told.contains(&line) {
                 told.push(line);
