@@ -10,7 +10,7 @@ use super::GUEST;
 use super::cpio::Archive;
 use super::disk::BUSYBOX;
 use super::kernels::Kernel;
-use super::plan::{Machine, Run};
+use super::plan::{Machine, Run, length};
 use super::results::sections;
 use crate::command::start_error;
 use crate::error::{Error, Result};
@@ -174,7 +174,7 @@ fn plan(machine: &Machine, tests: &Tests<'_>) -> String {
     );
     let most = PROGRAM_MOST * u64::from(patience * tests.steady_factor());
     for Run { program, words } in runs {
-        plan.push_str(&format!("run {program} {most}"));
+        plan.push_str(&format!("run {program} {}", most * length(program)));
         for word in words {
             plan.push_str(&format!(" '{}'", word.replace('\'', "'\\''")));
         }

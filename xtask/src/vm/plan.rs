@@ -20,6 +20,9 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("servers", "it asks no kernel, and the servers are here"),
 ];
 
+/// Programs of tests that may take so many times as long as others: each test of it has the machine for itself.
+const LONG: &[(&str, u64)] = &[("evasion_floods", 4)];
+
 /// Of the sensor's own unit tests only those that ask the kernel.
 const UNIT_TESTS: (&str, &[&str]) = ("sensor", &["kernel::", "rtnetlink::"]);
 
@@ -125,6 +128,11 @@ pub(super) enum Extent {
 /// Whether machines have this program of tests.
 pub(super) fn is_taken(program: &str) -> bool {
     !LEFT_OUT.iter().any(|(name, _)| *name == program)
+}
+
+/// How many times as long as others a program may take.
+pub(super) fn length(program: &str) -> u64 {
+    LONG.iter().find(|(name, _)| *name == program).map_or(1, |(_, times)| *times)
 }
 
 /// What a machine runs.
