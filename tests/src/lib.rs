@@ -63,6 +63,18 @@ pub fn emulated() -> bool {
     patience(DEADLINE) > DEADLINE
 }
 
+/// Whether this kernel falls when it goes through what lies beside sockets, so that it isn't asked to: since it has that function
+/// (Linux 7.0).
+///
+/// # Panics
+/// Where the kernel's types can't be read.
+#[must_use]
+pub fn walk_falls() -> bool {
+    let btf = std::fs::read("/sys/kernel/btf/vmlinux").expect("the kernel's types");
+    let function = b"\0bpf_selem_unlink_nofail\0";
+    btf.windows(function.len()).any(|part| part == function)
+}
+
 /// Waits until something is so.
 ///
 /// # Panics

@@ -16,7 +16,7 @@ use tests::program::{self, actor, nest};
 use tests::sensor::{binary, command, hooks};
 use tests::skip::{self, skip};
 use tests::terminal::Terminal;
-use tests::{Event, Folder, Sensor, fields, lock, words};
+use tests::{Event, Folder, Sensor, fields, lock, walk_falls, words};
 
 /// Numbers of system calls on x86-64, and of commands of `bpf(2)`.
 const SOCKET: u32 = 41;
@@ -56,13 +56,6 @@ const HIDDEN: &str = "self/first_process";
 
 /// The rows of a kernel that falls when it goes through what lies beside sockets.
 const WALKS: [&str; 2] = ["iter/bpf_sk_storage_map", "iter/bpf_sk_storage_map close"];
-
-/// Whether this kernel does: since it has that function (Linux 7.0).
-fn falls() -> bool {
-    let btf = fs::read("/sys/kernel/btf/vmlinux").unwrap();
-    let function = b"\0bpf_selem_unlink_nofail\0";
-    btf.windows(function.len()).any(|part| part == function)
-}
 
 /// What `doctor` answers: its status, its report, what it says on standard error.
 struct Answer {
@@ -105,7 +98,7 @@ impl Answer {
         let (walks, others): (Vec<_>, Vec<_>) =
             missed.into_iter().partition(|row| WALKS.iter().any(|walk| row["hook"] == *walk));
         assert!(others.is_empty(), "{others:?}");
-        let falls = falls();
+        let falls = walk_falls();
         assert!(
             walks.iter().all(|row| falls && row["reason"].as_str().unwrap().contains("falls")),
             "{walks:?}"
@@ -233,7 +226,7 @@ fn the_text_has_columns_and_no_colour_but_on_a_terminal() {
     let output = run(command().args(["doctor", "--format", "text"]));
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    let partly: &[&str] = match (output.status.code() == Some(4) && text.contains(HIDDEN), falls()) {
+    let partly: &[&str] = match (output.status.code() == Some(4) && text.contains(HIDDEN), walk_falls()) {
         (false, false) => &[],
         (true, false) => &["process_snapshot"],
         (false, true) => &["socket_close", "usage"],
