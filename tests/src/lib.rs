@@ -79,12 +79,20 @@ pub fn walk_falls() -> bool {
 ///
 /// # Panics
 /// When it never is.
-pub fn until(what: &str, mut is: impl FnMut() -> bool) {
+pub fn until(what: &str, is: impl FnMut() -> bool) {
+    assert!(comes(is), "it never came to that: {what}");
+}
+
+/// Waits until something is so; whether it came to that.
+pub fn comes(mut is: impl FnMut() -> bool) -> bool {
     let end = std::time::Instant::now() + 4 * patience(DEADLINE);
     while !is() {
-        assert!(std::time::Instant::now() < end, "it never came to that: {what}");
+        if std::time::Instant::now() >= end {
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(10));
     }
+    true
 }
 
 /// Words of a command line, from anything that is a name: `words!["unlink", &path, "wait"]`.

@@ -9,7 +9,7 @@ use tests::lock::{self, Lock};
 use tests::place::cgroups;
 use tests::program::{mover, nest, net};
 use tests::skip::{because, skip};
-use tests::{Event, Running, Sensor, program, until, words};
+use tests::{Event, Running, Sensor, comes, program, until, words};
 
 /// In the order of what the interface counts.
 const FIELDS: [&str; 4] = [
@@ -228,7 +228,7 @@ fn a_connection_that_was_handed_on_is_the_childs() {
     until("there was a look", || looks() >= looked);
     running.go();
     let sent = || sum(sensor.find("usage").pid(child).all().iter().map(of))[2];
-    until("what it sent is told", || sent() > 900_000);
+    assert!(comes(|| sent() > 900_000), "what it sent is told: {:#?}", told(&sensor, running.pid()));
     assert!(sent() < 950_000, "{}", sent());
     running.go();
     running.go();
