@@ -37,8 +37,6 @@ mod results;
 const GUEST: &str = include_str!("vm/guest.sh");
 /// How many times longer than here something may take where every instruction is emulated, unless it is said.
 const PATIENCE: u32 = 4;
-/// What commands are to answer: the tests look for it where it is here.
-const ANSWERS: &str = "tests/golden";
 
 /// Options of `vm`.
 #[derive(Debug, Default, clap::Args)]
@@ -340,7 +338,6 @@ fn make_disk(workspace: &Workspace, folder: &Path, tests: &[(String, PathBuf)], 
     let mut programs = workspace.cargo();
     programs.args(["run", "--quiet", "--locked", "-p", "tests", "--bin", "compile-programs", "--"]);
     command::run(programs.arg(root.at("tests/programs")))?;
-    root.copy_folder(&workspace.root().join(ANSWERS))?;
     root.disk(disk)
 }
 

@@ -124,17 +124,6 @@ impl Root {
         Ok(())
     }
 
-    /// Puts the files of a folder where they are here.
-    pub(super) fn copy_folder(&self, from: &Path) -> Result<()> {
-        let to = self.make_folder(from.strip_prefix("/").unwrap_or(from))?;
-        for entry in fs::read_dir(from).map_err(Error::file("list", from))? {
-            let path = entry.map_err(Error::file("list", from))?.path();
-            fs::copy(&path, to.join(path.file_name().unwrap_or_default()))
-                .map_err(Error::file("copy", &path))?;
-        }
-        Ok(())
-    }
-
     /// Where a name of the machine is here.
     pub(super) fn at(&self, name: &str) -> PathBuf {
         self.folder.join(name)
@@ -149,7 +138,7 @@ impl Root {
         command::run(make.arg(&self.folder).arg(image).arg(SIZE))
     }
 
-    fn make_folder(&self, name: impl AsRef<Path>) -> Result<PathBuf> {
+    fn make_folder(&self, name: &str) -> Result<PathBuf> {
         let path = self.folder.join(name);
         fs::create_dir_all(&path).map_err(Error::file("make", &path))?;
         Ok(path)

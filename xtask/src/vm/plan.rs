@@ -12,6 +12,7 @@ pub(super) const FAST_KERNELS: &[&str] = &["5.10", "6.1", NEWEST];
 /// Programs of tests that aren't taken along, and why.
 const LEFT_OUT: &[(&str, &str)] = &[
     ("corpus", "it asks no kernel, and reads the repository"),
+    ("golden", "its answers are of folders that stand for a host, as they look from this one"),
     ("tests", "the helpers of the others"),
     ("xtask", "it builds"),
     ("sensor_common", "it asks no kernel"),
