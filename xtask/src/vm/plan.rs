@@ -163,6 +163,8 @@ pub(super) fn runs(machine: &Machine, extent: Extent, programs: &[String], filte
         }
         runs.push(Run { program: program.clone(), words });
     }
+    // So that a machine that is stopped early has tried the others.
+    runs.sort_by_key(|run| length(&run.program));
     runs
 }
 
@@ -171,14 +173,14 @@ mod tests {
     use super::*;
 
     fn programs() -> Vec<String> {
-        ["corpus", "exec", "sensor", "places"].map(str::to_owned).to_vec()
+        ["corpus", "evasion_floods", "exec", "sensor", "places"].map(str::to_owned).to_vec()
     }
 
     #[test]
     fn everything_is_tried_but_what_is_left_out() {
         let runs = runs(&PLAIN, Extent::Whole, &programs(), None);
         let titles: Vec<_> = runs.iter().map(Run::title).collect();
-        assert_eq!(titles, ["exec", "sensor kernel:: rtnetlink::", "places"]);
+        assert_eq!(titles, ["exec", "sensor kernel:: rtnetlink::", "places", "evasion_floods"]);
     }
 
     #[test]
