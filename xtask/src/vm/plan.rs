@@ -198,6 +198,6 @@ mod tests {
         };
         assert_eq!(chosen("exec"), ["exec"]);
         assert_eq!(chosen("exec::args"), ["exec args"]);
-        assert_eq!(chosen("odd").len(), 3);
+        assert_eq!(chosen("odd").len(), 4);
     }
 }
