@@ -16,7 +16,7 @@ use tests::find::Source;
 use tests::lock::alone;
 use tests::program::{actor, actor_at, copy, join, nest, net, storm, threads, tiny, trick};
 use tests::skip::skip;
-use tests::{End, Folder, Running, Sensor, Unshown, words};
+use tests::{End, Folder, Running, Sensor, Unshown, emulated, words};
 
 /// Rings so small that a flood overflows them at once.
 const SMALL: &str = "[kernel]\nbulk_ring_bytes = 65536\nurgent_ring_bytes = 65536\n";
@@ -99,12 +99,18 @@ fn all_floods_at_once() {
     for flood in &mut floods {
         assert!(flood.wait_for(Duration::from_secs(60)).success());
     }
-    lost.check(&alert);
+    // Where each instruction is emulated the ring may have had no room for the doer's exec: then that is counted.
+    let known = alert.has("process.executable") || !emulated();
+    if known {
+        lost.check(&alert);
+    }
+    assert_eq!(alert.num("process.pid"), u64::from(doer.pid()));
     running.end();
     drop(server);
     let end = sensor.stop();
     end.clean();
     let account = adds_up(&end);
+    assert!(known || account["exec"].1 > 0, "{account:?}");
     for (action, least) in [
         ("fork", 15_500),
         ("exec", 3500),
