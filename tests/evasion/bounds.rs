@@ -120,7 +120,7 @@ pub const TABLES: &[Bound] = &[
         &[],
     ),
     bound(
-        "pipeline/socket.rs::UNRESOLVED_MOST",
+        "pipeline/look.rs::UNRESOLVED_MOST",
         "A listener is told without its late port, a connection without its process.",
         &[],
     ),
@@ -210,7 +210,7 @@ pub const ROOMS: &[(&str, &str)] = rooms![
     "process.rs",
     "verdict/doer.rs",
     "pipeline/missed.rs",
-    "pipeline/socket.rs",
+    "pipeline/look.rs",
     "pipeline/connect.rs",
     "pipeline/reach.rs",
     "pipeline/network.rs",
