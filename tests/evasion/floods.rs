@@ -105,6 +105,8 @@ fn all_floods_at_once() {
         lost.check(&alert);
     }
     assert_eq!(alert.num("process.pid"), u64::from(doer.pid()));
+    assert_eq!((alert.str("sensor.method"), alert.truth("sensor.self")), ("unlink", false), "{alert:#}");
+    assert_eq!(alert.list("sensor.runners")[0]["pid"], running.pid(), "{alert:#}");
     running.end();
     drop(server);
     let end = sensor.stop();
