@@ -50,7 +50,7 @@ use facts::Facts;
 use links::Links;
 use marks::Marks;
 use names::{Names, Watched};
-pub use plan::THERE;
+pub use plan::UNTOLD_ENDS;
 pub use ring::Batch;
 use ring::Ring;
 pub use traffic::Reading;

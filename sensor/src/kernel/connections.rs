@@ -52,7 +52,7 @@ impl Kernel {
     /// Whether it can be asked which connections are still there.
     #[must_use]
     pub fn knows_gone(&self) -> bool {
-        self.sees(plan::THERE) && self.tells_traffic()
+        self.sees(plan::UNTOLD_ENDS) && self.tells_traffic()
     }
 
     /// Which of these connections the kernel has no counters of, or none any more.

@@ -101,7 +101,7 @@ use Attach::{Files, Function, Packets, Raw, Sock, SockAddr, Sockets, Syscall, Ta
 pub(super) const USAGE: &str = "iter/task usage";
 pub(super) const TRAFFIC: &str = "cgroup_skb";
 /// What finds the ends that no program was called for.
-pub const THERE: &str = "iter/bpf_sk_storage_map close";
+pub const UNTOLD_ENDS: &str = "iter/bpf_sk_storage_map close";
 /// In whose place, where that walk isn't safe.
 pub(super) const OPEN: &str = "iter/task_file usage";
 
@@ -189,7 +189,7 @@ pub(super) const HOOKS: &[Hook] = &[
     },
     Hook {
         actions: &["socket_close"],
-        name: THERE,
+        name: UNTOLD_ENDS,
         programs: &[("socket_there", Sockets)],
         must: false,
         without: "ends of connections that the programs weren't called for",
@@ -413,7 +413,7 @@ fn walks_freed(facts: &Facts) -> bool {
 
 fn walk_refusal(hook: &Hook) -> Outcome {
     let (state, effect) = match hook.name {
-        THERE => (State::Unseen, hook.without),
+        UNTOLD_ENDS => (State::Unseen, hook.without),
         _ => (
             State::Replaced,
             "network bytes, before it ends, of a socket that no process has open: connections of the kernel's own, and the \

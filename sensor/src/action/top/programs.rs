@@ -267,7 +267,7 @@ impl Programs {
     fn uncovered(&self) -> Vec<String> {
         let mut told = Vec::new();
         // It doesn't ask which connections are gone.
-        let concerns = |row: &&Coverage| row.state.lacks() && row.hook != kernel::THERE;
+        let concerns = |row: &&Coverage| row.state.lacks() && row.hook != kernel::UNTOLD_ENDS;
         for row in self.kernel.coverage().iter().filter(concerns) {
             let line = format!("{}: {}", row.hook, row.gap);
             if !told.contains(&line) {
