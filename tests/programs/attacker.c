@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/fanotify.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -89,6 +90,8 @@ static void marks_of(const char *fd) {
 // attacker PID detach | replace | marks | map NAME
 int main(int argc, char **argv) {
   char path[64];
+  // Before Linux 5.11 programs count as locked memory, those of all of root's processes together.
+  setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY});
   target = atoi(argv[1]);
   snprintf(path, sizeof path, "/proc/%d/fd", target);
   DIR *folder = opendir(path);

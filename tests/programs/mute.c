@@ -2,6 +2,7 @@
 // FOLDER, for which the kernel first wants a page written back that was changed; nobody answers that, and until then the kernel
 // holds the lock of all its mappings. Writes `runs` when it is so; ends with its input.
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +11,7 @@
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -21,7 +23,7 @@
 #define CHECK(call) ({ __typeof__(call) result_ = (call); if (result_ < 0) err(99, "%s", #call); result_; })
 #define SIZE 4096
 
-static int device, opens;
+static int device, opens, writing;
 static char question[FUSE_MIN_READ_BUFFER + (1 << 17)], path[4096];
 
 static void answer(int error, const void *body, size_t len) {
@@ -47,30 +49,50 @@ static void serve(void) {
   case FUSE_GETATTR: case FUSE_SETATTR: return answer(0, &attr, sizeof attr);
   case FUSE_OPEN: opens++; return answer(0, &opened, sizeof opened);
   case FUSE_READ: return answer(0, zeros, SIZE);
-  case FUSE_WRITE: // Never.
-    CHECK(write(1, "runs\n", 5));
+  case FUSE_WRITE: // Never. Who writes back on its own, as a tick of the kernel's may have been first, holds no lock.
+    writing = 1;
     return;
   case FUSE_FORGET: case FUSE_BATCH_FORGET: case FUSE_INTERRUPT: return;
   default: return answer(-ENOSYS, 0, 0);
   }
 }
 
-// Whether the other was killed: it can't end before its thread got an answer.
-static int killed(void) {
+// The state of a thread of the other, 'Z' when it has none (proc_pid_stat(5)).
+static char state(const char *thread) {
   char stat[64] = "";
-  snprintf(stat, sizeof stat, "/proc/%d/stat", getppid());
+  snprintf(stat, sizeof stat, "/proc/%d/task/%s/stat", getppid(), thread);
   int fd = open(stat, O_RDONLY | O_CLOEXEC);
   ssize_t got = fd < 0 ? -1 : read(fd, stat, sizeof stat - 1);
   close(fd);
-  if (got <= 0) return 1;
+  if (got <= 0) return 'Z';
   stat[got] = 0;
-  char *state = strrchr(stat, ')');
-  return !state || state[2] == 'Z';
+  char *end = strrchr(stat, ')');
+  return end ? end[2] : 'Z';
 }
 
+// Whether the other was killed: it can't end before its thread got an answer.
+static int killed(void) {
+  char first[16];
+  snprintf(first, sizeof first, "%d", getppid());
+  return state(first) == 'Z';
+}
+
+// Whether the thread that maps waits for what nobody answers.
+static int waits(void) {
+  char folder[32];
+  int found = 0;
+  snprintf(folder, sizeof folder, "/proc/%d/task", getppid());
+  DIR *threads = opendir(folder);
+  for (struct dirent *entry; threads && (entry = readdir(threads));)
+    found |= entry->d_name[0] != '.' && atoi(entry->d_name) != getppid() && state(entry->d_name) == 'D';
+  if (threads) closedir(threads);
+  return found;
+}
+
+// Again and again, until the page was changed.
 static void *map(void *none) {
   int fd = CHECK(open(path, O_RDWR | O_CLOEXEC));
-  mmap(0, SIZE, PROT_READ, MAP_PRIVATE, fd, 0);
+  for (void *at; (at = mmap(0, SIZE, PROT_READ, MAP_PRIVATE, fd, 0)) != MAP_FAILED; usleep(1000)) munmap(at, SIZE);
   return none;
 }
 
@@ -87,6 +109,7 @@ int main(int argc, char **argv) {
     while (poll(on, 2, 100) >= 0 && !killed()) {
       if (on[0].revents && read(0, &byte, 1) <= 0) break;
       if (on[1].revents) serve();
+      if (writing == 1 && waits()) writing = CHECK(write(1, "runs\n", 5));
     }
     // Whoever still waits for an answer gets an error, and goes on.
     _exit(0);
@@ -96,8 +119,9 @@ int main(int argc, char **argv) {
   int fd = CHECK(open(path, O_RDWR | O_CLOEXEC));
   char *at = mmap(0, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (at == MAP_FAILED) err(99, "mmap");
-  *at = 1;
   pthread_create(&thread, 0, map, 0);
+  // The kernel may keep who changes pages of a slow file system waiting right here.
+  *at = 1;
   waitpid(server, 0, 0);
   umount2(argv[1], MNT_DETACH);
   return 0;

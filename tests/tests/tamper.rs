@@ -88,7 +88,8 @@ fn another_program_in_a_link_is_told_and_thrown_out() {
     }
     let _together = lock::together();
     let sensor = Sensor::start(words![]);
-    assert_eq!(attack(&sensor, &["replace"]).0, 2, "both directions");
+    let (count, error) = attack(&sensor, &["replace"]);
+    assert_eq!((count, &*error), (2, "-"), "both directions");
     told_and_over(&sensor, "cgroup_skb", "BPF_LINK_UPDATE");
     sensor.stop().clean();
 }
