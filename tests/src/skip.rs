@@ -1,7 +1,7 @@
 //! What a test needs and may not find. It says why it skips; where `SENSOR_NO_SKIP` is set (CI), a skip is a failure, but
 //! for what the kernel itself hasn't got: that stands in one table.
 
-mod kernel;
+pub mod kernel;
 
 use std::path::Path;
 
