@@ -243,7 +243,7 @@ fn the_text_has_columns_and_no_colour_but_on_a_terminal() {
         0 => "All 12 sorts of events are seen here.".to_owned(),
         some => format!("Of 12 sorts of events 0 can't be seen here, and {some} only in part."),
     };
-    assert_eq!(lines[..3], [&*first, "", "STATE   EVENT            SEEN BY"]);
+    assert_eq!(lines[..3], [&*first, "", "STATE   EVENT            SEEN BY"], "{text}");
     for action in TOLD.into_iter().filter(|action| !partly.contains(*action)) {
         let line = lines.iter().find(|line| line.get(8..).is_some_and(|rest| rest.starts_with(action)));
         let line = line.unwrap_or_else(|| panic!("no {action}: {text}"));

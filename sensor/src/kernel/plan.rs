@@ -150,14 +150,15 @@ pub(super) const HOOKS: &[Hook] = &[
         without: "at once who accepted a connection; a look at open files still shows it, within a second",
     },
     Hook {
-        actions: &["socket_listen", "socket_connect", "socket_accept", "socket_close"],
+        actions: &["socket_listen", "socket_connect", "socket_accept", "socket_close", "usage"],
         name: "tp_btf/inet_sock_set_state",
         programs: &[
             ("socket_state", Typed("inet_sock_set_state")),
             ("socket_state_nested", Typed("inet_sock_set_state")),
         ],
         must: false,
-        without: "sockets of TCP that listen, connect, accept and close, and of SCTP all of that but the end",
+        without: "sockets of TCP that listen, connect, accept and close, and so whose their network bytes are; of SCTP all of that \
+                  but the end",
     },
     Hook {
         actions: &["socket_connect"],
@@ -181,11 +182,12 @@ pub(super) const HOOKS: &[Hook] = &[
         without: "addresses that are bound",
     },
     Hook {
-        actions: &["socket_listen", "socket_accept"],
+        actions: &["socket_listen", "socket_accept", "usage"],
         name: "iter/task_file",
         programs: &[("socket_look", Files)],
         must: false,
-        without: "sockets that were there before, ports of listeners that didn't bind, who accepted without asking for the address",
+        without: "sockets that were there before, ports of listeners that didn't bind, who accepted without asking for the address, \
+                  whose the network bytes of such sockets are, and of those that were handed on",
     },
     Hook {
         actions: &["socket_close"],

@@ -33,6 +33,9 @@ const NEEDS: &[Need] = &[
             "network::*",
             "mptcp::*",
             "sctp::*",
+            "top::bytes_are_in_the_rows_of_those_who_moved_them",
+            "top::rows_are_what_the_interface_counts",
+            "top::short_lives_have_rows",
         ],
     },
     Need {
@@ -42,10 +45,16 @@ const NEEDS: &[Need] = &[
         tests: &["net_bytes::*"],
     },
     Need {
+        hook: "cgroup_retval",
+        refusal: "this kernel has no bpf_cg_run_ctx.retval",
+        reason: "the kernel has what programs of cgroups answered from Linux 5.18 on",
+        tests: &[],
+    },
+    Need {
         hook: "iter/task_file",
         refusal: OF_FILES,
         reason: "programs have the socket of a file from Linux 5.11 on",
-        tests: &[],
+        tests: &["top::a_shared_socket_is_its_oldest_holders"],
     },
     Need {
         hook: "iter/task_file connect",
@@ -62,6 +71,11 @@ const OF_FILES: &str = "invalid func unknown#162";
 #[must_use]
 pub fn may_lack(hook: &str, said: &str) -> bool {
     NEEDS.iter().any(|need| need.hook == hook && said.contains(need.refusal))
+}
+
+/// What is said where a kernel lacks something.
+pub fn refusals() -> impl Iterator<Item = &'static str> {
+    NEEDS.iter().map(|need| need.refusal)
 }
 
 /// Why this kernel can't do what a test needs, if so.
