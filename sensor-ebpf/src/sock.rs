@@ -116,10 +116,10 @@ pub fn interface(context: &SkBuffContext) -> u32 {
     unsafe { ptr::read_volatile(&raw const (*context.skb.skb).ifindex) }
 }
 
-/// The first packet of a socket: who sends it is known when it does so itself.
+/// The first packet of a socket: who sends it is known when it does so itself, which a socket of the kernel's own never does.
 #[cold]
 #[inline(never)]
-pub fn first<const SENT: bool>(context: &SkBuffContext, socket: Socket) -> Option<Counters> {
+pub fn first<const SENT: bool>(context: &SkBuffContext, socket: Socket, kernels: bool) -> Option<Counters> {
     let mut row = Traffic {
         // SAFETY: a helper that takes the packet of the context.
         cookie: unsafe { helper::bpf_get_socket_cookie(context.skb.skb.cast()) },
@@ -127,7 +127,7 @@ pub fn first<const SENT: bool>(context: &SkBuffContext, socket: Socket) -> Optio
     };
     outline(socket, &mut row);
     // TCP also answers on its own, in whatever process is interrupted.
-    if SENT && row.protocol != IPPROTO_TCP {
+    if SENT && row.protocol != IPPROTO_TCP && !kernels {
         let task = Task::current();
         (row.pid, row.start) = (task.tgid(), task.leader_start());
     }

@@ -8,6 +8,7 @@ use std::{
 
 use sensor_common::wire::KINDS;
 
+use skips::Skips;
 use usage::Usage;
 
 use crate::{
@@ -38,6 +39,7 @@ mod missed;
 mod network;
 mod reach;
 mod requested;
+mod skips;
 mod socket;
 mod take;
 mod tell;
@@ -99,7 +101,7 @@ pub struct Pipeline<'a> {
     waiting: VecDeque<&'static str>,
     counters: Counters,
     /// How often the kernel skipped a program, by its descriptor.
-    skipped: HashMap<RawFd, u64>,
+    skipped: HashMap<RawFd, Skips>,
     /// What every record has.
     common: Record,
     run: String,
@@ -357,11 +359,12 @@ impl<'a> Pipeline<'a> {
 
     /// Out of the kernel first, then everything that is still in the rings.
     fn end(&mut self, batch: &mut Batch) -> Result<(), PipelineError> {
-        self.count_skipped();
         self.read_usage()?;
         self.settle_connects(true, true)?;
         let rows = self.open_sockets()?;
         self.doubt_connections(&rows, true)?;
+        // Programs that are gone can't be asked.
+        self.count_skipped();
         self.kernel.stop();
         loop {
             self.kernel.drain(batch);

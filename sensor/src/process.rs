@@ -136,6 +136,8 @@ pub struct Table {
     forgotten: u64,
     /// By whom secrets in arguments are masked before anybody hears of them.
     redactor: Option<Redactor>,
+    /// Paths of cgroups, by their ids: who moves tells its new id alone.
+    cgroups: HashMap<u64, Text>,
 }
 
 /// More than any host runs; each takes about a kilobyte.
@@ -143,6 +145,8 @@ const MOST: usize = 262_144;
 /// How many that ended are kept: as many as end in what a full ring holds, so that a flood of others doesn't hide who did
 /// something before it ended; each takes some 500 bytes.
 const RECENT_MOST: usize = 16_384;
+/// More cgroups than a host has; of more all are forgotten, and known again by whoever executes in them.
+const CGROUPS_MOST: usize = 16_384;
 /// A process is forgotten when as many sweeps in a row didn't show it.
 const MISSING_MOST: u8 = 2;
 
@@ -151,7 +155,8 @@ impl Table {
     #[must_use]
     pub fn new(boot_id: String, boot: Boot) -> Self {
         let (live, recent) = (HashMap::new(), VecDeque::new());
-        Self { boot_id, boot, live, recent, most: MOST, forgotten: 0, redactor: None }
+        let cgroups = HashMap::new();
+        Self { boot_id, boot, live, recent, most: MOST, forgotten: 0, redactor: None, cgroups }
     }
 
     /// Masks secrets in the arguments of all that come from now on, or doesn't.
@@ -282,6 +287,9 @@ impl Table {
                 child.cgroup.clone_from(&source.cgroup);
             }
         }
+        if child.cgroup.is_none() {
+            child.cgroup = self.cgroups.get(&actor.cgroup).cloned();
+        }
         self.insert(child)
     }
 
@@ -304,6 +312,7 @@ impl Table {
         process.name = None;
         process.working_directory = Some(exec.working_directory.path.clone());
         process.cgroup = Some(exec.cgroup.clone());
+        self.name_cgroup(actor.cgroup, &exec.cgroup);
         process.image = Arc::new(Image {
             executable: Some(exec.executable.path.clone()),
             args: self.masked(&exec.args),
@@ -358,7 +367,34 @@ impl Table {
     /// Notes who a process is now.
     pub fn refresh(&mut self, key: Key, actor: Actor) {
         if let Some(process) = self.live.get_mut(&key.pid).filter(|process| process.key == key) {
+            if process.actor.cgroup != actor.cgroup {
+                process.cgroup = self.cgroups.get(&actor.cgroup).cloned();
+            }
             process.actor = actor;
+        }
+    }
+
+    /// Whether it is in a cgroup whose path isn't known.
+    #[must_use]
+    pub fn lacks_cgroup(&self, key: Key) -> bool {
+        self.get(key).is_some_and(|process| process.cgroup.is_none() && process.actor.cgroup != 0)
+    }
+
+    /// The path of the cgroup that a process is in.
+    pub fn is_in(&mut self, key: Key, path: Text) {
+        if let Some(process) = self.live.get_mut(&key.pid).filter(|process| process.key == key) {
+            let id = process.actor.cgroup;
+            process.cgroup = Some(path.clone());
+            self.name_cgroup(id, &path);
+        }
+    }
+
+    fn name_cgroup(&mut self, id: u64, path: &Text) {
+        if self.cgroups.get(&id) != Some(path) {
+            if self.cgroups.len() >= CGROUPS_MOST {
+                self.cgroups.clear();
+            }
+            self.cgroups.insert(id, path.clone());
         }
     }
 
@@ -423,6 +459,23 @@ mod tests {
         let child = table.get(key(2)).unwrap();
         assert_eq!(child.image.executable, Some(Text::from("/bin/parent")));
         assert_eq!(child.parent.as_ref().unwrap().image.executable, Some(Text::from("/bin/parent")));
+    }
+
+    #[test]
+    fn who_moved_is_in_the_cgroup_that_its_id_is_of() {
+        let mut table = Table::new("boot".to_owned(), Boot(0));
+        let within = |cgroup| Actor { cgroup, ..child_of(1) };
+        table.found(key(1), within(7), Image::default());
+        table.is_in(key(1), Text::from("/one"));
+        assert_eq!(table.born(key(2), within(7), key(1)).cgroup, Some(Text::from("/one")));
+        // It moved, and its child is told first.
+        assert_eq!(table.born(key(3), within(8), key(1)).cgroup, None);
+        assert!(table.lacks_cgroup(key(3)) && !table.lacks_cgroup(key(2)));
+        table.is_in(key(3), Text::from("/one/below"));
+        table.refresh(key(1), within(8));
+        assert_eq!(table.get(key(1)).unwrap().cgroup, Some(Text::from("/one/below")));
+        table.refresh(key(1), within(9));
+        assert!(table.lacks_cgroup(key(1)));
     }
 
     #[test]

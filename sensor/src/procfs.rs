@@ -150,6 +150,15 @@ impl Reader {
         whole.or_else(|| without_arguments(&self.root, &whom))
     }
 
+    /// The path of a process's cgroup, if it is still who began then. Nobody can keep us waiting for that.
+    #[must_use]
+    pub fn cgroup(&self, pid: u32, start: u64) -> Option<Text> {
+        let folder = Folder::open(&self.root.join(pid.to_string()))?;
+        let path = cgroup_of(&folder.whole("cgroup")?)?;
+        let stat = Stat::parse(&folder.whole("stat")?)?;
+        (stat.start == start / TICK_NS).then_some(path)
+    }
+
     /// What is known of each of these, in their order.
     pub fn details_of(&mut self, all: Vec<Whom>, mut take: impl FnMut(&Self, &Whom, Option<Details>)) {
         let root = self.root.clone();

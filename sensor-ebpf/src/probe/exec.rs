@@ -109,20 +109,20 @@ fn places(big: &mut Big, task: Task<Typed>, file: At<Typed>) {
     big.record.exec.working_directory = path(big, dentry, mnt, &mut top);
 }
 
-/// Writes the script's name, when it is one, and the cgroup's names.
+/// Writes the cgroup's names, and the script's when it is one: that is as long as who executes it likes, so it comes last.
 #[inline(always)]
 fn names(big: &mut Big, task: Task<Typed>, bprm: At<Typed>) {
     let filename: u64 = bprm.get(ask!(offsets.bprm_filename));
     let interp: u64 = bprm.get(ask!(offsets.bprm_interp));
     big.record.exec.args_count = bprm.get(ask!(offsets.bprm_argc));
     big.record.exec.reserved = 0;
+    big.record.exec.cgroup = cgroup(big, task.cgroup());
     let start = cursor(big);
     if filename != interp {
         big.record.exec.flags |= Exec::SCRIPT;
         append::<4096>(big, filename);
     }
     big.record.exec.filename = since(big, start);
-    big.record.exec.cgroup = cgroup(big, task.cgroup());
 }
 
 /// Remembers the name by which the image was executed, for the hooks that see names go.

@@ -161,7 +161,8 @@ fn established(sock: At<Typed>, cookie: u64, old: u16) {
 
 #[inline(never)]
 fn closed(sock: At<Typed>, cookie: u64, old: u16) {
-    if old == Socket::CLOSE || old == Socket::SYN_RECV {
+    // Who connects comes there too, when the other end does as well at the same moment (RFC 9293, 3.5).
+    if old == Socket::CLOSE || old == Socket::SYN_RECV && OWNERS.get_ptr(cookie).is_none() {
         return;
     }
     let error = sock.get::<u32>(ask!(offsets.sock_err)) as u16;
@@ -172,7 +173,7 @@ fn closed(sock: At<Typed>, cookie: u64, old: u16) {
         _ => false,
     };
     let (kind, flags) = match old {
-        Socket::SYN_SENT => (SOCKET_CONNECT, Socket::FAILED),
+        Socket::SYN_SENT | Socket::SYN_RECV => (SOCKET_CONNECT, Socket::FAILED),
         Socket::LISTEN => (SOCKET_CLOSE, Socket::LISTENED),
         _ => (SOCKET_CLOSE, 0),
     };

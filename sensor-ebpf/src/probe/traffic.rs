@@ -58,11 +58,12 @@ fn begin<const SENT: bool>(context: SkBuffContext) -> i32 {
         unaccounted::<SENT>(bytes, 0);
         return PASS;
     }
-    if ask!(offsets.storage_state) != ABSENT && is_never_told(socket.washed()) {
+    let kernels = of_kernel(socket.washed());
+    if ask!(offsets.storage_state) != ABSENT && kernels && is_never_told(socket.washed()) {
         unaccounted::<SENT>(bytes, 0);
         return PASS;
     }
-    match first::<SENT>(&context, socket) {
+    match first::<SENT>(&context, socket, kernels) {
         Some(counters) if counters.count::<SENT>(bytes) => {}
         Some(_) => unaccounted::<SENT>(bytes, 0),
         None => unaccounted::<SENT>(bytes, 1),
@@ -70,12 +71,12 @@ fn begin<const SENT: bool>(context: SkBuffContext) -> i32 {
     PASS
 }
 
-/// Whether a socket is one that the kernel answers by itself (pings, ports where nobody listens) or tunnels with: it has no end
+/// Whether a socket of the kernel's is one that it answers by (pings, ports where nobody listens) or tunnels with: it has no end
 /// as long as its network namespace lives, and no process ever has it open. Where there is no walk over all, what lies
 /// beside it would be told by nobody.
 #[inline(always)]
 fn is_never_told(sock: At<Probed>) -> bool {
-    of_kernel(sock) && sock.get::<u16>(ask!(offsets.sock_type)) != SOCK_STREAM
+    sock.get::<u16>(ask!(offsets.sock_type)) != SOCK_STREAM
 }
 
 /// A TCP socket is gone for good; the last that it sent came after its owner had closed it.

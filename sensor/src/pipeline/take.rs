@@ -74,7 +74,23 @@ impl Pipeline<'_> {
         fork: fork::Fork,
     ) -> Result<(), PipelineError> {
         self.table.born(stamp.key, actor, fork.creator);
+        self.learn_cgroup(stamp.key);
         self.tell_process(&fork::ACTION, stamp, |_| {})
+    }
+
+    /// Notes who a process is now.
+    pub(super) fn refresh_actor(&mut self, key: Key, actor: Actor) {
+        self.table.refresh(key, actor);
+        self.learn_cgroup(key);
+    }
+
+    /// Asks for the path of a cgroup in which nobody has executed anything: who was moved there tells its id alone.
+    fn learn_cgroup(&mut self, key: Key) {
+        if self.table.lacks_cgroup(key)
+            && let Some(path) = self.reader.cgroup(key.pid, key.start)
+        {
+            self.table.is_in(key, path);
+        }
     }
 
     pub(super) fn take_exec(
@@ -136,7 +152,7 @@ impl Pipeline<'_> {
         if self.table.get(stamp.key).is_none() {
             self.table.found(stamp.key, actor, Image::default());
         }
-        self.table.refresh(stamp.key, actor);
+        self.refresh_actor(stamp.key, actor);
         // The last net: what no hook and no sweep saw shows in the image at the end.
         self.look(stamp, &exit.running);
         if exit.running.inode == 0
@@ -170,7 +186,7 @@ impl Pipeline<'_> {
             };
             self.adopt(stamp, actor, &name.running, until_now);
         }
-        self.table.refresh(stamp.key, actor);
+        self.refresh_actor(stamp.key, actor);
         let Some(process) = self.table.get(stamp.key) else {
             return Ok(());
         };

@@ -132,10 +132,8 @@ impl Pipeline<'_> {
             // In this order: what is skipped and told between the two readings is no loss.
             let misses = self.reader.program_misses(fd);
             let told = stead.map_or(0, |place| self.kernel.told_nested(place));
-            let skipped = misses.saturating_sub(told);
-            let before = self.skipped.entry(fd).or_default();
-            self.counts.lost("kernel", action, SKIPPED, skipped.saturating_sub(*before));
-            *before = skipped.max(*before);
+            let lost = self.skipped.entry(fd).or_default().read(misses, told);
+            self.counts.lost("kernel", action, SKIPPED, lost);
         }
     }
 

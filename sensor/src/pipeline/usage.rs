@@ -61,7 +61,7 @@ impl Pipeline<'_> {
         for mut total in totals {
             total.used.net = self.net_of(total.key);
             if let Some(actor) = total.actor {
-                self.table.refresh(total.key, actor);
+                self.refresh_actor(total.key, actor);
             }
             let Some(usage) = &mut self.usage else { return Ok(()) };
             // Of one whose birth wasn't told yet, the next reading tells all.
