@@ -376,6 +376,12 @@ impl Kernel {
         }
     }
 
+    /// Whether a file is marked, or needs no mark.
+    #[must_use]
+    pub fn is_marked(&self, running: &Running) -> bool {
+        self.marks.as_ref().is_none_or(|marks| marks.has(file(running)))
+    }
+
     /// Asks to be told when the executable behind `path` loses a name or moves, whoever does it.
     pub fn mark(&mut self, running: &Running, path: &Path) -> Marked {
         if running.foreign() {

@@ -108,7 +108,7 @@ pub struct Pipeline<'a> {
     sequence: u64,
     line: Vec<u8>,
     rows: Vec<u8>,
-    /// When what is mounted in another mount namespace was last read, nanoseconds since boot.
+    /// When what is mounted in another mount namespace is read again, nanoseconds since boot.
     spaces: HashMap<u32, u64>,
     asked: take::Asked,
     /// When everything was last looked at, nanoseconds since boot.
@@ -289,7 +289,7 @@ impl<'a> Pipeline<'a> {
                 && born.get(&event.stamp.key.pid) != Some(&event.stamp.key.start)
             {
                 self.adopt(event.stamp, event.actor, &image.running, take::Until::AsNow);
-                self.watch_space(&event.actor, event.stamp.key.pid, now);
+                self.watch_space(&event.actor, event.stamp.key.pid);
                 self.mark(event.stamp.key, &image.running)?;
                 self.tell_process(&process_snapshot::ACTION, event.stamp, |_| {})?;
             }

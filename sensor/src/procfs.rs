@@ -39,7 +39,7 @@ use patience::{PATIENCE, Worker};
 use procfs::process::Process as Entry;
 use rustix::fs::{AtFlags, StatxFlags};
 use seen::Seen;
-use space::{Lead, Space, places};
+use space::{Lead, places};
 
 use crate::{
     event::{Actor, Key, Running},
@@ -199,6 +199,37 @@ impl Reader {
         reopen(&self.root, path.as_fd())
     }
 
+    /// What a process executes, if that is this file still: to be marked, and not to be read. Nobody is asked for it but the kernel.
+    #[must_use]
+    pub fn still_executes(&self, pid: u32, running: &Running) -> Option<File> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).custom_flags(OFlag::O_PATH.bits()).open(self.executable(pid)).ok()?;
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let facts = rustix::fs::statx(&file, c"", flags, StatxFlags::INO).ok()?;
+        let same = match facts.stx_dev_major << 20 | facts.stx_dev_minor {
+            device if device == running.device => facts.stx_ino == running.inode,
+            // btrfs and overlays show other numbers than the kernel has inside, which are of no disk.
+            _ => running.device >> 20 == 0 && self.answering(pid).knows(&file),
+        };
+        same.then_some(file)
+    }
+
+    /// The path by which an open file can be reached.
+    #[must_use]
+    pub fn descriptor(&self, file: &File) -> PathBuf {
+        self.root.join(format!("self/fd/{}", file.as_raw_fd()))
+    }
+
+    /// Whether a file is the one of this name where we live: where others do, anybody may have put another there.
+    #[must_use]
+    pub fn is_ours(&self, path: &Text, running: &Running) -> bool {
+        let facts = self.space(None).at(Path::new(OsStr::from_bytes(path.as_bytes())));
+        facts.is_ok_and(|facts| {
+            let device = facts.stx_dev_major << 20 | facts.stx_dev_minor;
+            (facts.stx_ino, device) == (running.inode, running.device)
+        })
+    }
+
     /// Whether the executable of a process is still where it was executed: another name, or the kernel's
     /// mark of a name that is gone, says no; a process that is gone says nothing.
     #[must_use]
@@ -257,16 +288,14 @@ impl Reader {
     ///
     /// Not those of other hosts, nor what lies below: a path through one that is dead would never return.
     #[must_use]
-    pub fn mounts(&self, pid: u32) -> Vec<PathBuf> {
-        let root = self.root.join(pid.to_string()).join("root");
-        let (places, _) = self.mounted(pid);
-        places.iter().map(|place| root.join(place.strip_prefix("/").unwrap_or(place))).collect()
-    }
-
-    /// What is mounted where a process lives: on which something can be executed, and what others answer for.
-    fn mounted(&self, pid: u32) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    pub fn mounts(&self, pid: u32) -> Option<Vec<PathBuf>> {
         let pid = pid.to_string();
-        places(&self.mountinfo(&pid), self.is_users(&pid))
+        let (root, lines) = (self.root.join(&pid).join("root"), self.mountinfo(&pid));
+        if lines.is_empty() {
+            return None;
+        }
+        let (places, _) = places(&lines, self.is_users(&pid));
+        Some(places.iter().map(|place| root.join(place.strip_prefix("/").unwrap_or(place))).collect())
     }
 
     /// Whether a process lives in a user namespace, where anybody can mount.
@@ -309,8 +338,7 @@ impl Reader {
     pub fn leads_elsewhere(&self, pids: impl Iterator<Item = u32>, path: &Text, inode: u64) -> bool {
         let mut all = pids.map(|pid| (pid, self.root.join(pid.to_string()).join("root")));
         let Some((pid, root)) = all.find(|(_, root)| root.read_link().is_ok()) else { return false };
-        Space::of(root, &self.mountinfo(&pid.to_string()), self.is_users(&pid.to_string())).lead(path, inode)
-            == Lead::Elsewhere
+        self.space_at(&pid.to_string(), root).lead(path, inode) == Lead::Elsewhere
     }
 }
 

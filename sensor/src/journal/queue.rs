@@ -9,11 +9,16 @@ use std::{
 };
 
 use super::batch::Batch;
-use crate::record::Record;
+use crate::{
+    event::{coverage, loss, wanted::Told as _},
+    record::Record,
+};
 
 /// Most that waits to be written: bytes of memory, and events.
 const BYTES_MOST: usize = 32 * 1024 * 1024;
 const EVENTS_MOST: usize = 65_536;
+/// The share of both that is kept for alerts, and for what is told of losses and of coverage: a flood leaves it free.
+const KEPT: usize = 8;
 /// So much is worth being written without waiting for more.
 const ENOUGH: usize = 4 * 1024 * 1024;
 /// How long is waited for more.
@@ -176,24 +181,30 @@ impl Inlet {
     /// Takes an event with its line, as the format ECS writes it; never waits. False when it has no room and is counted.
     #[must_use = "a refused event is a loss, to be told"]
     pub fn write(&mut self, record: &Record, line: &[u8]) -> bool {
-        if !self.has_room(line) {
+        let alert = record.number(crate::field::Field::EventSeverity).is_some();
+        let kept = alert || [loss::ACTION.name, coverage::ACTION.name].contains(&record.action());
+        if !self.has_room(line, kept) {
             self.flush();
-            if !self.has_room(line) {
+            if !self.has_room(line, kept) {
                 self.refused += 1;
                 return false;
             }
         }
         self.batch.push(record, line);
         // Who kills the sensor shall not keep the alert about him from being stored.
-        self.urgent |= record.number(crate::field::Field::EventSeverity).is_some();
+        self.urgent |= alert;
         if self.batch.bytes() >= FILL {
             self.flush();
         }
         true
     }
 
-    fn has_room(&self, line: &[u8]) -> bool {
-        self.batch.bytes() + line.len() < self.room.0 && self.batch.len() < self.room.1
+    fn has_room(&self, line: &[u8], kept: bool) -> bool {
+        let (bytes, events) = match kept {
+            true => (0, 0),
+            false => (BYTES_MOST / KEPT, EVENTS_MOST / KEPT),
+        };
+        self.batch.bytes() + line.len() + bytes < self.room.0 && self.batch.len() + events < self.room.1
     }
 
     /// Hands over what was gathered.
@@ -266,13 +277,13 @@ mod tests {
         let mut inlet = Inlet::new(Arc::clone(&queue));
         let (record, line) = (Record::new(), vec![b'x'; 1024 * 1024]);
         let taken = (0..40).filter(|_| inlet.write(&record, &line)).count();
-        assert_eq!((taken, inlet.counts()), (31, (0, 31, 9)), "its words and heads take some room too");
+        assert_eq!((taken, inlet.counts()), (27, (0, 27, 13)), "its words and heads take some room too");
         let work = queue.take(3 * 1024 * 1024);
         assert_eq!((work.batches.len(), work.last), (2, false));
         assert!(!inlet.write(&record, &line), "what is being written is in memory");
         queue.stored(&work.batches, 1, 2);
         assert!(inlet.write(&record, &line) && inlet.write(&record, &line) && !inlet.write(&record, &line));
-        assert_eq!(inlet.counts(), (2, 31, 11));
+        assert_eq!(inlet.counts(), (2, 27, 15));
         assert!(inlet.write(&record, b"short\n"));
     }
 
@@ -280,7 +291,20 @@ mod tests {
     fn small_events_have_a_bound_too() {
         let mut inlet = Inlet::new(Arc::default());
         let taken = (0..70_000).filter(|_| inlet.write(&Record::new(), b"x\n")).count();
-        assert_eq!(taken, EVENTS_MOST);
+        assert_eq!(taken, EVENTS_MOST / KEPT * (KEPT - 1));
+    }
+
+    #[test]
+    fn a_flood_leaves_room_for_alerts_and_losses() {
+        let mut inlet = Inlet::new(Arc::default());
+        let line = vec![b'x'; 1024 * 1024];
+        while inlet.write(&Record::new(), &line) {}
+        let mut alert = Record::new();
+        alert.set(Field::EventSeverity, 73_u64);
+        let losses = loss::record(&[]);
+        assert!(inlet.write(&alert, &line) && inlet.write(&losses, &line));
+        assert!(!inlet.write(&Record::new(), &line));
+        assert!((0..9).any(|_| !inlet.write(&alert, &line)), "they have a bound too");
     }
 
     #[test]

@@ -137,6 +137,11 @@ impl Marks {
         Ok(())
     }
 
+    /// Whether a file was marked, or refused it.
+    pub(super) fn has(&self, file: File) -> bool {
+        self.marked.contains(&file)
+    }
+
     /// Marks the file that `path` leads to, once; true when it wasn't before. A refusal is given for each file once.
     pub(super) fn mark(&mut self, file: File, path: &Path) -> Result<bool, Errno> {
         if self.marked.contains(&file) {

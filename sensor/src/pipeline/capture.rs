@@ -306,6 +306,12 @@ impl Pipeline<'_> {
         let seconds = self.seconds();
         let evidence =
             self.capture.evidence.as_mut().ok_or("the sensor at work keeps nothing (evidence.folder)")?;
+        // Who answers for such a file may never do so, and all would wait for it here.
+        if file.foreign() && !evidence.holds(file) {
+            return Err(
+                "others answer for its file system (FUSE, NFS), which the sensor at work asks for nothing",
+            );
+        }
         if !evidence.holds(file)
             && let Ok(open) = self.reader.open_executable(runner.1, file.device)
         {

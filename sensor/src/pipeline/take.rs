@@ -105,7 +105,7 @@ impl Pipeline<'_> {
         self.verdicts.left(stamp.key);
         let (_, before) = self.table.became(stamp.key, stamp.time, actor, &exec);
         self.hold(stamp.key, &exec.running);
-        self.watch_space(&actor, stamp.key.pid, stamp.time);
+        self.watch_space(&actor, stamp.key.pid);
         self.mark(stamp.key, &exec.running)?;
         let Some(process) = self.table.get(stamp.key) else {
             return Ok(());
@@ -119,7 +119,10 @@ impl Pipeline<'_> {
         }
         let memfd = exec.executable.path.as_bytes().starts_with(b"memfd:");
         let runtime = memfd
-            && before.is_some_and(|before| runtime(before.image.executable.as_ref(), &before.image.running));
+            && before.is_some_and(|before| {
+                runtime(before.image.executable.as_ref(), &before.image.running)
+                    && self.is_hosts(&actor, &before.image)
+            });
         self.tell_nameless(stamp, |record| {
             record.extend(extra);
             exe_memfd::set(record, memfd, runtime);
@@ -261,7 +264,9 @@ impl Pipeline<'_> {
         if !process.image.nameless || inherited {
             return Ok(());
         }
-        let runtime = before.is_some_and(|before| runtime(before.executable.as_ref(), &before.running));
+        let runtime = before.is_some_and(|before| {
+            runtime(before.executable.as_ref(), &before.running) && self.is_hosts(&actor, &before)
+        });
         self.tell_nameless(stamp, |record| {
             exe_memfd::set(record, true, runtime);
             record.set(Field::SensorMethod, Method::Sweep.word());
@@ -319,7 +324,18 @@ impl Pipeline<'_> {
         if running.inode == 0 || running.nameless() {
             return Ok(());
         }
-        let Marked { new, uncovered } = self.kernel.mark(running, &self.reader.executable(key.pid));
+        // By now it may run another file, which would have the mark in place of this one.
+        let file = match running.foreign() || self.kernel.is_marked(running) {
+            true => None,
+            false => match self.reader.still_executes(key.pid, running) {
+                None => return Ok(()),
+                file => file,
+            },
+        };
+        let path = file
+            .as_ref()
+            .map_or_else(|| self.reader.executable(key.pid), |file| self.reader.descriptor(file));
+        let Marked { new, uncovered } = self.kernel.mark(running, &path);
         // What happened before the mark, nobody is woken for.
         let path = self.table.get(key).and_then(|process| process.image.executable.as_ref());
         self.hinted |= new && path.is_some_and(|path| !self.reader.named(key.pid, path));
@@ -327,6 +343,14 @@ impl Pipeline<'_> {
             self.tell_coverage(self.host.boot_now())?;
         }
         Ok(())
+    }
+
+    /// Whether an image is the host's file of that name. Where a process lives with mounts of its own (a container, a user
+    /// namespace), whoever made them may have put another there.
+    fn is_hosts(&self, actor: &Actor, image: &Image) -> bool {
+        let own = self.table.at(std::process::id());
+        own.is_some_and(|own| own.actor.mount_namespace() == actor.mount_namespace())
+            || image.executable.as_ref().is_some_and(|path| self.reader.is_ours(path, &image.running))
     }
 
     /// Takes in a process whose birth wasn't seen, with what /proc tells of it; and what became of its image.
@@ -362,7 +386,9 @@ impl Pipeline<'_> {
             thread_of: &|thread| self.kernel.thread_of(thread),
             thread_group: &|thread| self.reader.thread_group(thread),
         };
-        for found in self.verdicts.settle(&mut self.table, now, &answers) {
+        for mut found in self.verdicts.settle(&mut self.table, now, &answers) {
+            found.lost.package_manager &=
+                found.hint.as_ref().is_some_and(|hint| self.is_hosts(&hint.actor.actor, &hint.actor.image));
             self.tell_lost(&found)?;
         }
         Ok(())

@@ -5,9 +5,9 @@
 
 use std::{
     collections::HashMap,
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io,
-    os::unix::fs::OpenOptionsExt,
+    os::{fd::AsFd, unix::fs::OpenOptionsExt},
     path::Path,
 };
 
@@ -27,20 +27,29 @@ impl Reader {
     /// As a process sees it, and we.
     #[must_use]
     pub fn answering(&self, pid: u32) -> Answering {
-        let mut mounts = HashMap::new();
+        let mut answering = Answering::default();
         for process in [pid.to_string().as_str(), "self"] {
-            let lines = self.mountinfo(process);
-            mounts.extend(lines.split(|byte| *byte == b'\n').filter_map(mount));
+            answering.add(&self.mountinfo(process), self.is_users(process));
         }
         // Nameless memory lies on a mount of the kernel's own, which no list shows.
-        let memory =
-            memfd_create(c"", MemfdFlags::CLOEXEC).ok().and_then(|file| mount_of(&File::from(file)).ok());
-        mounts.extend(memory.map(|memory| (memory, true)));
-        Answering { mounts }
+        let memory = memfd_create(c"", MemfdFlags::CLOEXEC).ok().and_then(|file| mount_of(&file).ok());
+        answering.mounts.extend(memory.map(|memory| (memory, true)));
+        answering
     }
 }
 
 impl Answering {
+    /// Those in the lines of `mountinfo`, by numbers that are each mount's own; `of_users`: as for `places`.
+    pub(super) fn add(&mut self, mountinfo: &[u8], of_users: bool) {
+        let lines = mountinfo.split(|byte| *byte == b'\n');
+        self.mounts.extend(lines.filter_map(|line| mount(line, of_users)));
+    }
+
+    /// Whether the kernel itself answers for what is open. Of a mount that no list shows that isn't known.
+    pub(super) fn knows(&self, file: impl AsFd) -> bool {
+        mount_of(file).is_ok_and(|mount| self.mounts.get(&mount).copied().unwrap_or(false))
+    }
+
     /// Whether the kernel itself answers for what this path, a link of /proc, leads to. Of a mount that no list shows that isn't known.
     ///
     /// # Errors
@@ -48,12 +57,12 @@ impl Answering {
     pub fn surely(&self, path: &Path) -> io::Result<bool> {
         let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
         let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
-        Ok(self.mounts.get(&mount_of(&file)?).copied().unwrap_or(false))
+        Ok(self.knows(file))
     }
 }
 
 /// The number of the mount by which a file was opened, without asking its file system.
-fn mount_of(file: &File) -> io::Result<u64> {
+fn mount_of(file: impl AsFd) -> io::Result<u64> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     let facts = statx(file, c"", flags, StatxFlags::MNT_ID)?;
     match StatxFlags::from_bits_retain(facts.stx_mask).contains(StatxFlags::MNT_ID) {
@@ -63,11 +72,11 @@ fn mount_of(file: &File) -> io::Result<u64> {
 }
 
 /// Of a line of `mountinfo`, the mount's number, and whether the kernel itself answers for it.
-fn mount(line: &[u8]) -> Option<(u64, bool)> {
+fn mount(line: &[u8], of_users: bool) -> Option<(u64, bool)> {
     let mut fields = line.split(|byte| *byte == b' ');
     let number = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-    Some((number, !is_foreign(kind)))
+    Some((number, !is_foreign(kind) && !(of_users && kind == b"overlay")))
 }
 
 #[cfg(test)]
@@ -76,9 +85,11 @@ mod tests {
 
     #[test]
     fn mounts_are_known_by_their_type() {
-        assert_eq!(mount(b"22 1 0:5 / /proc rw,noexec shared:1 - proc proc rw"), Some((22, true)));
-        assert_eq!(mount(b"9 1 0:7 / /far rw - fuse.sshfs host:/ rw"), Some((9, false)));
-        assert_eq!(mount(b"9 1 0:7 / /far rw"), None);
+        assert_eq!(mount(b"22 1 0:5 / /proc rw,noexec shared:1 - proc proc rw", true), Some((22, true)));
+        assert_eq!(mount(b"9 1 0:7 / /far rw - fuse.sshfs host:/ rw", false), Some((9, false)));
+        assert_eq!(mount(b"9 1 0:7 / /far rw", false), None);
+        let layers = b"9 1 0:7 / /o rw - overlay overlay rw,lowerdir=/l";
+        assert_eq!([true, false].map(|users| mount(layers, users)), [Some((9, false)), Some((9, true))]);
         let pid = std::process::id();
         let reader = Reader::new("/proc".into());
         let answering = reader.answering(pid);

@@ -1,6 +1,6 @@
 //! What /proc alone tells of processes, for where the kernel's own list can't be had, and beside it.
 
-use std::{io, os::unix::fs::MetadataExt};
+use std::io;
 
 use rustix::fs::{AtFlags, StatxFlags, statx};
 
@@ -8,6 +8,7 @@ use super::{
     Reader, TICK_NS,
     descriptors::numbered,
     folder::{Folder, Stat},
+    space::Lead,
 };
 use crate::{
     event::{Actor, Running},
@@ -229,7 +230,7 @@ impl Reader {
     pub fn without_lost_name(&self, pid: u32, running: Running) -> Running {
         let link = std::fs::read_link(self.executable(pid)).unwrap_or_default();
         let marked = link.as_os_str().as_encoded_bytes().ends_with(b" (deleted)");
-        let called = || link.symlink_metadata().is_ok_and(|file| file.ino() == running.inode);
+        let called = || self.space(Some(pid)).lead(&super::text(&link), running.inode) == Lead::There;
         match running.inode != 0 && marked && !called() {
             true => Running { flags: running.flags | Running::UNHASHED, ..running },
             false => running,
@@ -274,6 +275,7 @@ fn set_ids(ids: &mut [u32; 8], group: usize, numbers: &mut impl Iterator<Item = 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn who_a_process_is() {

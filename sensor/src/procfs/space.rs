@@ -1,13 +1,19 @@
 //! What is mounted where a process lives, and where its paths lead.
 
 use std::{
+    collections::HashSet,
     ffi::OsStr,
     fs,
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
-    path::{Path, PathBuf},
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    path::{Component, Path, PathBuf},
 };
 
-use super::{Reader, seen::space_of};
+use rustix::{
+    fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags, openat2, statx},
+    io::Errno,
+};
+
+use super::{Reader, answering::Answering, seen::space_of};
 use crate::record::Text;
 
 /// A mount namespace, as it can be entered by its root.
@@ -16,6 +22,7 @@ pub struct Space {
     root: PathBuf,
     foreign: Vec<PathBuf>,
     overlays: Vec<Overlay>,
+    answering: Answering,
 }
 
 /// A mount of layers.
@@ -44,25 +51,23 @@ impl Reader {
     #[must_use]
     pub fn space(&self, pid: Option<u32>) -> Space {
         match pid {
-            Some(pid) => {
-                let pid = pid.to_string();
-                Space::of(self.root.join(&pid).join("root"), &self.mountinfo(&pid), self.is_users(&pid))
-            }
-            None => {
-                let root = self.root.parent().unwrap_or(Path::new("/"));
-                Space::of(root.to_owned(), &self.mountinfo("self"), self.is_users("self"))
-            }
+            Some(pid) => self.space_at(&pid.to_string(), self.root.join(pid.to_string()).join("root")),
+            None => self.space_at("self", self.root.parent().unwrap_or(Path::new("/")).to_owned()),
         }
+    }
+
+    /// That of a process, entered by this root.
+    pub(super) fn space_at(&self, process: &str, root: PathBuf) -> Space {
+        let (mounts, of_users) = (self.mountinfo(process), self.is_users(process));
+        let mut answering = Answering::default();
+        answering.add(&mounts, of_users);
+        // A root that was changed to a folder lies on a mount that the process itself isn't shown.
+        answering.add(&self.mountinfo("self"), self.is_users("self"));
+        Space { root, foreign: places(&mounts, of_users).1, overlays: overlays(&mounts), answering }
     }
 }
 
 impl Space {
-    /// Entered by this root, with these lines of `mountinfo`; `of_users`: as for `places`.
-    pub(super) fn of(root: PathBuf, mountinfo: &[u8], of_users: bool) -> Self {
-        let (_, foreign) = places(mountinfo, of_users);
-        Self { root, foreign, overlays: overlays(mountinfo) }
-    }
-
     /// Where a path leads, for a file of this inode number.
     #[must_use]
     pub fn lead(&self, path: &Text, inode: u64) -> Lead {
@@ -70,14 +75,30 @@ impl Space {
         if self.foreign.iter().any(|foreign| path.starts_with(foreign)) {
             return Lead::Unasked;
         }
-        match self.root.join(path.strip_prefix("/").unwrap_or(path)).symlink_metadata() {
-            Ok(file) if file.ino() == inode => Lead::There,
+        match self.at(path) {
+            Ok(file) if file.stx_ino == inode => Lead::There,
             // In the middle of an unlink the name is still there, of a file with no links.
-            Ok(file) if file.nlink() == 0 => Lead::Nowhere,
+            Ok(file) if file.stx_nlink == 0 => Lead::Nowhere,
             Ok(_) => Lead::Elsewhere,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Lead::Nowhere,
+            Err(Errno::NOENT) => Lead::Nowhere,
             Err(_) => Lead::Unasked,
         }
+    }
+
+    /// What is at a path, one name after the other: none is looked up where others than the kernel answer. Such a path is the
+    /// kernel's own, which has no links: one on the way was put there since, and may lead to where nobody ever answers.
+    pub(super) fn at(&self, path: &Path) -> rustix::io::Result<Statx> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let asked = |place: OwnedFd| self.answering.knows(&place).then_some(place).ok_or(Errno::OPNOTSUPP);
+        let root = rustix::fs::open(&self.root, flags, Mode::empty()).map_err(|_| Errno::ACCESS)?;
+        let mut place = asked(root)?;
+        for name in path.components().filter(|component| *component != Component::RootDir) {
+            place =
+                asked(openat2(&place, name.as_os_str(), flags | OFlags::NOFOLLOW, Mode::empty(), resolve)?)?;
+        }
+        let wanted = StatxFlags::INO | StatxFlags::NLINK;
+        statx(&place, c"", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, wanted)
     }
 
     /// Whether a file on a mount of layers is not of the image, but was written since.
@@ -158,7 +179,9 @@ pub(super) fn places(bytes: &[u8], of_users: bool) -> (Vec<PathBuf>, Vec<PathBuf
             places.push(point);
         }
     }
-    places.retain(|place| !foreign.iter().any(|foreign| place.starts_with(foreign)));
+    // Anybody may have mounted as many as there is room for.
+    let far: HashSet<&Path> = foreign.iter().map(PathBuf::as_path).collect();
+    places.retain(|place| !place.ancestors().any(|above| far.contains(above)));
     (places, foreign)
 }
 
@@ -181,6 +204,7 @@ fn unescaped(mut field: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn mounts_are_those_that_can_be_entered_without_waiting() {
@@ -197,7 +221,7 @@ mod tests {
         assert_eq!(places(layers, false).0.len(), 2);
         assert_eq!(places(layers, true), (Vec::new(), vec![PathBuf::from("/")]));
         assert_eq!(unescaped(b"\\04"), b"\\04");
-        let own = Reader::new("/proc".into()).mounts(std::process::id());
+        let own = Reader::new("/proc".into()).mounts(std::process::id()).unwrap();
         assert!(own.iter().any(|place| place.ends_with("root")), "{own:?}");
     }
 
@@ -217,6 +241,35 @@ mod tests {
         let all = overlays(lines);
         assert_eq!(all.len(), 1);
         assert_eq!((all[0].point.as_path(), all[0].upper.as_path()), (Path::new("/"), Path::new("/u p")));
+    }
+
+    #[test]
+    fn many_mounts_are_gone_through_in_no_time() {
+        let line = |at: usize| {
+            let kind = ["tmpfs", "fuse.x"][at % 2];
+            format!("{at} 1 0:7 / /home/somebody/{at} rw - {kind} {kind} rw\n")
+        };
+        let lines: String = (0..20_000).map(line).collect();
+        let (near, far) = places(lines.as_bytes(), false);
+        assert_eq!((near.len(), far.len()), (10_000, 10_000));
+    }
+
+    #[test]
+    fn a_link_on_the_way_is_not_followed() {
+        let folder = std::env::temp_dir().join(format!("sensor-lead-{}", std::process::id()));
+        let (real, link) = (folder.join("real"), folder.join("link"));
+        fs::create_dir_all(&real).unwrap();
+        fs::write(real.join("x"), "").unwrap();
+        std::os::unix::fs::symlink("real", &link).unwrap();
+        let space = Reader::new("/proc".into()).space(None);
+        let inode = fs::metadata(real.join("x")).unwrap().ino();
+        let lead = |at: PathBuf| space.lead(&Text::from(at.to_str().unwrap().to_owned()), inode);
+        let leads = [real.join("x"), link.join("x"), link.clone()].map(lead);
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(leads, [Lead::There, Lead::Unasked, Lead::Elsewhere]);
+        // A mount that no list shows.
+        let unknown = Space { answering: Answering::default(), ..space };
+        assert_eq!(unknown.lead(&Text::from("/no/such/file"), 1), Lead::Unasked);
     }
 
     #[test]

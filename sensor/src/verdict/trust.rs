@@ -18,7 +18,8 @@ const PACKAGE_MANAGERS: [&str; 12] = [
     "/usr/bin/zypper",
 ];
 
-/// Whether it is a package manager: by its executable, root's, on disk under its own name, and not for others to write.
+/// Whether it is called like a package manager, and its executable is root's, on disk under its own name, and not for others to
+/// write. Where it lives others may have put something else there: that it is the host's is to be asked as well.
 #[must_use]
 pub fn package_manager(process: &Process) -> bool {
     let known = process
@@ -50,7 +51,7 @@ const RUNTIMES: [&str; 8] = [
     "/usr/libexec/crio/crun",
 ];
 
-/// Whether what ran before is such a runtime: by its file, not by its name alone.
+/// Whether what ran before is called like such a runtime, and its file is root's; that it is the host's is to be asked as well.
 #[must_use]
 pub fn runtime(executable: Option<&Text>, running: &Running) -> bool {
     executable.is_some_and(|path| RUNTIMES.iter().any(|known| known.as_bytes() == path.as_bytes()))
