@@ -344,6 +344,7 @@ pub const TRICKS: &[Trick] = &[
         tests: &[
             "where_it_is::on_a_file_system_that_never_answers",
             "where_it_is::on_layers_over_one_that_never_answers",
+            "where_it_is::by_a_link_to_where_nobody_answers",
         ],
         told: Limit(
             "File systems that others answer for",

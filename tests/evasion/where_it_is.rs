@@ -411,3 +411,36 @@ fn on_a_file_system_that_never_answers() {
     });
     sensor.stop().clean();
 }
+
+/// The path by which it was executed leads there afterwards, by a link in place of a folder.
+#[test]
+fn by_a_link_to_where_nobody_answers() {
+    if skip() {
+        return;
+    }
+    if !Path::new("/dev/fuse").exists() {
+        let _ = because("there is no /dev/fuse");
+        return;
+    }
+    let (sensor, folder) = (Sensor::with().live(), Folder::new());
+    private_mounts(|| {
+        let (place, near) = (folder.folder("place"), folder.folder("near"));
+        let mut silent = Running::of(trick("silentfuse"), words![&place, actor(), "say", "runs", "hang"]);
+        silent.until("runs");
+        let victim = actor_at(near.join("payload"));
+        let mut running = Running::idle(&victim);
+        sensor.find("exec").exe(&victim).wait();
+        silent.go();
+        let aside = folder.at("aside");
+        fs::rename(&near, &aside).unwrap();
+        std::os::unix::fs::symlink("place", &near).unwrap();
+        done(&actor(), words!["unlink", aside.join("payload")]);
+        let alert = sensor.find("exe_deleted").file(&victim).wait();
+        assert_eq!(alert.str("sensor.method"), "unlink", "{alert:#}");
+        assert_eq!(alert.list("sensor.runners")[0]["pid"], running.pid());
+        another_is_told(&sensor, &folder);
+        running.end();
+        silent.end();
+    });
+    sensor.stop().clean();
+}

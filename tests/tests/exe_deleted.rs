@@ -802,3 +802,28 @@ fn a_package_upgrade_is_low() {
         assert_eq!(alert.str("process.executable"), "/usr/bin/dpkg");
     }
 }
+
+#[test]
+fn another_file_under_a_package_managers_name_is_none() {
+    if skip() {
+        return;
+    }
+    let known = Path::new("/usr/bin/dpkg");
+    if !known.exists() {
+        let _ = because("there is no dpkg");
+        return;
+    }
+    let (sensor, folder) = (Sensor::shared(), Folder::new());
+    let (other, new, victim) =
+        (actor_at(folder.at("other")), folder.at("new"), actor_at(folder.at("victim")));
+    fs::write(&new, "new").unwrap();
+    let mut running = Running::idle(&victim);
+    private_mounts(|| {
+        mount_bind(&other, known);
+        program::done(known, words!["rename", &new, &victim]);
+    });
+    let alert = sensor.find("exe_deleted").file(&victim).wait();
+    assert_eq!(alert.str("process.executable"), "/usr/bin/dpkg", "{alert:#}");
+    assert_eq!((alert.str("sensor.method"), alert.num("event.severity")), ("replace", 73), "{alert:#}");
+    running.end();
+}

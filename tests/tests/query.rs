@@ -111,6 +111,16 @@ fn whoever_asks_only_reads_and_not_without_end() {
         "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) AS n FROM n";
     let (code, _, said) = events(endless, &["--timeout", "1"]);
     assert!(code == Some(1) && said.contains("longer than 1 s"), "{said}");
+    // Rows of text wait for the last one.
+    let rows = endless.replace("count(*) AS n FROM n", "x FROM n");
+    let mut query = command();
+    query
+        .args(["query", "--format", "text", "--memory", "16", &rows, "--config"])
+        .arg(folder.at("sensor.toml"));
+    let output = run(&mut query);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{said}");
+    assert!(said.contains("needs more than 16 MiB of memory"), "{said}");
     assert_eq!(events("SELECT count(*) AS n FROM events", &[]).1, before);
 }
 

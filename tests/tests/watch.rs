@@ -36,6 +36,28 @@ fn only_what_is_wanted_is_shown() {
 }
 
 #[test]
+fn what_the_configuration_masks_is_masked() {
+    if skip() {
+        return;
+    }
+    let folder = Folder::new();
+    let config = folder.at("sensor.toml");
+    std::fs::write(&config, "[redact]\npatterns = ['--pin=([0-9]+)']\n").unwrap();
+    let mut running = Running::of(actor(), words!["say", "up", "wait", "ignore", "--pin=4711081547110815"]);
+    running.until("up");
+    let mut watch = command();
+    watch.args(["watch", "--format", "json", "--action", "process_snapshot", "--pid"]);
+    watch.arg(running.pid().to_string()).arg("--config").arg(&config).stdout(Stdio::piped());
+    let mut watch = watch.spawn().unwrap();
+    let mut shown = String::new();
+    BufReader::new(watch.stdout.take().unwrap()).read_line(&mut shown).unwrap();
+    assert!(shown.contains("--pin=***") && !shown.contains("4711081547110815"), "{shown}");
+    kill(Pid::from_raw(watch.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    assert!(watch.wait().unwrap().success());
+    running.end();
+}
+
+#[test]
 fn whoever_has_seen_enough_goes() {
     if skip() {
         return;
