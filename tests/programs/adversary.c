@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -63,6 +65,14 @@ static void chains(int many) {
   while (many--)
     if (!fork()) chain();
   ready();
+}
+
+// A chain that listens: whoever goes on has the socket of the one before.
+static void heirs(const char *port) {
+  struct sockaddr_in here = {.sin_family = AF_INET, .sin_port = htons(atoi(port))};
+  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  if (bind(fd, (struct sockaddr *)&here, sizeof here) || listen(fd, 4)) _exit(97);
+  chains(1);
 }
 
 static void bomb(const char *limit) {
@@ -216,6 +226,7 @@ int main(int argc, char **argv) {
   if (!strcmp(how, "mute")) mute(rest[0], uid);
   become(uid);
   if (!strcmp(how, "chains")) chains(atoi(rest[0]));
+  if (!strcmp(how, "heirs")) heirs(rest[0]);
   if (!strcmp(how, "bomb")) bomb(rest[0]);
   if (!strcmp(how, "daemons")) daemons(atoi(rest[0]));
   if (!strcmp(how, "deaf")) deaf();

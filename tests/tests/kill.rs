@@ -1,11 +1,16 @@
 //! `sensor kill`: against processes that fight back, and never by accident.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that can't go on fails the test")]
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
 use tests::adversary::{Adversary, living, new_uid, seconds};
 use tests::answer::Answer;
 use tests::place::{Cgroup, mount_tmpfs, private_mounts};
@@ -483,7 +488,7 @@ fn another_user_may_end_only_its_own() {
     let kill = |uid: u32| {
         let pid = adversary.running.pid().to_string();
         let words = ["kill", "--pid", &pid, "--yes", "--no-evidence", "--verify", "0", "--format", "json"];
-        Answer::of(std::os::unix::process::CommandExt::uid(command().args(words), uid))
+        Answer::of(command().args(words).uid(uid))
     };
     let answer = kill(new_uid());
     assert_eq!((answer.status, results(&answer)), (Some(3), vec!["alive".to_owned()]), "{}", answer.said);
@@ -542,4 +547,78 @@ fn who_listens_on_a_port_is_ended_and_nobody_else() {
     let lives = Path::new("/proc").join(other.pid().to_string()).join("exe").read_link();
     assert!(lives.is_ok(), "who has another port lives");
     other.end();
+}
+
+/// While this lasts, somebody lets a process go on again and again.
+fn while_let_go_on<T>(pid: u32, work: impl FnOnce() -> T) -> T {
+    let over = AtomicBool::new(false);
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            let pid = Pid::from_raw(pid.cast_signed());
+            while !over.load(Ordering::Relaxed) && kill(pid, Signal::SIGCONT).is_ok() {
+                thread::yield_now();
+            }
+        });
+        let done = work();
+        over.store(true, Ordering::Relaxed);
+        done
+    })
+}
+
+#[test]
+fn who_is_let_go_on_is_not_called_frozen() {
+    if skip() {
+        return;
+    }
+    let place = Place::new();
+    let adversary = Adversary::of(&["stay"]);
+    let uid = adversary.uid.to_string();
+    let words = ["--user", &uid, "--yes", "--freeze", "--no-evidence", "--means", "signals"];
+    let (answer, event) = while_let_go_on(adversary.running.pid(), || place.kill(&words));
+    assert_eq!(answer.status, Some(4), "{}", answer.said);
+    assert_eq!(results(&answer), ["alive"]);
+    assert!(answer.rows[0].str("sensor.reason").contains("SIGCONT"), "{:#?}", answer.rows);
+    assert_eq!(event.unwrap().str("event.outcome"), "failure");
+}
+
+#[test]
+fn a_port_whose_holder_only_root_sees_is_not_taken_for_free() {
+    if skip() {
+        return;
+    }
+    // This test is root's, and holds it.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = format!("{}/tcp", listener.local_addr().unwrap().port());
+    let ask = |words: &[&str]| {
+        let mut command = command();
+        Answer::of(command.args(words).args(["--yes", "--format", "json"]).uid(new_uid()))
+    };
+    for words in [&["kill", "--port", &port][..], &["port", "close", &port, "--stop"]] {
+        let answer = ask(words);
+        assert_eq!(answer.status, Some(3), "{words:?} {}", answer.said);
+        assert!(answer.rows.is_empty() && answer.said.contains("only root sees"), "{}", answer.said);
+    }
+    drop(listener);
+    let nobody = ask(&["kill", "--port", &port]);
+    assert_eq!((nobody.status, nobody.rows.len()), (Some(0), 0), "{}", nobody.said);
+}
+
+#[test]
+fn a_listener_that_is_another_process_every_moment_is_ended() {
+    if skip() {
+        return;
+    }
+    let place = Place::new();
+    for means in ["cgroup", "signals"] {
+        let free = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = free.local_addr().unwrap().port().to_string();
+        drop(free);
+        let adversary = Adversary::of(&["heirs", &port]);
+        let port = format!("{port}/tcp");
+        let (answer, event) = place.kill(&["--port", &port, "--yes", "--no-evidence", "--means", means]);
+        assert_eq!(answer.status, Some(0), "{}", answer.said);
+        assert!(!answer.rows.is_empty(), "{}", answer.said);
+        assert_eq!(event.unwrap().str("event.outcome"), "success");
+        assert!(adversary.survivors().is_empty());
+    }
 }

@@ -1,5 +1,6 @@
 //! Many short connections: each that is made and taken is told, and none is lost.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -7,7 +8,7 @@ use serde_json::Value;
 use tests::find::Source;
 use tests::program::{self, join, net};
 use tests::skip::{not_here, skip};
-use tests::{DEADLINE, Event, Find, Running, Sensor, Unshown, emulated, lock, patience, walk_falls, words};
+use tests::{DEADLINE, Event, Running, Sensor, Unshown, emulated, lock, patience, walk_falls, words};
 
 /// A server with its port, and a client that connects so often, each time closes at once, and then pauses so long.
 struct Pair {
@@ -50,14 +51,22 @@ fn end(pairs: &mut [Pair]) {
 
 /// Waits until so many have come. An end comes in an interrupt, when the other end has said that it knows: no fence is
 /// behind it.
-fn come(sensor: &Sensor, unshown: &Unshown, find: &Find<'_>, count: usize) {
+fn come(sensor: &Sensor, unshown: &Unshown, (action, pid, port): (&str, u32, &str), count: usize) {
+    let to_port = || sensor.find(action).with("destination.port", port.to_owned());
+    let find = to_port().pid(pid);
     let until = Instant::now() + patience(DEADLINE);
     while find.all().len() + counted(&sensor.find("loss").all()) < count && Instant::now() < until {
         let _: Option<Event> = sensor.watch(Duration::from_millis(200), |_| false);
     }
     let (told, hidden) = (find.all().len(), unshown.established() + unshown.closed());
     let least = count.saturating_sub(hidden + counted(&sensor.find("loss").all()));
-    assert!((least..=count).contains(&told), "{told} of {count}: {:?}", sensor.find("loss").all());
+    let losses = sensor.find("loss").all();
+    // By whom, and how.
+    let mut all = BTreeMap::new();
+    for event in to_port().all() {
+        *all.entry((event.text("process.pid"), event.text("sensor.method"))).or_insert(0) += 1;
+    }
+    assert!((least..=count).contains(&told), "{told} of {count} {action} of {pid}: {all:?} {losses:?}");
 }
 
 /// Whether programs are skipped here in spite of those that serve in their place: tasks take the processor from programs at
@@ -91,12 +100,13 @@ fn no_connection_is_lost() {
         eprintln!("only {} connections in {:?}", 2 * EACH, began.elapsed());
     }
     for Pair { server, port, client } in &pairs {
-        let told = |action, pid| sensor.find(action).pid(pid).with("destination.port", port.to_owned());
-        let (made, taken) = (told("socket_connect", client.pid()), told("socket_accept", server.pid()));
-        let ends = [told("socket_close", client.pid()), told("socket_close", server.pid())];
-        let [client_ends, server_ends] = &ends;
-        for find in [&made, &taken, server_ends, client_ends] {
-            come(&sensor, &unshown, find, EACH);
+        for (action, pid) in [
+            ("socket_connect", client.pid()),
+            ("socket_accept", server.pid()),
+            ("socket_close", server.pid()),
+            ("socket_close", client.pid()),
+        ] {
+            come(&sensor, &unshown, (action, pid, port), EACH);
         }
     }
     let end = sensor.stop();
@@ -125,10 +135,9 @@ fn no_connection_of_a_storm_is_lost() {
     let unshown = Unshown::watch(&sensor);
     let pairs = storm(1, EACH, Duration::ZERO);
     for Pair { server, port, client } in &pairs {
-        let told = |action, pid| sensor.find(action).pid(pid).with("destination.port", port.to_owned());
-        come(&sensor, &unshown, &told("socket_connect", client.pid()), EACH);
-        come(&sensor, &unshown, &told("socket_accept", server.pid()), EACH);
-        come(&sensor, &unshown, &told("socket_close", server.pid()), EACH);
+        come(&sensor, &unshown, ("socket_connect", client.pid(), port), EACH);
+        come(&sensor, &unshown, ("socket_accept", server.pid(), port), EACH);
+        come(&sensor, &unshown, ("socket_close", server.pid(), port), EACH);
     }
     let account = sensor.stop().account();
     for action in ["socket_connect", "socket_accept", "socket_close"] {
@@ -244,11 +253,9 @@ fn what_ends_while_it_is_looked_at_was_closed_by_its_process() {
         sensor.fence();
         all.extend(pairs);
     }
-    for Pair { client, server, .. } in &all {
+    for Pair { client, server, port } in &all {
         for pid in [client.pid(), server.pid()] {
-            let ends =
-                sensor.find("socket_close").pid(pid).such("of a connection", |end| end.has("source.port"));
-            come(&sensor, &unshown, &ends, EACH);
+            come(&sensor, &unshown, ("socket_close", pid, port), EACH);
         }
     }
     sensor.find("socket_close").pid(sensor.pid()).none();

@@ -1,8 +1,13 @@
 //! The stream as a whole: every event has what every event must have, in order, whatever happens.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use tests::find::Source;
 use tests::program::{actor, actor_at, done, join, nest, threads};
+use tests::sensor::{command, hooks};
 use tests::skip::skip;
 use tests::{Folder, Running, Sensor, words};
 
@@ -73,4 +78,19 @@ fn two_sensors_tell_the_same() {
     for sensor in sensors {
         sensor.stop().clean();
     }
+}
+
+#[test]
+fn who_stops_reading_what_it_says_changes_nothing() {
+    if skip() {
+        return;
+    }
+    let mut run = command();
+    run.arg("run").args(hooks()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut run = run.spawn().unwrap();
+    let said = BufReader::new(run.stderr.take().unwrap());
+    assert!(said.lines().any(|line| line.unwrap() == "sensor: ready"));
+    // The reader is gone: what it says at the end finds nobody.
+    kill(Pid::from_raw(i32::try_from(run.id()).unwrap()), Signal::SIGTERM).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(0));
 }

@@ -33,6 +33,8 @@ const NEEDS: &[Need] = &[
             "network::*",
             "mptcp::*",
             "sctp::*",
+            "evasion::net::*",
+            "evasion::arguments::an_address_that_changes_under_way_to_connect",
             "top::bytes_are_in_the_rows_of_those_who_moved_them",
             "top::rows_are_what_the_interface_counts",
             "top::short_lives_have_rows",
