@@ -2,9 +2,16 @@
 //!
 //! A rule says who is meant (`targets`), and each sweep asks it anew (`sweep`). Who is found is held at once: moved into a
 //! frozen cgroup (`group`), else stopped; so nobody is left that could fork, and a sweep that finds nobody new is the last.
-//! Then all are killed (`end`), and for a while it is looked who comes again (`verify`) and by whom (`respawn`).
+//! Whether they stay still is looked at (`still`). Then all are killed (`end`), and for a while it is looked who comes again
+//! (`verify`) and by whom (`respawn`).
 
-use std::{collections::BTreeMap, fmt, io, num::ParseIntError, str::FromStr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+    num::ParseIntError,
+    str::FromStr,
+    time::Duration,
+};
 
 use rustix::process::Signal;
 
@@ -16,7 +23,9 @@ pub mod evidence;
 pub mod frozen;
 mod group;
 mod handle;
+pub mod heard;
 pub mod respawn;
+mod still;
 pub mod sweep;
 pub mod targets;
 pub mod verify;
@@ -32,8 +41,6 @@ const QUIET: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(2);
 /// How long it is swept at most until nobody new is found.
 const HOLD_NS: u64 = 10_000_000_000;
-/// How long it may take until all that were moved are still.
-const STILL_NS: u64 = 2_000_000_000;
 
 /// The number of one containment: when it began, nanoseconds since boot, shown in hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +116,14 @@ pub struct Containment<'h> {
     killed: BTreeMap<Key, u64>,
     /// Whether nobody was left who wasn't held: who is found after that came again.
     settled: bool,
+    /// Whether the last sweeps of those that held found nobody who wasn't held.
+    calm: bool,
+    /// Whether all in the cgroup were still, when it was last looked.
+    still: bool,
+    /// Who went on when that was given up.
+    restless: BTreeSet<Key>,
+    /// Who couldn't be moved into the cgroup, and was stopped by a signal.
+    stopped: BTreeSet<Key>,
     /// Who came again.
     pub comers: Comers,
     /// What went otherwise than it should, a sentence each.
@@ -130,6 +145,10 @@ impl<'h> Containment<'h> {
             failed: BTreeMap::new(),
             killed: BTreeMap::new(),
             settled: false,
+            calm: true,
+            still: true,
+            restless: BTreeSet::new(),
+            stopped: BTreeSet::new(),
             comers: Comers::default(),
             told: Vec::new(),
         }
@@ -172,12 +191,10 @@ impl<'h> Containment<'h> {
         let known: Vec<Key> = self.targets.members.keys().copied().collect();
         known.into_iter().for_each(|key| self.hold_one(key));
         self.settled = self.settle();
-        self.wait_until_still();
+        self.still = self.wait_until_still();
         // Who was moved or stopped in the midst of a fork has a child by now.
-        self.settled = self.settle() && self.settled;
-        if !self.settled {
-            self.told.push("they were born faster than they could be held still".to_owned());
-        }
+        self.calm = self.settle();
+        self.settled &= self.calm;
     }
 
     fn settle(&mut self) -> bool {
@@ -188,38 +205,21 @@ impl<'h> Containment<'h> {
                 return false;
             }
             let (rows, mut loose) = self.sweep(quiet + 1 == QUIET);
-            loose.extend(self.strayed(&rows));
+            // What can't be read here is told at the end (`loose`).
+            let known = rows.iter().map(|row| row.key).filter(|key| !loose.contains(key));
+            let strayed = self.strayed(known).unwrap_or_default();
+            if !strayed.is_empty() {
+                self.restless = strayed.iter().copied().collect();
+            }
+            loose.extend(strayed);
             quiet = if loose.is_empty() && !self.targets.fleeting { quiet + 1 } else { 0 };
             match loose.is_empty() {
                 true => std::thread::sleep(PAUSE),
                 false => loose.into_iter().for_each(|key| self.hold_one(key)),
             }
         }
+        self.restless.clear();
         true
-    }
-
-    /// Those who were held and aren't any more: they left the cgroup, or somebody let them go on.
-    fn strayed(&self, rows: &[Row]) -> Vec<Key> {
-        let held =
-            |row: &&Row| self.targets.members.contains_key(&row.key) && !self.failed.contains_key(&row.key);
-        let reader = &self.sweeper.reader;
-        let runs = |key: &Key| {
-            reader.seen(key.pid).is_some_and(|seen| !matches!(seen.state, b'T' | b't' | b'Z' | b'X' | b'D'))
-        };
-        let keys = rows.iter().filter(held).map(|row| row.key);
-        match &self.group {
-            Some(group) => {
-                let Ok(inside) = group.pids() else { return Vec::new() };
-                let inside: std::collections::HashSet<u32> = inside.into_iter().collect();
-                // One whose main thread has ended isn't listed by its number.
-                let elsewhere = |key: &Key| {
-                    let mut threads = reader.threads(key.pid).into_iter();
-                    !threads.any(|thread| reader.cgroups(thread).is_some_and(|cgroups| group.is(&cgroups)))
-                };
-                keys.filter(|key| !inside.contains(&key.pid) && elsewhere(key)).collect()
-            }
-            None => keys.filter(runs).collect(),
-        }
     }
 
     /// Holds one still, if it lives.
@@ -234,6 +234,7 @@ impl<'h> Containment<'h> {
             let home = reader.cgroups(key.pid).and_then(|cgroups| cgroups.unified);
             match group.add(key.pid) {
                 Ok(()) => {
+                    self.stopped.remove(&key);
                     if let Some(member) =
                         self.targets.members.get_mut(&key).filter(|member| member.home.is_none())
                     {
@@ -241,28 +242,16 @@ impl<'h> Containment<'h> {
                     }
                     return;
                 }
-                Err(error) => self.told.push(format!(
+                // Told once, however often it is tried.
+                Err(error) if self.stopped.insert(key) => self.told.push(format!(
                     "process {} couldn't be moved into a cgroup, and was stopped by a signal: {error}",
                     key.pid
                 )),
+                Err(_) => {}
             }
         }
         if let Err(error) = handle.send(Signal::STOP) {
             self.failed.insert(key, Failed::new("it can't be stopped", &error));
-        }
-    }
-
-    fn wait_until_still(&mut self) {
-        let Some(group) = &self.group else { return };
-        let end = self.host.boot_now().saturating_add(STILL_NS);
-        while !group.is_frozen() {
-            if self.host.boot_now() > end {
-                return self.told.push(
-                    "not all are still: the kernel waits for one that can't be interrupted, or is traced"
-                        .to_owned(),
-                );
-            }
-            std::thread::sleep(PAUSE);
         }
     }
 

@@ -1,6 +1,17 @@
 //! `sensor`: a Linux host sensor. What it means and where it goes; `sensor-ebpf` is what is seen.
 //!
 //! A room names only rooms below it; `docs/ARCHITECTURE.md` draws them.
+#![warn(clippy::print_stderr)]
+
+/// Says a line on standard error, with the sensor's name before it. That nobody reads it any more is no reason to end, as
+/// `eprintln!` does then.
+#[macro_export]
+macro_rules! say {
+    ($($word:tt)*) => {{
+        let line = format!("sensor: {}\n", format_args!($($word)*));
+        let _: std::io::Result<()> = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+    }};
+}
 
 pub mod account;
 pub mod action;

@@ -1,4 +1,5 @@
 //! The edge: parses what was typed, prints an error once with its causes, exits.
+#![warn(clippy::print_stderr)]
 
 use std::process::ExitCode;
 
@@ -9,7 +10,7 @@ fn main() -> ExitCode {
     match Cli::parse().act() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("sensor: {}", failure.chain());
+            sensor::say!("{}", failure.chain());
             ExitCode::from(failure.status as u8)
         }
     }

@@ -1,10 +1,13 @@
 //! `sensor doctor`: what a run would see on this host, by which hook, and what it wouldn't and why.
 
-use std::{io::IsTerminal, path::PathBuf};
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+};
 
 use super::{Failure, Format, Hooks, Status, awaiting, colour, configuration, host, list, loaded};
 use crate::{
-    config::{Config, Names},
+    config::{self, Config, Names},
     event::coverage::{self, Coverage, Gap},
     field::Field,
     format,
@@ -96,12 +99,17 @@ fn partly(rows: &[Coverage]) -> Result<(), Failure> {
     }
 }
 
-/// What a run would do by this configuration, beside what the rows say.
-fn plans(args: &Doctor, config: &Config) -> String {
-    let by = args.config.as_ref().map_or_else(
+/// By which configuration: the one that was given, else the usual one where that is there.
+fn by(given: Option<&Path>, usual: &Path) -> String {
+    given.or_else(|| usual.exists().then_some(usual)).map_or_else(
         || "without a configuration".to_owned(),
         |path| format!("with {}", format::text::escape(path.as_os_str().as_encoded_bytes())),
-    );
+    )
+}
+
+/// What a run would do by this configuration, beside what the rows say.
+fn plans(args: &Doctor, config: &Config) -> String {
+    let by = by(args.config.as_deref(), Path::new(config::FILE));
     let names = match config.kernel.names {
         Names::Fexit => "the first that loads of kernel functions, marks on file systems, tracepoints",
         Names::Fanotify => "marks on file systems where the kernel has them",
@@ -121,4 +129,17 @@ fn plans(args: &Doctor, config: &Config) -> String {
         config.kernel.bulk_ring_bytes.get(),
         config.kernel.urgent_ring_bytes.get(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_that_was_read_is_named() {
+        let (given, usual, none) = (Path::new("/given"), Path::new("/"), Path::new("/no/such/file"));
+        assert_eq!(by(Some(given), usual), "with /given");
+        assert_eq!(by(None, usual), "with /");
+        assert_eq!(by(None, none), "without a configuration");
+    }
 }

@@ -1,7 +1,6 @@
 //! `sensor history`: what was run, from all that remembers it, merged; and whose memory was tampered with.
 //!
-//! The sensor's own journal of events will be a source beside these, in `sources`: there is none yet, and nothing here
-//! stands for it.
+//! The sensor's own journal of events is none of its sources: `sensor query` asks that.
 
 use jiff::{Span, Timestamp, civil::Date, tz::TimeZone};
 

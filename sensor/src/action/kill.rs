@@ -16,7 +16,7 @@ use crate::{
         Containment, Id, Way,
         care::Care,
         evidence::Kept,
-        frozen::{self, Frozen},
+        frozen::{self, Frozen, Released},
         respawn::{PATIENCE, starters},
         sweep::Sweeper,
         targets::Targets,
@@ -182,9 +182,10 @@ pub fn act(args: &Kill) -> Result<(), Failure> {
 
 fn contain(args: &Kill, host: &Host, config: &Config) -> Result<(), Failure> {
     let mut sweeper = Sweeper::new(lister(host), Reader::new(host.proc()));
-    let asked = Asked::of(args, host, &sweeper.rows())?;
-    let care = Care::new(&sweeper.reader, asked.system, args.force);
+    // Before the first look: who is born during it is meant too.
     let now = host.boot_now();
+    let asked = Asked::of(args, host, &mut sweeper)?;
+    let care = Care::new(&sweeper.reader, asked.system, args.force);
     let targets = Targets::new(asked.rule.clone(), care, now, config.evidence.max_hash_bytes);
     let way = match args.means {
         Means::Cgroup => Way::Cgroup,
@@ -194,20 +195,23 @@ fn contain(args: &Kill, host: &Host, config: &Config) -> Result<(), Failure> {
     let mut contain = Containment::new(host, Id(now), sweeper, targets, way);
     let rows = contain.find();
     if contain.targets.members.is_empty() && contain.targets.refused.is_empty() {
-        return nobody(args, &contain, &asked);
+        return nobody(args, host, &mut contain, &asked);
     }
+    let unseen = asked.unseen(args, &contain.targets);
     if args.dry_run || !args.yes {
         let plan = row::planned(host, &mut contain, &rows);
         if args.dry_run {
-            return answer(args, &plan, &report::plan(&plan, &asked, args.freeze));
+            answer(args, &plan, &report::plan(&plan, &asked, args.freeze))?;
+            return super::partly(unseen.as_slice());
         }
         confirm(&plan, &asked, args.freeze)?;
     }
     let actor = Acting::new(host, config.state.folder.get(), args.format);
     if contain.targets.members.is_empty() {
         let rows = row::after(host, &mut contain, &row::Seen::default(), &Kept::default(), Became::Ended);
-        tell(actor, host, args, &asked, &contain, &rows);
-        return finish(args, &rows, &contain, &[], Vec::new());
+        let left: Vec<String> = unseen.into_iter().collect();
+        tell(actor, host, args, &asked, &contain, &rows, &left);
+        return finish(args, &rows, &contain, &[], left);
     }
     execute(args, host, config, &asked, contain, actor)
 }
@@ -239,9 +243,10 @@ fn execute(
     let seen = row::look(host, &mut contain);
     let mut kept = Kept::default();
     keep(&mut kept, limits, host, &seen, contain.targets.members.keys().copied().collect());
+    let mut left = Vec::new();
     let became = match args.freeze {
         true => {
-            note(&mut contain, config);
+            left.extend(note(&contain, config));
             Became::Frozen
         }
         false => {
@@ -261,11 +266,16 @@ fn execute(
     let mut parts: Vec<String> =
         kept.told.into_iter().map(|told| format!("kept nothing more: {told}")).collect();
     parts.append(&mut contain.told);
-    let left = match args.freeze {
-        true => Vec::new(),
-        false => asked.left(args, host, &contain.sweeper.rows()),
-    };
-    tell(actor, host, args, asked, &contain, &rows);
+    let unheld = contain.unheld();
+    match args.freeze {
+        true => left.extend(unheld.into_iter().chain(asked.unseen(args, &contain.targets))),
+        false => {
+            // Who couldn't be held was ended all the same, or is among those who live.
+            parts.extend(unheld);
+            left.extend(asked.left(args, host, &mut contain.sweeper).map(|left| left.why));
+        }
+    }
+    tell(actor, host, args, asked, &contain, &rows, &left);
     // Told before: users write much of what is looked at now.
     let until = since_boot() + PATIENCE;
     row::add_starters(&mut rows, &contain.comers, |comer| starters(host, comer, until));
@@ -288,20 +298,25 @@ fn keep(
     kept.add(limits, &host.proc(), runners, now);
 }
 
-fn note(contain: &mut Containment<'_>, config: &Config) {
+/// Notes who is frozen; else why that couldn't be done, a sentence.
+fn note(contain: &Containment<'_>, config: &Config) -> Option<String> {
     let noted = match config.state.folder.get() {
         Some(folder) => Frozen::of(contain).note(folder),
         None => Err(io::Error::other("the configuration says to keep nothing (state.folder)")),
     };
-    if let Err(error) = noted {
-        contain.told.push(format!(
-            "it couldn't be noted who was frozen, so --thaw lets those in the cgroup go on, and not those who were stopped: {error}"
-        ));
-    }
+    noted.err().map(|error| {
+        format!(
+            "it couldn't be noted who was frozen, so --thaw lets those in the cgroup go on, and not those who were \
+             stopped, whom only `kill -CONT` does: {error}"
+        )
+    })
 }
 
-/// Nobody is meant.
-fn nobody(args: &Kill, contain: &Containment<'_>, asked: &Asked) -> Result<(), Failure> {
+/// Nobody is meant, or nobody is seen who holds the port.
+fn nobody(args: &Kill, host: &Host, contain: &mut Containment<'_>, asked: &Asked) -> Result<(), Failure> {
+    if let Some(left) = asked.left(args, host, &mut contain.sweeper) {
+        return Err(Failure::new(left.status, format!("nothing was done: {}", left.why)));
+    }
     answer(args, &[], &format!("Nothing to do: there is no process of {}.\n", asked.shown))?;
     super::partly(&unread(contain))
 }
@@ -340,10 +355,18 @@ fn confirm(plan: &[Row], asked: &Asked, freeze: bool) -> Result<(), Failure> {
     }
 }
 
-fn tell(mut actor: Acting, host: &Host, args: &Kill, asked: &Asked, contain: &Containment<'_>, rows: &[Row]) {
+fn tell(
+    mut actor: Acting,
+    host: &Host,
+    args: &Kill,
+    asked: &Asked,
+    contain: &Containment<'_>,
+    rows: &[Row],
+    left: &[String],
+) {
     let method = if args.freeze { Method::Freeze } else { Method::Kill };
     let targets = rows.iter().map(Row::target).collect();
-    let done = rows.iter().all(|row| row.became.is_done()) && unread(contain).is_empty();
+    let done = rows.iter().all(|row| row.became.is_done()) && unread(contain).is_empty() && left.is_empty();
     let contained = Contained {
         method,
         target: Text::from(asked.target.clone()),
@@ -366,7 +389,7 @@ fn finish(
     answer(args, rows, &report::after(rows, contain, told, args))?;
     // What a person reads below the list, others read here.
     if !super::is_text(args.format) {
-        told.iter().for_each(|sentence| eprintln!("sensor: {sentence}"));
+        told.iter().for_each(|sentence| say!("{sentence}"));
     }
     let mut left = report::left(rows);
     left.extend(unread(contain));
@@ -389,19 +412,20 @@ fn thaw(args: &Kill, host: &Host, config: &Config, id: Id) -> Result<(), Failure
     let frozen = noted.clone().unwrap_or_else(|| Frozen::unknown(id));
     let actor = Acting::new(host, config.state.folder.get(), args.format);
     let reader = Reader::new(host.proc());
-    let released = frozen.release(&reader);
-    let unknown = noted.is_none() && released.is_err();
-    if unknown {
+    let Released { failed, group } = frozen.release(&reader);
+    if noted.is_none() && group.is_err() {
         return Err(Failure::new(Status::Failed, format!("nothing is frozen by the id {id}")));
     }
-    let rows = row::thawed(host, &frozen, &reader);
+    let rows = row::thawed(host, &frozen, &failed, &reader);
+    let mut left = report::left(&rows);
+    left.extend(group.err().map(|error| format!("letting the cgroup of {id} go on: {error}")));
     let targets: Vec<Target> = rows.iter().map(Row::target).collect();
-    let sentence = format!("{} processes go on", targets.len());
+    let sentence = format!("{} processes go on", report::count(&rows, Became::Thawed));
     let contained = Contained {
         method: Method::Thaw,
         target: Text::from(format!("frozen {id}")),
         why: args.reason.clone().map(Text::from),
-        done: released.is_ok(),
+        done: left.is_empty(),
         sentence: Text::from(sentence.clone()),
         targets,
         rule: None,
@@ -409,7 +433,10 @@ fn thaw(args: &Kill, host: &Host, config: &Config, id: Id) -> Result<(), Failure
     let mut actor = actor;
     actor.tell(&contained, host);
     answer(args, &rows, &format!("{sentence}.\n"))?;
-    released.map_err(|error| Failure::new(Status::Part, format!("not all go on: {error}")))?;
+    if !left.is_empty() {
+        let error = format!("not all go on: {}; do it again, as root", left.join("; "));
+        return Err(Failure::new(Status::Part, error));
+    }
     if let Some(folder) = folder.filter(|_| noted.is_some()) {
         frozen.forget(folder).map_err(|error| {
             Failure::new(

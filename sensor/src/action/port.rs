@@ -1,6 +1,6 @@
 //! `sensor port`: closes a port, or all of the host, and opens it again.
 
-use std::{io::Write, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use nix::unistd::geteuid;
 
@@ -215,7 +215,7 @@ impl Desk {
         let acting = self.acting.get_or_insert_with(|| {
             // In need a port is closed whatever is wrong with a file.
             let config = configuration(self.config.as_deref(), None).unwrap_or_else(|why| {
-                say(&format!("runs at work are looked for where they usually are: {}\n", why.chain()));
+                say!("runs at work are looked for where they usually are: {}", why.chain());
                 Config::default()
             });
             Acting::new(&self.host, config.state.folder.get(), self.format)
@@ -235,11 +235,6 @@ impl Desk {
             false => Err(Failure::new(Status::Part, format!("not done: {}", parts.join("; ")))),
         }
     }
-}
-
-/// A word for the person who acts, who may be gone: a terminal that vanished is no reason to stop half-way.
-fn say(what: &str) {
-    let _: std::io::Result<()> = write!(std::io::stderr(), "sensor: {what}");
 }
 
 fn failed(what: &str, why: impl std::fmt::Display) -> Failure {

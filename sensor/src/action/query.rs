@@ -34,7 +34,7 @@ pub struct Query {
     /// Most time that the statement may take, seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
-    /// Most memory that the statement may take, MiB.
+    /// Most memory that the statement may take, MiB; the rows of text, which wait for the last one, as much again.
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(16..=65_536))]
     pub memory: u64,
     /// Text, JSON an object a row, or CSV; text on a terminal, else JSON.
@@ -91,7 +91,7 @@ pub fn act(args: &Query) -> Result<(), Failure> {
         (reads, _) => reads.map_err(failed)?,
     };
     let parts = fill(&asker, &live, &host, &reads)?;
-    let mut report = report::of(args.format);
+    let mut report = report::of(args.format, limits.memory);
     asker.ask(sql, &mut *report).map_err(failed)?;
     report.end()?;
     partly(&parts)

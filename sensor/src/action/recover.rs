@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -13,7 +13,7 @@ use super::{Failure, Format, Status, awaiting, configuration, host, list, lister
 use crate::{
     config::Config,
     evidence::{
-        digest::{Digest, copy, digest},
+        digest::{Digest, copy},
         folder::{Entry, Folder, Name},
         wanted::Wanted,
     },
@@ -26,6 +26,8 @@ use crate::{
     record::Text,
     requests,
 };
+
+mod search;
 
 /// `sensor recover`.
 #[derive(Debug, clap::Args)]
@@ -50,7 +52,7 @@ pub struct Recover {
 /// A binary that was found.
 struct Found {
     file: File,
-    /// Of what is kept, its name.
+    /// What it must have: of what is kept, that is its name.
     sha256: Option<Text>,
     /// Where it comes from, for a person.
     from: String,
@@ -78,7 +80,7 @@ pub fn act(args: &Recover) -> Result<(), Failure> {
 }
 
 fn find(host: &Host, config: &Config, wanted: &Wanted) -> Result<Found, Failure> {
-    let reader = Reader::new(host.proc());
+    let mut reader = Reader::new(host.proc());
     match wanted {
         Wanted::Pid(pid) => match running(&reader, *pid) {
             Ok(found) => Ok(found),
@@ -87,14 +89,10 @@ fn find(host: &Host, config: &Config, wanted: &Wanted) -> Result<Found, Failure>
         },
         Wanted::Entity(entity) => match kept(config, wanted) {
             Ok(found) => Ok(found),
-            Err(missing) => match pid_of(host, entity)? {
-                Some(pid) => running(&reader, pid).map_err(|_| missing),
-                None => Err(missing),
-            },
+            Err(missing) => by_entity(host, &reader, entity)?.ok_or(missing),
         },
-        Wanted::Sha256(sha256) => {
-            kept(config, wanted).or_else(|missing| by_hash(&reader, sha256).ok_or(missing))
-        }
+        Wanted::Sha256(sha256) => kept(config, wanted)
+            .or_else(|missing| by_hash(&mut reader, config.evidence.max_hash_bytes, sha256, missing)),
     }
 }
 
@@ -181,29 +179,42 @@ fn fits(entry: &Entry, wanted: &Wanted) -> bool {
     }
 }
 
-/// The pid of a process that runs now. Its entity id is made of its start in nanoseconds, which only the kernel's own list of tasks
-/// tells.
-fn pid_of(host: &Host, entity: &Text) -> Result<Option<u32>, Failure> {
+/// What a process runs now. Its entity id is made of its start in nanoseconds, which only the kernel's own list of tasks tells.
+fn by_entity(host: &Host, reader: &Reader, entity: &Text) -> Result<Option<Found>, Failure> {
     let failed = |error| Failure::new(Status::Failed, error);
-    let keys = awaiting(async {
-        let mut kernel = lister(host).map_err(|gap| Failure::new(Status::NotPermitted, gap))?;
-        look::keys(&mut kernel).map_err(failed)
-    })??;
     let table = Table::new(host.boot_id.clone(), host.boot());
-    Ok(keys.into_iter().find(|key| table.entity(*key) == *entity).map(|key| key.pid))
+    awaiting(async {
+        let mut kernel = lister(host).map_err(|gap| Failure::new(Status::NotPermitted, gap))?;
+        let keys = look::keys(&mut kernel).map_err(failed)?;
+        let Some(key) = keys.into_iter().find(|key| table.entity(*key) == *entity) else { return Ok(None) };
+        let Ok(found) = running(reader, key.pid) else { return Ok(None) };
+        // What was opened by this number may be of another process that has it since: one that still lives had it all the while.
+        let lives = look::keys(&mut kernel).map_err(failed)?.contains(&key);
+        Ok(lives.then_some(found))
+    })?
 }
 
-/// What is running now and has this hash: each file is hashed once.
-fn by_hash(reader: &Reader, sha256: &Text) -> Option<Found> {
-    let mut seen = std::collections::HashSet::new();
-    for pid in reader.listed().unwrap_or_default() {
-        let Ok(found) = running(reader, pid) else { continue };
-        let new = found.file.metadata().is_ok_and(|facts| seen.insert((facts.dev(), facts.ino())));
-        if new && matches!(digest(&found.file, u64::MAX), Ok(Some(digest)) if digest.sha256 == *sha256) {
-            return Some(found);
+/// What is running now and has this hash; else `missing`, with who wasn't looked at.
+fn by_hash(reader: &mut Reader, most: u64, sha256: &Text, missing: Failure) -> Result<Found, Failure> {
+    let (found, skipped) = search::find(reader, most, sha256).map_err(|error| {
+        let what = format!("listing processes in {}: {error}", reader.root().display());
+        Failure::new(Status::Failed, what)
+    })?;
+    match (found, skipped.told()) {
+        (Some(search::Running { file, pid }), _) => {
+            let from = format!("the running process {pid}");
+            Ok(Found { file, sha256: Some(sha256.clone()), from })
         }
+        (None, None) => Err(missing),
+        (None, Some(told)) => Err(unknown(&missing, &told, skipped.only_denied())),
     }
-    None
+}
+
+/// It may run all the same.
+fn unknown(missing: &Failure, told: &str, denied: bool) -> Failure {
+    let status = if denied { Status::NotPermitted } else { Status::Failed };
+    let missing = missing.chain().replace("\n  because: ", ": ");
+    Failure::new(status, format!("{missing}; of some that run it isn't known: {told}"))
 }
 
 /// Copies it to a file of its own, never through a link: one that is there isn't opened, but replaced as a whole, and only when that is
@@ -244,7 +255,7 @@ fn copied(found: &Found, file: &mut File) -> io::Result<Digest> {
     file.sync_all()?;
     match &found.sha256 {
         Some(sha256) if *sha256 != written.sha256 => Err(io::Error::other(format!(
-            "what was kept has been changed: its SHA-256 is {}",
+            "what was found has been changed: its SHA-256 is {}",
             written.sha256.to_str_lossy()
         ))),
         _ => Ok(written),

@@ -149,9 +149,9 @@ async fn stream(
             }
         }
     };
-    let result = pipeline.run(stop, || eprintln!("sensor: ready")).await;
+    let result = pipeline.run(stop, || say!("ready")).await;
     for (kind, seen, delivered, lost) in pipeline.sums() {
-        eprintln!("sensor: {kind}: seen {seen}, delivered {delivered}, lost {lost}");
+        say!("{kind}: seen {seen}, delivered {delivered}, lost {lost}");
     }
     result.map_err(|error| Failure::new(Status::Failed, error))
 }
@@ -171,12 +171,12 @@ async fn read_again(again: &mut Option<Again<'_>>, args: &Run) {
         Some(again) => {
             again.hangup.recv().await;
             match again.read(args) {
-                Ok(later) if later.is_empty() => eprintln!("sensor: the configuration was read again"),
-                Ok(later) => eprintln!(
-                    "sensor: the configuration was read again; what it says of {} is used from the next start on",
+                Ok(later) if later.is_empty() => say!("the configuration was read again"),
+                Ok(later) => say!(
+                    "the configuration was read again; what it says of {} is used from the next start on",
                     later.join(", ")
                 ),
-                Err(error) => eprintln!("sensor: {error}: the configuration read before stays in use"),
+                Err(error) => say!("{error}: the configuration read before stays in use"),
             }
         }
         None => std::future::pending().await,
@@ -239,7 +239,7 @@ impl log::Log for LogLines {
             return;
         }
         let line = record.args().to_string();
-        eprintln!("kernel: {}", format::text::escape(line.as_bytes()));
+        say!("kernel: {}", format::text::escape(line.as_bytes()));
     }
 
     fn flush(&self) {}

@@ -157,7 +157,7 @@ impl State {
             }
             if interval.told != told {
                 told.clone_from(&interval.told);
-                told.iter().for_each(|line| eprintln!("sensor: {line}"));
+                told.iter().for_each(|line| say!("{line}"));
             }
         }
     }

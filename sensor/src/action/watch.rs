@@ -1,10 +1,13 @@
 //! `sensor watch`: the events of `sensor run`, live, for a person.
 
+use std::path::PathBuf;
+
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, Format, Status, awaiting, colour, host, is_terminal, is_text, loaded, user_id};
+use super::{
+    Failure, Format, Status, awaiting, colour, configuration, host, is_terminal, is_text, loaded, user_id,
+};
 use crate::{
-    config::{Config, Redact},
     event::{
         ACTIONS, loss,
         wanted::{Told, Wanted},
@@ -28,6 +31,9 @@ pub struct Watch {
     /// Only events of this process.
     #[arg(long)]
     pub pid: Option<u32>,
+    /// Configuration file (TOML), which says what is masked, and by which hooks it is seen.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Text, or JSON an object a line; text on a terminal, else JSON.
     #[arg(long, value_enum)]
     pub format: Option<Format>,
@@ -45,8 +51,9 @@ fn known(name: &str) -> Result<&'static str, String> {
 /// Shows events until told to stop, or until nobody reads any more.
 ///
 /// # Errors
-/// With the status of the contract: no such user, not permitted, or failed on the way.
+/// With the status of the contract: no such user, wrong configuration, not permitted, or failed on the way.
 pub fn act(args: &Watch) -> Result<(), Failure> {
+    let config = configuration(args.config.as_deref(), None)?;
     let host = host()?;
     let user = args.user.as_deref().map(|user| user_id(user, &host)).transpose()?;
     let coloured = text::Lines { colour: is_terminal() && colour() };
@@ -67,12 +74,11 @@ pub fn act(args: &Watch) -> Result<(), Failure> {
         let output: Box<dyn Output> = Box::new(Watching { wanted, shown, passed: 0 });
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let config = Config::default();
         let kernel = loaded(&host, &config, None, false, When::Beside)
             .map_err(|gap| Failure::new(Status::NotPermitted, gap))?;
         let mut pipeline = Pipeline::new(&host, kernel, format, Some(output))
             .with_usage(config.usage.interval_s.get())
-            .with_redaction(&Redact::default());
+            .with_redaction(&config.redact);
         let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => {}

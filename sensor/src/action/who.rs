@@ -1,7 +1,7 @@
 //! `sensor who`: who is on the host, from where, and what they do; also those whom no record of logins has.
 
 use super::{Failure, Format, Give, Status, awaiting, host, list, lister, partly, table, user_id};
-use crate::{field::Field, host::Host, logins::Logins, look::Look, record::Record};
+use crate::{host::Host, logins::Logins, look::Look};
 
 mod report;
 mod row;
@@ -9,7 +9,7 @@ mod row;
 /// `sensor who`.
 #[derive(Debug, clap::Args)]
 pub struct Who {
-    /// Only sessions of this user: who acts in them, or who logged in.
+    /// Only sessions of this user: who logged in, or as whom any process in them acts, by whichever of its ids.
     #[arg(long, value_name = "NAME or UID")]
     pub user: Option<String>,
     /// Text, or JSON an object a line; text on a terminal, else JSON.
@@ -28,10 +28,7 @@ pub fn act(args: &Who) -> Result<(), Failure> {
         Failure::new(Status::Failed, format!("listing processes in {}: {error}", host.proc().display()))
     })?;
     let logins = Logins::read(host.root());
-    let (mut rows, mut parts) = row::all(&look, &logins, &host);
-    if let Some(user) = user {
-        rows.retain(|row| is_of(&row.record, user));
-    }
+    let (mut rows, mut parts) = row::all(&look, &logins, &host, user);
     rows.sort_by_key(|row| (std::cmp::Reverse(row.severity), row.kind, row.since, row.pid));
     list(args.format, rows.iter().map(|row| &row.record), || {
         let lines: Vec<_> = rows.iter().map(report::line).collect();
@@ -45,14 +42,8 @@ pub fn act(args: &Who) -> Result<(), Failure> {
 /// Tells all sessions.
 pub(super) fn tell(look: &Look, host: &Host, give: &mut Give<'_>) -> Vec<String> {
     let logins = Logins::read(host.root());
-    let (rows, mut parts) = row::all(look, &logins, host);
+    let (rows, mut parts) = row::all(look, &logins, host, None);
     let _: Option<&row::Row> = rows.iter().find(|row| give(&row.record).is_break());
     parts.extend(logins.parts);
     parts
-}
-
-fn is_of(record: &Record, user: u32) -> bool {
-    [Field::UserId, Field::SensorLoginUid]
-        .into_iter()
-        .any(|field| record.number(field) == Some(u64::from(user)))
 }

@@ -1,6 +1,7 @@
 //! Who was left held still, noted so that a later command can let them go on: by the cgroup they came from, or by a signal.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
@@ -14,7 +15,7 @@ use std::{
 use nix::{fcntl::OFlag, unistd::geteuid};
 use rustix::process::Signal;
 
-use super::{Containment, Id, group::Group, handle};
+use super::{Containment, Failed, Id, group::Group, handle};
 use crate::{event::Key, procfs::Reader};
 
 /// How names of notes begin; an id follows.
@@ -27,6 +28,15 @@ const NOTES_MOST: usize = 1024;
 const ROUNDS: usize = 8;
 /// The first line.
 const HEAD: &[u8] = b"sensor frozen 1";
+
+/// What came of letting them go on.
+#[derive(Debug)]
+pub struct Released {
+    /// Who couldn't be let go on, and why.
+    pub failed: BTreeMap<Key, Failed>,
+    /// What became of the cgroup.
+    pub group: io::Result<()>,
+}
 
 /// Those who are held still.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +66,12 @@ impl Frozen {
     /// Each.
     pub fn keys(&self) -> impl Iterator<Item = Key> {
         self.held.iter().map(|(key, _)| *key)
+    }
+
+    /// Those of them who live: of another that has the number of one by now nothing is known.
+    #[must_use]
+    pub fn living(&self, reader: &Reader) -> Vec<Key> {
+        self.keys().filter(|key| handle::lives(reader, *key)).collect()
     }
 
     /// How many.
@@ -112,12 +128,10 @@ impl Frozen {
         fs::remove_file(folder.join(format!("{PREFIX}{}", self.id)))
     }
 
-    /// Lets them go on, those who still live.
-    ///
-    /// # Errors
-    /// When one can't be; the others go on.
-    pub fn release(&self, reader: &Reader) -> io::Result<()> {
-        let mut failed = Ok(());
+    /// Lets them go on, those who still live. If one can't be, the others go on.
+    #[must_use]
+    pub fn release(&self, reader: &Reader) -> Released {
+        let mut failed = BTreeMap::new();
         let group = Group::find(reader, self.id);
         let inside = group.as_ref().map_or_else(|_| Vec::new(), |group| group.pids().unwrap_or_default());
         for (key, home) in &self.held {
@@ -129,9 +143,14 @@ impl Frozen {
                 _ if home.is_some() => Ok(()),
                 _ => handle::send(reader, *key, Signal::CONT),
             };
-            failed = failed
-                .and(gone_on.map_err(|error| io::Error::other(format!("process {}: {error}", key.pid))));
+            if let Err(error) = gone_on {
+                failed.insert(*key, Failed::new("it can't be let go on", &error));
+            }
         }
+        Released { failed, group: self.end_group(group, &inside) }
+    }
+
+    fn end_group(&self, group: io::Result<Group>, inside: &[u32]) -> io::Result<()> {
         match group {
             // The kernel still holds who ended in it.
             Ok(group) if self.held.is_empty() && inside.is_empty() => {
@@ -141,12 +160,12 @@ impl Frozen {
             Ok(group) => {
                 self.empty(&group);
                 // Who couldn't be moved out.
-                failed = failed.and(group.thaw());
+                let thawed = group.thaw();
                 let _: bool = group.remove();
-                failed
+                thawed
             }
             Err(error) if self.held.is_empty() => Err(error),
-            Err(_) => failed,
+            Err(_) => Ok(()),
         }
     }
 
@@ -220,6 +239,16 @@ mod tests {
         assert!(Frozen::read(&folder, Id(1)).is_err());
         frozen.forget(&folder).unwrap();
         fs::remove_dir(&folder).unwrap();
+    }
+
+    #[test]
+    fn who_has_the_number_of_one_that_ended_is_another() {
+        let reader = Reader::new("/proc".into());
+        let own = reader.seen(std::process::id()).unwrap();
+        let key = Key { pid: own.pid, start: own.start };
+        let another = Key { start: own.start + handle::TICK_NS, ..key };
+        let frozen = Frozen { id: Id(1), held: vec![(key, None), (another, None)] };
+        assert_eq!(frozen.living(&reader), [key]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rustix::{
 use crate::{event::Key, procfs::Reader};
 
 /// How exactly /proc tells when a process began: in ticks.
-const TICK_NS: u64 = 10_000_000;
+pub(super) const TICK_NS: u64 = 10_000_000;
 
 /// A process, held by its descriptor: signals reach it, or nobody.
 pub(super) struct Handle(OwnedFd);

@@ -1,19 +1,19 @@
 //! Who is meant: a rule, asked anew at each sweep, so that who is born meanwhile is found too.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     ops::RangeInclusive,
     path::PathBuf,
 };
 
-use super::care::Care;
+use super::{care::Care, handle::TICK_NS, heard::Heard};
 use crate::{
     event::{Key, Running, exe_deleted::inner},
     look::{
         Row,
         hashed::{Wanted, of_process},
     },
-    procfs::Reader,
+    procfs::{Reader, descriptors::Closed},
     record::Text,
 };
 
@@ -46,8 +46,8 @@ pub enum Rule {
     Tree(Key),
     /// Whatever executes a file of this SHA-256.
     Hash(Text),
-    /// Those that held a port when the plan was made.
-    Holders(BTreeSet<Key>),
+    /// Those that held the sockets of a port when the plan was made, and those that they gave them to since.
+    Holders(Heard),
 }
 
 /// A process that is meant.
@@ -77,6 +77,8 @@ pub struct Targets {
     hashes: HashMap<File, bool>,
     /// Of files that the kernel and `stat(2)` say to be on different devices (layers, btrfs), by who executes them.
     hashes_of: HashMap<(Key, File), bool>,
+    /// Of those born since, who live and were asked what they have open.
+    asked: HashSet<Key>,
     /// Process ids of members that others have by now.
     reused: HashSet<u32>,
     /// Whether one who is meant ended in the last sweep before it could be taken in: it may have left children who weren't
@@ -104,6 +106,7 @@ impl Targets {
             fleeting: false,
             hashes: HashMap::new(),
             hashes_of: HashMap::new(),
+            asked: HashSet::new(),
             reused: HashSet::new(),
             unread: BTreeMap::new(),
             hash_most,
@@ -127,6 +130,11 @@ impl Targets {
                 && self.members.range(began_until(key.pid, u64::MAX)).next().is_some()
         });
         self.reused.extend(others.map(|key| key.pid));
+        if !self.asked.is_empty() {
+            // Else it would grow with all that are born while it is looked.
+            let living: HashSet<Key> = rows.iter().map(|row| row.key).collect();
+            self.asked.retain(|key| living.contains(key));
+        }
         for row in rows {
             if self.members.contains_key(&row.key) || self.refused.contains_key(&row.key) {
                 continue;
@@ -162,7 +170,7 @@ impl Targets {
             Rule::Process(key) if key == row.key => vec!["pid"],
             Rule::Tree(key) => self.in_tree(row, key),
             Rule::Hash(sha256) if self.has_hash(row, &sha256, reader) => vec!["hash"],
-            Rule::Holders(holders) if holders.contains(&row.key) => vec!["port"],
+            Rule::Holders(_) if self.holds(row.key, reader) => vec!["port"],
             Rule::Process(_) | Rule::Hash(_) | Rule::Holders(_) => Vec::new(),
         };
         // Of whatever was born since, to one that is meant.
@@ -189,6 +197,28 @@ impl Targets {
         row.key.pid != session
             && !self.reused.contains(&session)
             && self.members.range(began_until(session, row.key.start)).next().is_some()
+    }
+
+    /// Whether it holds a socket of the port. Those older than the plan were asked for it; a younger one may have it of one
+    /// that has ended, so that nothing else shows whose child it is.
+    fn holds(&mut self, key: Key, reader: &Reader) -> bool {
+        let Rule::Holders(heard) = &mut self.rule else { return false };
+        if heard.is_held_by(key) {
+            return true;
+        }
+        // Where /proc tells when it began, that is in ticks.
+        let younger = key.start.saturating_add(TICK_NS) > self.began;
+        if heard.is_empty() || !younger || !self.asked.insert(key) {
+            return false;
+        }
+        match reader.descriptors(key.pid) {
+            Ok(open) => heard.learn(key, &open),
+            Err(closed) => {
+                // As long as nobody is known it may have been the one.
+                self.fleeting |= closed == Closed::Gone && self.members.is_empty();
+                false
+            }
+        }
     }
 
     fn has_hash(&mut self, row: &Row, sha256: &Text, reader: &mut Reader) -> bool {
@@ -261,7 +291,8 @@ pub(super) fn parent(row: &Row) -> Key {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Actor;
+    use crate::{event::Actor, procfs::descriptors::Target};
+    use std::os::fd::AsRawFd;
 
     fn row(pid: u32, parent: u32, session: u32, uid: u32) -> Row {
         let actor = Actor {
@@ -314,6 +345,27 @@ mod tests {
         assert_eq!(all[1].1, ["child"]);
         let one = why(Rule::Process(rows[0].key), u64::MAX, &rows);
         assert_eq!(one, [(5, vec!["pid"])]);
+    }
+
+    #[test]
+    fn who_was_given_the_socket_since_is_meant_and_no_older_one() {
+        let mut reader = Reader::new("/proc".into());
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let own = reader.descriptors(std::process::id()).unwrap();
+        let inode = own.iter().find_map(|open| match open.target {
+            Target::Socket(inode) if open.number == socket.as_raw_fd().cast_unsigned() => Some(inode),
+            _ => None,
+        });
+        let rule = Rule::Holders(Heard::of([(inode.unwrap(), Vec::new())]));
+        let holder =
+            |start| Row { key: Key { pid: std::process::id(), start }, ..row(std::process::id(), 1, 1, 7) };
+        let mut targets = Targets::new(rule, Care::new(&reader, false, false), 50 * TICK_NS, 0);
+        assert_eq!(targets.why(&holder(5), &mut reader), Vec::<&str>::new());
+        assert_eq!(targets.why(&holder(60 * TICK_NS), &mut reader), ["port"]);
+        assert!(!targets.fleeting);
+        let gone = Row { key: Key { pid: u32::MAX, start: 60 * TICK_NS }, ..holder(0) };
+        assert_eq!(targets.why(&gone, &mut reader), Vec::<&str>::new());
+        assert!(targets.fleeting, "it may have been the one");
     }
 
     #[test]

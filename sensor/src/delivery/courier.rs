@@ -98,8 +98,8 @@ impl Courier {
         let count = self.cursor.dropped();
         if count > 0 && !std::mem::replace(&mut self.dropping, true) {
             let name = &self.outlet.name;
-            eprintln!(
-                "sensor: output {name}: the journal had no room to keep all that it hasn't read: {count} events, and more are counted in loss events"
+            say!(
+                "output {name}: the journal had no room to keep all that it hasn't read: {count} events, and more are counted in loss events"
             );
         }
         self.shared.dropped(count);
@@ -221,7 +221,7 @@ impl Courier {
         let what = plain(what.as_bytes());
         if self.troubled.is_none() {
             self.troubled = Some((self.clock)());
-            eprintln!("sensor: output {}: {what}; it is tried until it works", self.outlet.name);
+            say!("output {}: {what}; it is tried until it works", self.outlet.name);
         }
         self.shared.trouble(Some(what));
     }
@@ -229,7 +229,7 @@ impl Courier {
     fn recovered(&mut self) {
         if let Some(since) = self.troubled.take() {
             let seconds = (self.clock)().saturating_sub(since).as_secs();
-            eprintln!("sensor: output {}: events go again, after {seconds} s", self.outlet.name);
+            say!("output {}: events go again, after {seconds} s", self.outlet.name);
             self.shared.trouble(None);
             self.dropping = false;
         }

@@ -812,11 +812,11 @@ mod tests {
     #[test]
     fn the_running_kernel_is_understood() {
         let Ok(bytes) = std::fs::read("/sys/kernel/btf/vmlinux") else {
-            return eprintln!("skipped: this kernel shows no BTF");
+            return say!("skipped: this kernel shows no BTF");
         };
         let start = std::time::Instant::now();
         let btf = Btf::parse(&bytes).unwrap();
-        eprintln!("{} types in {:?}", btf.entries.len(), start.elapsed());
+        say!("{} types in {:?}", btf.entries.len(), start.elapsed());
         let task = btf.size_of_struct("task_struct").unwrap();
         for (path, size) in [
             ("signal", 8),

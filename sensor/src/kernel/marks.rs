@@ -222,7 +222,7 @@ mod tests {
     #[tokio::test]
     async fn tells_who_unlinked_a_marked_file() {
         let Ok(mut marks) = Marks::new() else {
-            eprintln!("skipped: fanotify with file ids needs CAP_SYS_ADMIN and Linux 5.1");
+            say!("skipped: fanotify with file ids needs CAP_SYS_ADMIN and Linux 5.1");
             return;
         };
         let path = std::env::temp_dir().join(format!("sensor-marks-{}", std::process::id()));

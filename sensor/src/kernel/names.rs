@@ -216,7 +216,7 @@ mod tests {
         let mut names = match Names::new() {
             Ok(names) => names,
             Err(error) => {
-                eprintln!("skipped: no mark on the file system of /: {error}");
+                say!("skipped: no mark on the file system of /: {error}");
                 return;
             }
         };

@@ -105,20 +105,16 @@ impl Pipeline<'_> {
     pub(super) fn end_delivery(&mut self) {
         let Some(delivery) = self.delivered.delivery.take() else { return };
         for name in delivery.stop(PATIENCE) {
-            eprintln!(
-                "sensor: output {name}: not all has arrived; the rest is in the journal for the next run"
-            );
+            say!("output {name}: not all has arrived; the rest is in the journal for the next run");
         }
         // There is no event any more that could count them.
         for (name, Tidings { refused, dropped, .. }) in delivery.tidings().0 {
             for (action, count) in refused {
-                eprintln!(
-                    "sensor: output {name}: lost {action}: {count} at output (refused), after the last loss event"
-                );
+                say!("output {name}: lost {action}: {count} at output (refused), after the last loss event");
             }
             if dropped > 0 {
-                eprintln!(
-                    "sensor: output {name}: lost unknown: {dropped} at journal (expired), after the last loss event"
+                say!(
+                    "output {name}: lost unknown: {dropped} at journal (expired), after the last loss event"
                 );
             }
         }

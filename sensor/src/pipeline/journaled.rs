@@ -111,7 +111,7 @@ impl Journaled {
                 remedy: "look at it with sqlite3's .recover, and at the disk".to_owned(),
                 ..Gap::default()
             };
-            eprintln!("sensor: {gap}");
+            say!("{gap}");
             rows.push(Coverage::unseen(ACTION.name, HOOK, gap));
         }
         rows
@@ -149,7 +149,7 @@ impl Pipeline<'_> {
             }
             Err(error) => {
                 let row = unstored(error.sentence());
-                eprintln!("sensor: {}", row.gap);
+                say!("{}", row.gap);
                 self.journaled.rows = vec![row];
             }
         }

@@ -171,9 +171,7 @@ impl Pipeline<'_> {
         match result {
             Ok(()) => {
                 if std::mem::take(&mut self.troubled) {
-                    eprintln!(
-                        "sensor: the output takes events again; what it refused meanwhile is told in a loss event"
-                    );
+                    say!("the output takes events again; what it refused meanwhile is told in a loss event");
                 }
                 Ok(())
             }
@@ -187,7 +185,7 @@ impl Pipeline<'_> {
             return Err(error.into());
         }
         if !std::mem::replace(&mut self.troubled, true) {
-            eprintln!("sensor: {error}: {}", error.source);
+            say!("{error}: {}", error.source);
         }
         Ok(())
     }

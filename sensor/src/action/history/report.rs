@@ -70,7 +70,7 @@ pub(super) fn sum(files: &[&Row], commands: &[&Row]) -> String {
     let timeless = commands.iter().filter(|row| !row.record.has(Field::ProcessStart)).count();
     format!(
         "\n{} commands, {} of them odd, {timeless} without a time of their own; {} histories, {} of them odd; \
-         the sensor's own events are no source, as it keeps no journal\n",
+         the sensor's own events are no source: where a journal is kept, `sensor query` tells them\n",
         commands.len(),
         odd(commands),
         files.len(),

@@ -144,12 +144,13 @@ fn sudo_entries(host: &Host, since: Option<Time>, parts: &mut Vec<String>) -> (s
     let mut entries = std::mem::take(&mut logs.entries);
     match journal::entries(host.root(), since) {
         Ok(journal) => {
+            parts.extend(journal.missing);
             let second = |entry: &sudo::Entry| entry.time.map(|time| time.0.div_euclid(1_000_000_000));
             let known: HashSet<_> = entries
                 .iter()
                 .map(|entry| (second(entry), entry.user.clone(), entry.command.clone()))
                 .collect();
-            let new = journal.into_iter().flatten().filter(|entry| {
+            let new = journal.entries.into_iter().filter(|entry| {
                 // The log's second may be the one after the journal's.
                 let seconds = [second(entry), second(entry).map(|at| at + 1)];
                 !seconds.iter().any(|at| known.contains(&(*at, entry.user.clone(), entry.command.clone())))

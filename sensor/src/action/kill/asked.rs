@@ -1,15 +1,22 @@
 //! What was asked for, as a rule, and in words.
 
 use std::{
-    collections::{BTreeSet, HashSet},
     fs::File,
-    io::Read,
+    io::{self, Read},
+    thread,
+    time::Duration,
 };
+
+use nix::unistd::geteuid;
 
 use super::{By, Kill};
 use crate::{
-    action::{Failure, Status, lister, user_id},
-    contain::targets::{self, Rule},
+    action::{Failure, Status, user_id},
+    contain::{
+        heard::Heard,
+        sweep::Sweeper,
+        targets::{self, Rule, Targets},
+    },
     event::Key,
     evidence::folder::hexadecimal,
     firewall::rule::Port,
@@ -28,6 +35,13 @@ const TCP: u16 = 6;
 const MPTCP: u16 = 262;
 /// Most bytes of `login.defs` that are read.
 const MOST_BYTES: u64 = 1024 * 1024;
+/// How often it is looked who holds a socket that nobody was seen to hold: it may have gone from one process to another
+/// meanwhile.
+const LOOKS: usize = 3;
+/// Between two of these looks.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Most processes that are named in an error.
+const NAMED_MOST: usize = 16;
 
 /// What was asked for.
 pub(super) struct Asked {
@@ -39,11 +53,22 @@ pub(super) struct Asked {
     pub(super) target: String,
     /// The same, safe to show.
     pub(super) shown: String,
+    /// Of whom it couldn't be seen what they have open, a phrase each.
+    unread: Vec<String>,
+}
+
+/// Why a port is still held.
+pub(super) struct Left {
+    /// In a sentence, with what to do.
+    pub(super) why: String,
+    /// That it isn't permitted to see by whom, or that it isn't done.
+    pub(super) status: Status,
 }
 
 impl Asked {
-    pub(super) fn of(args: &Kill, host: &Host, rows: &[Row]) -> Result<Self, Failure> {
+    pub(super) fn of(args: &Kill, host: &Host, sweeper: &mut Sweeper) -> Result<Self, Failure> {
         let who = &args.who;
+        let mut unread = Vec::new();
         let (rule, target) = match who {
             _ if let Some(user) = &who.user => {
                 let by = match args.by {
@@ -54,10 +79,15 @@ impl Asked {
                 };
                 (Rule::User { uid: user_id(user, host)?, by }, format!("user {user}"))
             }
-            _ if let Some(pid) = who.pid => (Rule::Process(key(pid, rows)?), format!("pid {pid}")),
-            _ if let Some(pid) = who.tree => (Rule::Tree(key(pid, rows)?), format!("tree of pid {pid}")),
+            _ if let Some(pid) = who.pid => (Rule::Process(key(pid, &sweeper.rows())?), format!("pid {pid}")),
+            _ if let Some(pid) = who.tree => {
+                (Rule::Tree(key(pid, &sweeper.rows())?), format!("tree of pid {pid}"))
+            }
             _ if let Some(port) = who.port => {
-                (Rule::Holders(holders(port, host, rows)?), format!("port {port}"))
+                let seen = Listeners::of(port, host, sweeper)
+                    .map_err(|error| Failure::new(Status::Failed, failed(port, &error)))?;
+                unread = seen.unread;
+                (Rule::Holders(seen.heard), format!("port {port}"))
             }
             _ => {
                 let sha256 = who.sha256.clone().unwrap_or_default();
@@ -70,34 +100,99 @@ impl Asked {
             Some(user) => format!("user {}", escape(user.as_bytes())),
             None => target.clone(),
         };
-        Ok(Self { rule, system, target, shown })
+        Ok(Self { rule, system, target, shown, unread })
     }
 
-    /// What is still so that was to end, a sentence each.
-    pub(super) fn left(&self, args: &Kill, host: &Host, rows: &[Row]) -> Vec<String> {
-        let Some(port) = args.who.port else { return Vec::new() };
-        match holders(port, host, rows) {
-            Ok(left) if left.is_empty() => Vec::new(),
-            Ok(left) => {
-                let pids: Vec<String> = left.iter().map(|key| key.pid.to_string()).collect();
-                vec![format!("port {port} is still held, by {}", pids.join(", "))]
-            }
-            Err(error) => vec![format!("whether port {port} is still held: {error}")],
+    /// What is still so that was to end.
+    pub(super) fn left(&self, args: &Kill, host: &Host, sweeper: &mut Sweeper) -> Option<Left> {
+        let port = args.who.port?;
+        match Listeners::of(port, host, sweeper) {
+            Ok(seen) => seen.left(port),
+            Err(error) => Some(Left { why: failed(port, &error), status: Status::Part }),
+        }
+    }
+
+    /// That somebody holds the port whom nobody sees, a sentence.
+    pub(super) fn unseen(&self, args: &Kill, targets: &Targets) -> Option<String> {
+        match targets.rule() {
+            Rule::Holders(heard) if heard.has_unheld() => Some(unseen(args.who.port?, &self.unread)),
+            _ => None,
         }
     }
 }
 
+fn failed(port: Port, error: &io::Error) -> String {
+    format!("looking who holds port {port}: {error}; try it again, as root")
+}
+
+/// Why it isn't known who holds a port, and what to do.
+fn unseen(port: Port, unread: &[String]) -> String {
+    let unread = if unread.is_empty() { String::new() } else { format!(" ({})", unread.join("; ")) };
+    match geteuid().is_root() {
+        true => format!(
+            "port {port} is held, and nobody is seen who holds it{unread}: its socket is the kernel's own (NFS, WireGuard), io_uring's, \
+             under way between processes, or of a process that can't be seen from here; `sensor port close {port}` closes it by the firewall"
+        ),
+        false => format!("port {port} is held, and only root sees by whom{unread}: run it with sudo"),
+    }
+}
+
 /// Who listens on a port in this network namespace, or hears on it.
-fn holders(port: Port, host: &Host, rows: &[Row]) -> Result<BTreeSet<Key>, Failure> {
-    let look = Look::at(host, lister(host))
-        .map_err(|error| Failure::new(Status::Failed, format!("listing who has the port open: {error}")))?;
-    let open = Open::at(&look);
-    let own = look.reader.network_namespace(None).map(|(inode, _)| inode);
-    let sockets = Sockets::at(&look, &open, Scope::Hearing);
-    let ours = sockets.found.iter().filter(|found| own == Some(found.netns) && is_heard(found, port));
-    let pids: HashSet<u32> =
-        ours.filter_map(|found| open.sockets.get(&found.inode)).flatten().map(|holder| holder.pid).collect();
-    Ok(rows.iter().map(|row| row.key).filter(|key| pids.contains(&key.pid)).collect())
+struct Listeners {
+    heard: Heard,
+    /// Of whom it couldn't be seen what they have open, a phrase each.
+    unread: Vec<String>,
+}
+
+impl Listeners {
+    /// Looks again as long as a socket has no holder, for some times.
+    fn of(port: Port, host: &Host, sweeper: &mut Sweeper) -> io::Result<Self> {
+        let mut seen = Self::at(port, host, sweeper)?;
+        for _ in 1..LOOKS {
+            if !seen.heard.has_unheld() {
+                break;
+            }
+            thread::sleep(PAUSE);
+            seen = Self::at(port, host, sweeper)?;
+        }
+        Ok(seen)
+    }
+
+    /// Who began when is taken from the look that finds who holds what: no other look has those who live as short as it takes.
+    fn at(port: Port, host: &Host, sweeper: &mut Sweeper) -> io::Result<Self> {
+        let look = Look::by(host, sweeper.kernel())?;
+        let open = Open::at(&look);
+        let Some((own, _)) = look.reader.network_namespace(None) else {
+            return Err(io::Error::other("/proc doesn't show which network namespace this is"));
+        };
+        let sockets = Sockets::at(&look, &open, Scope::Hearing);
+        let key = |pid: u32| {
+            let began = || look.reader.seen(pid).map(|seen| Key { pid, start: seen.start });
+            look.table.at(pid).map(|process| process.key).or_else(began)
+        };
+        let ours = sockets.found.iter().filter(|found| found.netns == own && is_heard(found, port));
+        let heard = Heard::of(ours.map(|found| {
+            let holders = open.sockets.get(&found.inode).into_iter().flatten();
+            (found.inode, holders.filter_map(|holder| key(holder.pid)).collect())
+        }));
+        Ok(Self { heard, unread: open.unread.told() })
+    }
+
+    fn left(&self, port: Port) -> Option<Left> {
+        let holders = self.heard.holders();
+        if !holders.is_empty() {
+            let pids: Vec<String> = holders.iter().take(NAMED_MOST).map(|key| key.pid.to_string()).collect();
+            let more = holders.len().saturating_sub(NAMED_MOST);
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            let why = format!(
+                "port {port} is still held, by {}{more}: do it again, or `sensor port close {port}` closes it by the firewall",
+                pids.join(", ")
+            );
+            return Some(Left { why, status: Status::Part });
+        }
+        let status = if geteuid().is_root() { Status::Part } else { Status::NotPermitted };
+        self.heard.has_unheld().then(|| Left { why: unseen(port, &self.unread), status })
+    }
 }
 
 fn is_heard(found: &Found, port: Port) -> bool {
@@ -153,6 +248,23 @@ mod tests {
         std::fs::write(root.join("etc/login.defs"), "# UID_MIN 5\nUID_MIN\t\t 500\nUID_MAX 60000\n").unwrap();
         assert_eq!(first_person(&host), 500);
         std::fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn a_port_that_is_held_is_never_taken_for_free() {
+        let port: Port = "80/tcp".parse().unwrap();
+        let seen = |sockets: Vec<(u64, Vec<Key>)>| {
+            let unread = vec!["what process 9 has open, which may not be read".to_owned()];
+            Listeners { heard: Heard::of(sockets), unread }.left(port)
+        };
+        assert!(seen(Vec::new()).is_none());
+        let held = seen(vec![(7, vec![Key { pid: 5, start: 1 }]), (8, Vec::new())]).unwrap();
+        assert_eq!(held.status, Status::Part);
+        assert!(held.why.contains("still held, by 5"), "{}", held.why);
+        let unseen = seen(vec![(8, Vec::new())]).unwrap();
+        let status = if geteuid().is_root() { Status::Part } else { Status::NotPermitted };
+        assert_eq!(unseen.status, status);
+        assert!(unseen.why.contains("process 9"), "{}", unseen.why);
     }
 
     #[test]

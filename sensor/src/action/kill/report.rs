@@ -59,7 +59,7 @@ fn lines(rows: &[Row]) -> String {
     table(&heads(), &rows.iter().map(line).collect::<Vec<_>>())
 }
 
-fn count(rows: &[Row], became: Became) -> usize {
+pub(super) fn count(rows: &[Row], became: Became) -> usize {
     rows.iter().filter(|row| row.became == became).count()
 }
 
@@ -96,9 +96,9 @@ pub(super) fn after(rows: &[Row], contain: &Containment<'_>, told: &[String], ar
     text.extend(missing.take(NAMED_MOST));
     text.extend(told.iter().map(|sentence| format!("{sentence}\n")));
     if args.freeze {
-        let id = contain.id;
+        let (id, frozen) = (contain.id, count(rows, Became::Frozen));
         text.push_str(&format!(
-            "They are frozen. To let them go on: sensor kill --thaw {id}\nTo end them: the same command without --freeze\n"
+            "{frozen} are frozen. To let them go on: sensor kill --thaw {id}\nTo end them: the same command without --freeze\n"
         ));
     }
     text

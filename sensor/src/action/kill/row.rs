@@ -1,10 +1,10 @@
 //! A process of the plan or of the report, as a record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     contain::{
-        Containment, Way,
+        Containment, Failed, Way,
         care::firsts,
         evidence::Kept,
         frozen::Frozen,
@@ -177,17 +177,13 @@ pub(super) fn after(
     kept: &Kept,
     became: Result,
 ) -> Vec<Row> {
-    let living: std::collections::BTreeSet<Key> = match became {
-        Result::Ended => contain.living().into_iter().collect(),
-        _ => contain.failed.keys().copied().collect(),
-    };
+    let known = known(contain, became);
     let mut rows = Vec::new();
     for (key, member) in &contain.targets.members {
-        let mut row = one(host, *key, member, seen, became);
-        if living.contains(key) {
-            row.became(Result::Alive);
+        let mut row = one(host, *key, member, seen, known.of(*key, became));
+        if row.became == Result::Alive {
             row.forbidden = contain.failed.get(key).is_some_and(|failed| failed.forbidden);
-            row.note(contain.why_alive(*key));
+            row.note(known.loose.get(key).cloned().unwrap_or_else(|| contain.why_alive(*key)));
         }
         set_means(&mut row.record, contain.way, became, contain);
         // What it executed when it was held, which may be another than when it was found.
@@ -202,6 +198,34 @@ pub(super) fn after(
     }
     rows.sort_by_key(|row| (row.became, std::cmp::Reverse(row.severity), row.key.pid));
     rows
+}
+
+/// What is known of those who are meant, by now.
+struct Known {
+    living: BTreeSet<Key>,
+    failed: BTreeSet<Key>,
+    /// Who isn't held, and why.
+    loose: BTreeMap<Key, String>,
+}
+
+fn known(contain: &mut Containment<'_>, wanted: Result) -> Known {
+    // First, as who goes on may have ended since, and bears others.
+    let loose = if wanted == Result::Frozen { contain.loose() } else { BTreeMap::new() };
+    let failed = contain.failed.keys().copied().collect();
+    Known { living: contain.living().into_iter().collect(), failed, loose }
+}
+
+impl Known {
+    /// What became of one who was to become so.
+    fn of(&self, key: Key, wanted: Result) -> Result {
+        let lives = self.living.contains(&key);
+        match wanted {
+            Result::Ended if lives => Result::Alive,
+            Result::Frozen if !lives => Result::Ended,
+            Result::Frozen if self.failed.contains(&key) || self.loose.contains_key(&key) => Result::Alive,
+            wanted => wanted,
+        }
+    }
 }
 
 fn one(host: &Host, key: Key, member: &Member, seen: &Seen, became: Result) -> Row {
@@ -278,15 +302,48 @@ pub(super) fn add_starters(rows: &mut [Row], comers: &Comers, starters: impl Fn(
     }
 }
 
-/// Those who were let go on and live.
-pub(super) fn thawed(host: &Host, frozen: &Frozen, reader: &Reader) -> Vec<Row> {
-    let lives = |key: &Key| reader.seen(key.pid).is_some_and(|seen| !seen.zombie);
+/// Those who were to be let go on and live: so they do, but those with whom that failed.
+pub(super) fn thawed(
+    host: &Host,
+    frozen: &Frozen,
+    failed: &BTreeMap<Key, Failed>,
+    reader: &Reader,
+) -> Vec<Row> {
     let row = |key: Key| {
         let mut record = host.common();
         record.set(Field::Timestamp, host.now());
         record.set(Field::EventKind, "state");
         record.set(Field::ProcessPid, key.pid);
-        Row::new(record, key, Result::Thawed, 0)
+        if let Some(seen) = reader.seen(key.pid) {
+            record.set(Field::ProcessName, seen.name);
+        }
+        let mut row = Row::new(record, key, Result::Thawed, 0);
+        if let Some(failed) = failed.get(&key) {
+            row.became(Result::Alive);
+            row.forbidden = failed.forbidden;
+            row.note(failed.why.clone());
+        }
+        row
     };
-    frozen.keys().filter(lives).map(row).collect()
+    frozen.living(reader).into_iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_lives_and_is_held_is_frozen() {
+        let key = |pid| Key { pid, start: 7 };
+        let known = Known {
+            living: [1, 2, 3].map(key).into(),
+            failed: [2, 4].map(key).into(),
+            loose: [(key(3), "it goes on".to_owned())].into(),
+        };
+        let became = |wanted| [1, 2, 3, 4, 5].map(|pid| known.of(key(pid), wanted));
+        let (alive, ended) = (Result::Alive, Result::Ended);
+        assert_eq!(became(Result::Frozen), [Result::Frozen, alive, alive, ended, ended]);
+        assert_eq!(became(ended), [alive, alive, alive, ended, ended]);
+        assert_eq!(became(Result::Planned), [Result::Planned; 5]);
+    }
 }

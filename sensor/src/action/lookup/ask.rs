@@ -115,15 +115,15 @@ pub(super) fn virustotal(
     let shelf = config.folder.get().and_then(|folder| match Shelf::make(folder) {
         Ok(shelf) => Some(shelf),
         Err(error) => {
-            say(&format!(
+            say!(
                 "VirusTotal's answers aren't kept, and how often it is asked counts for this run alone: {}: {error}",
                 escape(folder.as_os_str().as_encoded_bytes())
-            ));
+            );
             None
         }
     });
     let (cache, broken) = Cache::open(shelf.clone(), url);
-    broken.iter().for_each(|broken| say(broken));
+    broken.iter().for_each(|broken| say!("{broken}"));
     let service = key.map(|key| {
         let timeout = Duration::from_secs(config.timeout_s.get());
         Service::new(url, key, timeout, Duration::from_secs(config.patience_s))
@@ -174,7 +174,7 @@ impl Asking<'_> {
         let known = service.ask(sha256, &mut self.pace, &mut self.clock)?;
         let kept = Kept { when: self.clock.now_ms() / 1000, known: known.clone() };
         if let Err(error) = self.cache.put(sha256, kept) {
-            say(&format!("VirusTotal's answer can't be kept: {error}"));
+            say!("VirusTotal's answer can't be kept: {error}");
         }
         let answer = virustotal::answer(known.as_ref(), enough, None);
         self.known.insert(sha256.clone(), known);
@@ -187,11 +187,6 @@ impl Asking<'_> {
         let most = if kept.known.is_some() { most } else { most.min(UNKNOWN_MOST_S) };
         (now.saturating_sub(kept.when) <= most).then_some(kept)
     }
-}
-
-/// Beside the answer; that standard error is closed changes nothing.
-fn say(what: &str) {
-    let _: std::io::Result<()> = writeln!(std::io::stderr(), "sensor: {what}");
 }
 
 /// The host's clock, and a line on standard error while time passes.
@@ -207,7 +202,7 @@ impl World for Clock<'_> {
 
     fn wait(&mut self, how_long: Duration, why: &str) {
         if !self.terminal {
-            say(&format!("VirusTotal: {why}; waiting {} s", how_long.as_secs_f64().ceil()));
+            say!("VirusTotal: {why}; waiting {} s", how_long.as_secs_f64().ceil());
             return thread::sleep(how_long);
         }
         let mut left = how_long;

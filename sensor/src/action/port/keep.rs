@@ -1,6 +1,6 @@
 //! What becomes of a rule that is there: confirmed, taken back, ended in time, brought back after a boot.
 
-use super::{Desk, Failure, Method, Status, Way, failed, make, report, say};
+use super::{Desk, Failure, Method, Status, Way, failed, make, report};
 use crate::firewall::{
     boot,
     cgroup::LESS,
@@ -33,9 +33,9 @@ pub(super) fn undo(desk: &mut Desk, id: &Id) -> Result<(), Failure> {
     take_out(desk, id, way)?;
     match rule {
         Some(rule) => desk.tell(Method::PortUndo, &rule, true, "the rule was taken back"),
-        None => say(&format!("rule {id}, of which there was no record that can be read, was taken back\n")),
+        None => say!("rule {id}, of which there was no record that can be read, was taken back"),
     }
-    say(&format!("rule {id} is undone\n"));
+    say!("rule {id} is undone");
     Ok(())
 }
 
@@ -69,7 +69,7 @@ pub(super) fn confirm(desk: &mut Desk, id: &Id) -> Result<(), Failure> {
         ));
     };
     if rule.confirm_by.is_none() {
-        say(&format!("rule {id} is confirmed already\n"));
+        say!("rule {id} is confirmed already");
         return Ok(());
     }
     if elsewhere(desk, &rule) || is_over(&rule, &desk.host) {
@@ -82,7 +82,7 @@ pub(super) fn confirm(desk: &mut Desk, id: &Id) -> Result<(), Failure> {
         .map_err(|error| failed("writing the record of the rule, which ends by itself", error))?;
     make::persist(desk, &rule);
     desk.tell(Method::PortConfirm, &rule, true, "the rule stays");
-    say(&format!("rule {id} stays\n"));
+    say!("rule {id} stays");
     desk.rest()
 }
 

@@ -2,13 +2,13 @@
 
 use std::{
     env,
-    io::{BufRead, IsTerminal},
+    io::{BufRead, IsTerminal, Write as _},
     os::fd::AsFd,
 };
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{Desk, Failure, Method, Status, Terms, failed, keep, list, report, say, table};
+use super::{Desk, Failure, Method, Status, Terms, failed, keep, list, report, table};
 use crate::{
     firewall::{
         State,
@@ -31,7 +31,7 @@ pub(super) fn make(desk: &mut Desk, scope: Scope, allow: &[Cidr], terms: &Terms)
     let lock = desk.ledger.lock().map_err(|error| failed("locking the records of rules", error))?;
     let Wanted { mut rule, operator, instead } = rule(desk, scope, allow, terms)?;
     if let Some(why) = &instead {
-        say(&format!("not by nftables, but by a program at the root of the cgroups: {why}\n"));
+        say!("not by nftables, but by a program at the root of the cgroups: {why}");
     }
     if terms.dry_run {
         return plan(desk, &rule, terms);
@@ -46,7 +46,7 @@ pub(super) fn make(desk: &mut Desk, scope: Scope, allow: &[Cidr], terms: &Terms)
             return already(desk, &same, terms);
         }
         // Somebody took it out of the kernel, or the host was started anew.
-        say(&format!("rule {} was on record and not in force: it is put in force\n", same.id));
+        say!("rule {} was on record and not in force: it is put in force", same.id);
         keep::take_out(desk, &same.id, same.way)?;
         rule.id = same.id;
     }
@@ -59,7 +59,7 @@ pub(super) fn make(desk: &mut Desk, scope: Scope, allow: &[Cidr], terms: &Terms)
     desk.parts.extend(instead.map(|_| format!("keeping out {LESS}")));
     drop(lock);
     show(desk, &rule, state(&rule), terms)?;
-    say(&format!("{sentence}\n"));
+    say!("{sentence}");
     if !terms.yes {
         ask(desk, &rule, terms)?;
     }
@@ -137,7 +137,7 @@ fn plan(desk: &Desk, rule: &Rule, terms: &Terms) -> Result<(), Failure> {
         flows::sockets(&desk.reader).map_err(|error| failed("listing this host's connections", error))?;
     show(desk, rule, "planned", terms)?;
     let forbidden = flows::forbidden(rule, &sockets).len();
-    say(&format!("nothing was done; it would end {forbidden} connections of this host\n"));
+    say!("nothing was done; it would end {forbidden} connections of this host");
     Ok(())
 }
 
@@ -168,7 +168,7 @@ fn already(desk: &mut Desk, same: &Rule, terms: &Terms) -> Result<(), Failure> {
         );
         return Err(Failure::new(Status::Failed, what));
     }
-    say(&format!("there is such a rule already, {id}\n"));
+    say!("there is such a rule already, {id}");
     match (same.confirm_by.is_some(), terms.yes) {
         (false, _) => desk.rest(),
         (true, true) => keep::confirm(desk, id),
@@ -265,13 +265,11 @@ fn ask(desk: &mut Desk, rule: &Rule, terms: &Terms) -> Result<(), Failure> {
     let left = lasts(rule, &desk.host).unwrap_or(terms.confirm_within);
     let id = &rule.id;
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        say(&format!(
-            "undone by itself in {} s, unless you say `sensor port confirm {id}`\n",
-            left.as_secs()
-        ));
+        say!("undone by itself in {} s, unless you say `sensor port confirm {id}`", left.as_secs());
         return Ok(());
     }
-    say(&format!("keep it? It is undone by itself in {} s [y/N] ", left.as_secs()));
+    let question = format!("sensor: keep it? It is undone by itself in {} s [y/N] ", left.as_secs());
+    let _: std::io::Result<()> = std::io::stderr().write_all(question.as_bytes());
     let stdin = std::io::stdin();
     let mut waits = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
     let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
@@ -283,12 +281,12 @@ fn ask(desk: &mut Desk, rule: &Rule, terms: &Terms) -> Result<(), Failure> {
         "y" | "Y" | "yes" => keep::confirm(desk, id),
         // Its guard may have been first.
         "" if matches!(desk.ledger.get(id), Ok(None)) => {
-            say(&format!("rule {id} was undone by itself\n"));
+            say!("rule {id} was undone by itself");
             Ok(())
         }
         "" | "n" | "N" | "no" => keep::undo(desk, id),
         other => {
-            say(&format!("{} is neither y nor n, and so no\n", escape(other.as_bytes())));
+            say!("{} is neither y nor n, and so no", escape(other.as_bytes()));
             keep::undo(desk, id)
         }
     }

@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use super::say;
 use crate::{background, config::Config, firewall::rule::Cidr, format::text::escape};
 
 /// How long is waited for the addresses of a name.
@@ -22,7 +21,7 @@ pub(super) fn allowed(config: &Config, parts: &mut Vec<String>) -> Vec<Cidr> {
                 Ok(addresses) => {
                     let others: Vec<IpAddr> = addresses.into_iter().filter(|ip| !ip.is_loopback()).collect();
                     for address in &others {
-                        say(&format!("let through for the output {}: {address} ({shown})\n", output.name));
+                        say!("let through for the output {}: {address} ({shown})", output.name);
                     }
                     all.extend(others.into_iter().map(Cidr::host));
                 }

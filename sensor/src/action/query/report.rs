@@ -2,23 +2,29 @@
 
 use std::ops::ControlFlow;
 
+use unicode_width::UnicodeWidthStr;
+
 use super::{
     super::{Failure, is_terminal, written},
-    Format, Report,
+    Format, Report, failed,
 };
 use crate::{
     format::{self, table::columns, text::bare},
-    journal::{Answer, Cell},
+    journal::{Answer, AskError, Cell},
 };
 
 /// How many bytes are gathered before they are written.
 const GATHERED: usize = 65_536;
 
-/// The report of this format; text on a terminal, else JSON.
-pub(super) fn of(format: Option<Format>) -> Box<dyn Report> {
+/// What a row and a cell take beside the bytes that are shown: their own places, and what the allocator needs for each.
+const ROW: u64 = 2 * size_of::<Vec<String>>() as u64 + 16;
+const CELL: u64 = size_of::<String>() as u64 + 16;
+
+/// The report of this format; text on a terminal, else JSON. What has to wait may take so many bytes.
+pub(super) fn of(format: Option<Format>, most: u64) -> Box<dyn Report> {
     let usual = if is_terminal() { Format::Text } else { Format::Json };
     match format.unwrap_or(usual) {
-        Format::Text => Box::new(Text::default()),
+        Format::Text => Box::new(Text::of(most)),
         Format::Json => Box::new(Lines { write: json, ..Lines::default() }),
         Format::Csv => Box::new(Lines { write: csv, head: true, ..Lines::default() }),
     }
@@ -139,26 +145,88 @@ fn shown(cell: &Cell) -> String {
 }
 
 /// Columns for a person.
-#[derive(Default)]
 struct Text {
     names: Vec<String>,
+    /// How wide each column is.
+    widths: Vec<usize>,
     rows: Vec<Vec<String>>,
+    /// Bytes that the rows take, and may take.
+    held: u64,
+    most: u64,
+}
+
+impl Text {
+    fn of(most: u64) -> Self {
+        Self { names: Vec::new(), widths: Vec::new(), rows: Vec::new(), held: 0, most }
+    }
+
+    /// Takes in a row; none when there is no room for it.
+    fn take(&mut self, cells: &[Cell]) -> Option<()> {
+        let mut row = Vec::with_capacity(cells.len());
+        self.room(ROW)?;
+        for (cell, at) in cells.iter().zip(0..) {
+            let text = shown(cell);
+            self.room(CELL.saturating_add(text.len() as u64))?;
+            if let Some(width) = self.widths.get_mut(at) {
+                *width = text.width().max(*width);
+            }
+            row.push(text);
+        }
+        self.rows.push(row);
+        Some(())
+    }
+
+    fn room(&mut self, bytes: u64) -> Option<()> {
+        self.held = self.held.saturating_add(bytes);
+        (self.held <= self.most).then_some(())
+    }
+
+    /// The text in pieces: the whole of it would take as much again, and more for the blanks.
+    fn pieces(&self) -> impl Iterator<Item = String> {
+        // A name as wide as its column makes the column as wide in each piece.
+        let blanks = |name: &String, width: &usize| " ".repeat(width.saturating_sub(name.width()));
+        let names: Vec<String> = (self.names.iter().zip(&self.widths))
+            .map(|(name, width)| name.clone() + &blanks(name, width))
+            .collect();
+        let line = self.widths.iter().fold(1, |line: usize, width| line.saturating_add(width + 2));
+        let head = columns(&names, &[]);
+        let rows = self.rows.chunks((GATHERED / line).max(1)).map(move |rows| {
+            let text = columns(&names, rows);
+            text.split_once('\n').map(|(_, rows)| rows.to_owned()).unwrap_or_default()
+        });
+        [head].into_iter().chain(rows)
+    }
 }
 
 impl Answer for Text {
     fn head(&mut self, names: &[String]) {
         self.names = names.iter().map(|name| bare(name.as_bytes())).collect();
+        self.widths = self.names.iter().map(|name| name.width()).collect();
     }
 
     fn row(&mut self, cells: Vec<Cell>) -> ControlFlow<()> {
-        self.rows.push(cells.iter().map(shown).collect());
-        ControlFlow::Continue(())
+        match self.take(&cells) {
+            Some(()) => ControlFlow::Continue(()),
+            None => {
+                // Nobody will see them.
+                self.rows = Vec::new();
+                ControlFlow::Break(())
+            }
+        }
     }
 }
 
 impl Report for Text {
     fn end(self: Box<Self>) -> Result<(), Failure> {
-        written(columns(&self.names, &self.rows).as_bytes()).map(drop)
+        if self.held > self.most {
+            return Err(failed(AskError::Memory(self.most)));
+        }
+        for piece in self.pieces() {
+            if !written(piece.as_bytes())? {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -190,5 +258,32 @@ mod tests {
         let csv = line(csv);
         assert!(!csv.trim_end().contains(['\u{1b}', '\n']), "{csv:?}");
         assert!(csv.starts_with(",-7,0.5,NaN,"), "{csv:?}");
+    }
+
+    fn text(most: u64, rows: impl Iterator<Item = i64>) -> (Box<Text>, bool) {
+        let mut text = Box::new(Text::of(most));
+        text.head(&["n".to_owned(), "cell".to_owned()]);
+        let mut rows = rows.map(|n| vec![Cell::Whole(n), Cell::Text("é".repeat((n % 700) as usize))]);
+        let whole = rows.all(|row| text.row(row).is_continue());
+        (text, whole)
+    }
+
+    #[test]
+    fn text_is_the_same_in_pieces() {
+        let (text, whole) = text(1 << 30, 0..2000);
+        assert!(whole && text.pieces().count() > 3);
+        let all: String = text.pieces().collect();
+        assert!(all == columns(&text.names, &text.rows), "{}", text.pieces().nth(1).unwrap());
+        let none = Text { rows: Vec::new(), ..*text };
+        assert_eq!(none.pieces().map(|piece| piece.lines().count()).sum::<usize>(), 1, "the names alone");
+    }
+
+    #[test]
+    fn text_takes_no_more_memory_than_it_may() {
+        let (text, whole) = text(16 << 20, 0..);
+        assert!(!whole && text.rows.is_empty());
+        let failure = text.end().unwrap_err();
+        assert_eq!(failure.status, super::super::Status::Failed);
+        assert!(failure.chain().contains("needs more than 16 MiB of memory"), "{}", failure.chain());
     }
 }

@@ -33,9 +33,10 @@ pub(super) struct Row {
 /// How many odd processes of a session are told by themselves.
 const ODD_MOST: usize = 8;
 
-/// All sessions, and what couldn't be counted of them.
-pub(super) fn all(look: &Look, logins: &Logins, host: &Host) -> (Vec<Row>, Vec<String>) {
-    let sessions = sessions::find(look, logins);
+/// All sessions, or those of a user, and what couldn't be counted of them.
+pub(super) fn all(look: &Look, logins: &Logins, host: &Host, user: Option<u32>) -> (Vec<Row>, Vec<String>) {
+    let mut sessions = sessions::find(look, logins);
+    sessions.retain(|session| user.is_none_or(|user| is_of(session, user)));
     let members: Vec<&Process> =
         sessions.iter().flat_map(|session| session.members.iter().copied()).collect();
     let mut maker = Maker {
@@ -59,6 +60,16 @@ pub(super) fn all(look: &Look, logins: &Logins, host: &Host) -> (Vec<Row>, Vec<S
     let bytes = unsummed.flat_map(|why| maker.traffic.parts(*why));
     let parts = part.into_iter().chain(bytes).filter(|part| !look.parts.contains(part)).collect();
     (rows, parts)
+}
+
+/// Whether the user logged in, or a process of it acts as the user. What only let somebody in doesn't count: sshd's part of every
+/// session is root's.
+fn is_of(session: &Session<'_>, user: u32) -> bool {
+    let leader = session.leader().map(|leader| leader.key);
+    let acts = |member: &&Process| Some(member.key) == leader || !sessions::lets_in(member);
+    let mut acting = session.members.iter().copied().filter(acts);
+    acting.any(|member| !member.ids_of(user).is_empty())
+        || session.logins.iter().any(|login| login.uid == Some(user))
 }
 
 struct Maker<'a> {
@@ -341,7 +352,7 @@ mod tests {
         (812, 700, 812, -1, 0, 0, 3, "/none/sshd-session", &["sshd-session: alice [priv]", ""]),
         (820, 812, 812, -1, 0, 1000, 3, "/none/sshd-session", &["sshd-session: alice@pts/0"]),
         (821, 820, 821, 830, PTS0, 1000, 3, "/none/bash", &["-bash"]),
-        (829, 821, 829, 830, PTS0, 1000, 3, "/none/sleep", &["sleep", "9"]),
+        (829, 821, 829, 830, PTS0, 1002, 3, "/none/sleep", &["sleep", "9"]),
         (830, 821, 830, 830, PTS0, 1000, 3, "/none/vim", &["vim", "no\x1btes"]),
         (840, 1, 821, -1, 0, 1000, 3, "/none/nohup", &["nohup", "miner"]),
         (841, 1, 841, -1, 0, 1000, NONE, "/none/orphan", &["orphan"]),
@@ -403,9 +414,15 @@ mod tests {
         let host = host(&root);
         let look = Look::at(&host, Err(Gap::default())).unwrap();
         let logins = Logins::read(host.root());
-        let (rows, parts) = all(&look, &logins, &host);
+        let (rows, parts) = all(&look, &logins, &host, None);
+        // As root only what lets others in acts.
+        let of_users = [1000, 1001, 1002, 0].map(|user| {
+            let (rows, _) = all(&look, &logins, &host, Some(user));
+            rows.iter().map(|row| row.pid).collect::<Vec<_>>()
+        });
         fs::remove_dir_all(&root).unwrap();
         let pids: Vec<u32> = rows.iter().map(|row| row.pid).collect();
+        assert_eq!(of_users, [vec![821], vec![901], vec![821], vec![]]);
         assert_eq!((logins.parts.clone(), pids), (Vec::new(), vec![821, 901, 0]));
         // Such a host has no network that could be asked.
         assert!(parts.iter().all(|part| part.contains("1 network namespaces: 1 (")), "{parts:?}");

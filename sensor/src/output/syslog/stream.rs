@@ -63,7 +63,7 @@ impl Stream {
         if let Some((files, tls)) = &mut self.tls {
             match Tls::read(files) {
                 Ok(new) => *tls = new,
-                Err(error) => eprintln!("sensor: {error}: the certificates read before stay in use"),
+                Err(error) => say!("{error}: the certificates read before stay in use"),
             }
         }
     }
