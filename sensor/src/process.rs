@@ -381,11 +381,11 @@ impl Table {
     }
 
     /// The path of the cgroup that a process is in.
-    pub fn is_in(&mut self, key: Key, path: Text) {
+    pub fn is_in(&mut self, key: Key, path: &Text) {
         if let Some(process) = self.live.get_mut(&key.pid).filter(|process| process.key == key) {
             let id = process.actor.cgroup;
             process.cgroup = Some(path.clone());
-            self.name_cgroup(id, &path);
+            self.name_cgroup(id, path);
         }
     }
 
@@ -466,12 +466,12 @@ mod tests {
         let mut table = Table::new("boot".to_owned(), Boot(0));
         let within = |cgroup| Actor { cgroup, ..child_of(1) };
         table.found(key(1), within(7), Image::default());
-        table.is_in(key(1), Text::from("/one"));
+        table.is_in(key(1), &Text::from("/one"));
         assert_eq!(table.born(key(2), within(7), key(1)).cgroup, Some(Text::from("/one")));
         // It moved, and its child is told first.
         assert_eq!(table.born(key(3), within(8), key(1)).cgroup, None);
         assert!(table.lacks_cgroup(key(3)) && !table.lacks_cgroup(key(2)));
-        table.is_in(key(3), Text::from("/one/below"));
+        table.is_in(key(3), &Text::from("/one/below"));
         table.refresh(key(1), within(8));
         assert_eq!(table.get(key(1)).unwrap().cgroup, Some(Text::from("/one/below")));
         table.refresh(key(1), within(9));

@@ -105,6 +105,11 @@ pub const TABLES: &[Bound] = &[
         &["floods::who_did_it_ends_before_many_others"],
     ),
     bound(
+        "process.rs::CGROUPS_MOST",
+        "All are forgotten: the path of a cgroup in which nobody executes anything is asked for in /proc.",
+        &[],
+    ),
+    bound(
         "verdict/doer.rs::MOST",
         "The oldest hint is forgotten: the loss may be told with nobody, `sensor.method` says so.",
         &[],

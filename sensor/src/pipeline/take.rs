@@ -89,7 +89,7 @@ impl Pipeline<'_> {
         if self.table.lacks_cgroup(key)
             && let Some(path) = self.reader.cgroup(key.pid, key.start)
         {
-            self.table.is_in(key, path);
+            self.table.is_in(key, &path);
         }
     }
 

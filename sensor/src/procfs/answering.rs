@@ -76,7 +76,8 @@ fn mount(line: &[u8], of_users: bool) -> Option<(u64, bool)> {
     let mut fields = line.split(|byte| *byte == b' ');
     let number = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-    Some((number, !is_foreign(kind) && !(of_users && kind == b"overlay")))
+    let others = is_foreign(kind) || (of_users && kind == b"overlay");
+    Some((number, !others))
 }
 
 #[cfg(test)]
