@@ -37,7 +37,7 @@ fn what_runs_is_found_by_its_hash_within_the_bound() {
         return;
     }
     let (folder, small) = (configured(""), configured("max_hash_bytes = 64"));
-    let running = Running::idle(&actor());
+    let running = Running::idle(actor());
     let hash = sha256(&actor());
     let found = recover(&folder, &hash);
     assert!(found.status.success(), "{}", said(&found));
