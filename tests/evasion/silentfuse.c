@@ -4,7 +4,7 @@
 // `silentfuse FOLDER SOURCE WORD…`: mounts on FOLDER, and executes `payload` there, a copy of SOURCE, with these words. statfs(2) is
 // never answered, and neither is what comes after a line of standard input, but for reading. Ends with its input.
 // `silentfuse layers FOLDER SOURCE WORD…`: mounts on FOLDER/below in a user namespace of its own, and on FOLDER/over an overlay over
-// that and FOLDER/empty, and executes that payload; from its opening on only reading is answered. `refused` if it may not be mounted.
+// that and FOLDER/empty, and executes that payload; from its opening on only reading is answered to others. `refused` if it may not be mounted.
 #define _GNU_SOURCE
 #include <err.h>
 #include <errno.h>
@@ -24,6 +24,7 @@
 #define CHECK(call) ({ __typeof__(call) result_ = (call); if (result_ < 0) err(99, "%s", #call); result_; })
 
 static int device, layers, opened_once;
+static pid_t executes;
 static char *image, question[FUSE_MIN_READ_BUFFER + (1 << 17)];
 static off_t size;
 
@@ -67,8 +68,8 @@ static void serve(int silent) {
   case FUSE_FORGET: case FUSE_BATCH_FORGET: case FUSE_INTERRUPT: return;
   }
   if (silent) return;
-  // The execution itself asks for more attributes of its own.
-  if (layers && opened_once && head->opcode != FUSE_GETXATTR) return;
+  // The execution itself asks for more, for the name again on some kernels (6.12).
+  if (layers && opened_once && head->pid != (uint32_t)executes) return;
   switch (head->opcode) {
   case FUSE_LOOKUP: return strcmp(body, "payload") ? answer(-ENOENT, 0, 0) : answer(0, &entry, sizeof entry);
   case FUSE_GETATTR: return answer(0, &attr, sizeof attr);
@@ -118,8 +119,8 @@ int main(int argc, char **argv) {
   snprintf(place, sizeof place, "%s%s", argv[1], layers ? "/below" : "");
   CHECK(mount("evil", place, "fuse", 0, options));
   snprintf(path, sizeof path, "%s%s/payload", argv[1], layers ? "/over" : "");
-  pid_t child = CHECK(fork());
-  if (!child) {
+  executes = CHECK(fork());
+  if (!executes) {
     // Held by who waits for an answer, it would never be closed.
     close(device);
     if (layers) layer(argv[1]);
