@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 use tests::find::Source;
-use tests::place::{mount_bind, mount_tmpfs, private_mounts};
+use tests::place::{Cgroup, mount_bind, mount_tmpfs, private_mounts};
 use tests::program::{self, actor, actor_at, copy, done, join, nest, script, threads, words_of};
 use tests::skip::{because, skip};
 use tests::{Event, Folder, Running, Sensor, base64, words};
@@ -507,4 +507,57 @@ fn the_zeroth_argument_may_lie() {
     assert_eq!(event.texts("process.args"), ["[kworker/0:1]", "pid"]);
     assert_eq!(event.str("process.name"), "prog");
     assert_eq!(OsStr::new(event.str("process.executable")), program.as_os_str());
+}
+
+/// Folders, a name and arguments as long as they may be: there is room for the cgroup all the same.
+#[test]
+fn a_long_script_is_told_in_its_container() {
+    if skip() {
+        return;
+    }
+    let id = format!("{:064x}", u64::from(std::process::id()) << 8 | 7);
+    let Some(cgroup) = Cgroup::make(&format!("docker-{id}.scope")) else {
+        let _ = because("there are no cgroups of version 2");
+        return;
+    };
+    let (sensor, folder) = (Sensor::start(words![]), Folder::new());
+    let deep = "cd \"$1\"; d=$(printf '%0255d' 0); for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17; do mkdir $d; cd -P $d; done; \
+                cp \"$2\" i; echo '#!./i' > s; chmod +x s; echo $$ > \"$3\"; exec \"$(printf './%.0s' $(seq 2046))s\" $(printf '%016384d' 0)";
+    let procs = cgroup.path().join("cgroup.procs");
+    let shell = words!["-c", deep, "sh", folder.path(), actor(), &procs];
+    let mut script = Running::of(Path::new("/bin/sh"), shell);
+    // It knows no such step.
+    let _ended = script.wait();
+    let exec = sensor
+        .find("exec")
+        .pid(script.pid())
+        .such("in its container", |event| event.has("container.id"))
+        .wait();
+    assert_eq!(exec.str("container.id"), id);
+    let exit = sensor.find("exit").pid(script.pid()).wait();
+    assert!(exit.num("process.args_count") >= 3 && exit.str("container.id") == id, "{exit:#}");
+    sensor.stop().clean();
+}
+
+/// Who moves to another cgroup is told there, and so is its child that executes nothing.
+#[test]
+fn a_child_is_told_in_the_cgroup_it_is_born_in() {
+    if skip() {
+        return;
+    }
+    let id = format!("{:064x}", u64::from(std::process::id()) << 8 | 9);
+    let Some(cgroup) = Cgroup::make(&format!("docker-{id}.scope")) else {
+        let _ = because("there are no cgroups of version 2");
+        return;
+    };
+    let sensor = Sensor::start(words![]);
+    let mut parent =
+        Running::of(actor(), join([words!["say", "runs", "wait"], nest("fork", words!["wait"])]));
+    parent.until("runs");
+    cgroup.add(parent.pid());
+    parent.go();
+    let fork = sensor.find("fork").with("process.parent.pid", u64::from(parent.pid())).wait();
+    assert_eq!(fork.str("container.id"), id, "{fork:#}");
+    parent.end();
+    sensor.stop().clean();
 }
