@@ -200,13 +200,14 @@ fn by_hash(reader: &mut Reader, most: u64, sha256: &Text, missing: Failure) -> R
         let what = format!("listing processes in {}: {error}", reader.root().display());
         Failure::new(Status::Failed, what)
     })?;
-    match (found, skipped.told()) {
+    let root = nix::unistd::geteuid().is_root();
+    match (found, skipped.told(root)) {
         (Some(search::Running { file, pid }), _) => {
             let from = format!("the running process {pid}");
             Ok(Found { file, sha256: Some(sha256.clone()), from })
         }
         (None, None) => Err(missing),
-        (None, Some(told)) => Err(unknown(&missing, &told, skipped.only_denied())),
+        (None, Some(told)) => Err(unknown(&missing, &told, skipped.only_denied(root))),
     }
 }
 

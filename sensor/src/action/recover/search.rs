@@ -46,22 +46,23 @@ pub(super) struct Skipped {
 }
 
 impl Skipped {
-    /// There is one, and each was denied.
-    pub(super) fn only_denied(&self) -> bool {
-        (self.hidden || !self.denied.is_empty()) && self.unread.is_empty() && self.late == 0
+    /// There is one, and each was denied, to who isn't `root`: that has no more rights to be given.
+    pub(super) fn only_denied(&self, root: bool) -> bool {
+        !root && (self.hidden || !self.denied.is_empty()) && self.unread.is_empty() && self.late == 0
     }
 
     /// Who and why, and what to do; none where nobody was skipped.
-    pub(super) fn told(&self) -> Option<String> {
+    pub(super) fn told(&self, root: bool) -> Option<String> {
         let mut parts = Vec::new();
         if !self.denied.is_empty() {
             let pids: Vec<String> = self.denied.iter().map(u32::to_string).collect();
-            parts.push(format!("what processes {} execute may only be opened by root", some(&pids, ", ")));
+            let by = if root { "not be opened, even by root" } else { "only be opened by root" };
+            parts.push(format!("what processes {} execute may {by}", some(&pids, ", ")));
         }
         if self.hidden {
             parts.push("/proc keeps the processes of others from who isn't root (hidepid)".to_owned());
         }
-        if !parts.is_empty() {
+        if !parts.is_empty() && !root {
             parts.push("run it with sudo".to_owned());
         }
         if !self.unread.is_empty() {
@@ -210,8 +211,8 @@ mod tests {
         let found = found.unwrap();
         assert_eq!(digest(&found.file, u64::MAX).unwrap().unwrap().sha256, program.sha256);
         let (found, skipped) = find(&mut reader, most - 1, &program.sha256).unwrap();
-        let told = skipped.told().unwrap();
-        assert!(found.is_none() && !skipped.only_denied(), "{told}");
+        let told = skipped.told(false).unwrap();
+        assert!(found.is_none() && !skipped.only_denied(false), "{told}");
         let why = format!("it has more than {} bytes", most - 1);
         assert!(skipped.unread.iter().any(|part| part.contains(&why)), "{:?}", skipped.unread);
     }
@@ -223,7 +224,7 @@ mod tests {
         let (mut files, mut skipped) = (HashSet::new(), Skipped::default());
         let first = hashed(&mut reader, pid, u64::MAX, &mut files, &mut skipped).unwrap();
         assert!(hashed(&mut reader, pid, u64::MAX, &mut files, &mut skipped).is_none());
-        assert!(skipped.told().is_none() && !skipped.only_denied());
+        assert!(skipped.told(false).is_none() && !skipped.only_denied(false));
         assert!(opened(&reader, pid, &first).is_ok());
         assert!(opened(&reader, pid, &Hashed { inode: first.inode + 1, ..first }).is_err());
     }
@@ -231,15 +232,16 @@ mod tests {
     #[test]
     fn who_was_skipped_is_named_with_the_reason() {
         let mut skipped = Skipped { denied: (1..=10).collect(), ..Skipped::default() };
-        assert!(skipped.only_denied());
-        let told = skipped.told().unwrap();
+        assert!(skipped.only_denied(false));
+        let told = skipped.told(false).unwrap();
         assert!(
             told.contains("1, 2, 3, 4, 5, 6, 7, 8 and 2 more") && told.ends_with("run it with sudo"),
             "{told}"
         );
+        assert!(!skipped.only_denied(true) && skipped.told(true).unwrap().ends_with("even by root"));
         skipped.unread.push("reading what process 5 executes: it hangs".to_owned());
-        assert!(!skipped.only_denied() && skipped.told().unwrap().contains("it hangs"));
+        assert!(!skipped.only_denied(false) && skipped.told(false).unwrap().contains("it hangs"));
         let late = Skipped { late: 3, ..Skipped::default() };
-        assert!(!late.only_denied() && late.told().unwrap().contains("3 more"));
+        assert!(!late.only_denied(false) && late.told(false).unwrap().contains("3 more"));
     }
 }
