@@ -37,7 +37,7 @@ use folder::{Folder, Stat};
 use nix::fcntl::OFlag;
 use patience::{PATIENCE, Worker};
 use procfs::process::Process as Entry;
-use rustix::fs::{AtFlags, StatxFlags};
+use rustix::fs::{AtFlags, Statx, StatxFlags};
 use seen::Seen;
 use space::{Lead, places};
 
@@ -182,6 +182,15 @@ impl Reader {
         self.root.join(pid.to_string()).join("exe")
     }
 
+    /// The executable of a process, held and not open to be read: nobody is asked for it but the kernel.
+    ///
+    /// # Errors
+    /// When the process is gone, has none, or may not be looked at.
+    pub fn held_executable(&self, pid: u32) -> std::io::Result<File> {
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        OpenOptions::new().read(true).custom_flags(flags.bits()).open(self.executable(pid))
+    }
+
     /// The executable of a process, open to be read, if it lies on this device (as the kernel has it inside).
     ///
     /// Opening a file asks its file system, and some never answer: it is looked at first without asking.
@@ -189,11 +198,10 @@ impl Reader {
     /// # Errors
     /// When the process is gone, or runs something else by now.
     pub fn open_executable(&self, pid: u32, device: u32) -> std::io::Result<File> {
-        let path =
-            OpenOptions::new().read(true).custom_flags(OFlag::O_PATH.bits()).open(self.executable(pid))?;
+        let path = self.held_executable(pid)?;
         let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
         let facts = rustix::fs::statx(&path, c"", flags, StatxFlags::empty())?;
-        if (facts.stx_dev_major << 20 | facts.stx_dev_minor) != device {
+        if device_of(&facts) != device {
             return Err(std::io::Error::other("it lies on another device"));
         }
         reopen(&self.root, path.as_fd())
@@ -202,11 +210,10 @@ impl Reader {
     /// What a process executes, if that is this file still: to be marked, and not to be read. Nobody is asked for it but the kernel.
     #[must_use]
     pub fn still_executes(&self, pid: u32, running: &Running) -> Option<File> {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).custom_flags(OFlag::O_PATH.bits()).open(self.executable(pid)).ok()?;
+        let file = self.held_executable(pid).ok()?;
         let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
         let facts = rustix::fs::statx(&file, c"", flags, StatxFlags::INO).ok()?;
-        let same = match facts.stx_dev_major << 20 | facts.stx_dev_minor {
+        let same = match device_of(&facts) {
             device if device == running.device => facts.stx_ino == running.inode,
             // btrfs and overlays show other numbers than the kernel has inside, which are of no disk.
             _ => running.device >> 20 == 0 && self.answering(pid).knows(&file),
@@ -217,17 +224,14 @@ impl Reader {
     /// The path by which an open file can be reached.
     #[must_use]
     pub fn descriptor(&self, file: &File) -> PathBuf {
-        self.root.join(format!("self/fd/{}", file.as_raw_fd()))
+        descriptor(&self.root, file.as_fd())
     }
 
     /// Whether a file is the one of this name where we live: where others do, anybody may have put another there.
     #[must_use]
     pub fn is_ours(&self, path: &Text, running: &Running) -> bool {
         let facts = self.space(None).at(Path::new(OsStr::from_bytes(path.as_bytes())));
-        facts.is_ok_and(|facts| {
-            let device = facts.stx_dev_major << 20 | facts.stx_dev_minor;
-            (facts.stx_ino, device) == (running.inode, running.device)
-        })
+        facts.is_ok_and(|facts| (facts.stx_ino, device_of(&facts)) == (running.inode, running.device))
     }
 
     /// Whether the executable of a process is still where it was executed: another name, or the kernel's
@@ -347,7 +351,16 @@ impl Reader {
 /// # Errors
 /// When it can't be.
 pub fn reopen(root: &Path, file: BorrowedFd<'_>) -> std::io::Result<File> {
-    File::open(root.join(format!("self/fd/{}", file.as_raw_fd())))
+    File::open(descriptor(root, file))
+}
+
+fn descriptor(root: &Path, file: BorrowedFd<'_>) -> PathBuf {
+    root.join(format!("self/fd/{}", file.as_raw_fd()))
+}
+
+/// A file's device as the kernel has it inside.
+fn device_of(facts: &Statx) -> u32 {
+    facts.stx_dev_major << 20 | facts.stx_dev_minor & 0xf_ffff
 }
 
 /// What is known of a process without asking it, and its folder, if it is still who began then.

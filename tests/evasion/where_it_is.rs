@@ -335,6 +335,10 @@ fn called_another_file_by_the_kernel() {
     }
 }
 
+fn without_fuse() -> bool {
+    !Path::new("/dev/fuse").exists() && because("there is no /dev/fuse")
+}
+
 /// The sensor goes on: of another file, that of a disk, all is told.
 fn another_is_told(sensor: &Sensor, folder: &Folder) {
     let victim = actor_at(folder.at("victim"));
@@ -349,11 +353,7 @@ fn another_is_told(sensor: &Sensor, folder: &Folder) {
 
 #[test]
 fn on_layers_over_one_that_never_answers() {
-    if skip() {
-        return;
-    }
-    if !Path::new("/dev/fuse").exists() {
-        let _ = because("there is no /dev/fuse");
+    if skip() || without_fuse() {
         return;
     }
     let (sensor, folder) = (Sensor::with().live(), Folder::new());
@@ -376,11 +376,7 @@ fn on_layers_over_one_that_never_answers() {
 
 #[test]
 fn on_a_file_system_that_never_answers() {
-    if skip() {
-        return;
-    }
-    if !Path::new("/dev/fuse").exists() {
-        let _ = because("there is no /dev/fuse");
+    if skip() || without_fuse() {
         return;
     }
     let (sensor, folder) = (Sensor::with().live(), Folder::new());
@@ -415,11 +411,7 @@ fn on_a_file_system_that_never_answers() {
 /// The path by which it was executed leads there afterwards, by a link in place of a folder.
 #[test]
 fn by_a_link_to_where_nobody_answers() {
-    if skip() {
-        return;
-    }
-    if !Path::new("/dev/fuse").exists() {
-        let _ = because("there is no /dev/fuse");
+    if skip() || without_fuse() {
         return;
     }
     let (sensor, folder) = (Sensor::with().live(), Folder::new());

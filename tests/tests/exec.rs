@@ -509,17 +509,23 @@ fn the_zeroth_argument_may_lie() {
     assert_eq!(OsStr::new(event.str("process.executable")), program.as_os_str());
 }
 
+/// The cgroup of a container, by the name that Docker gives it, and its id.
+fn container(number: u64) -> Option<(String, Cgroup)> {
+    let id = format!("{:064x}", u64::from(std::process::id()) << 8 | number);
+    let cgroup = Cgroup::make(&format!("docker-{id}.scope"));
+    if cgroup.is_none() {
+        let _ = because("there are no cgroups of version 2");
+    }
+    Some((id, cgroup?))
+}
+
 /// Folders, a name and arguments as long as they may be: there is room for the cgroup all the same.
 #[test]
 fn a_long_script_is_told_in_its_container() {
     if skip() {
         return;
     }
-    let id = format!("{:064x}", u64::from(std::process::id()) << 8 | 7);
-    let Some(cgroup) = Cgroup::make(&format!("docker-{id}.scope")) else {
-        let _ = because("there are no cgroups of version 2");
-        return;
-    };
+    let Some((id, cgroup)) = container(7) else { return };
     let (sensor, folder) = (Sensor::start(words![]), Folder::new());
     let deep = "cd \"$1\"; d=$(printf '%0255d' 0); for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17; do mkdir $d; cd -P $d; done; \
                 cp \"$2\" i; echo '#!./i' > s; chmod +x s; echo $$ > \"$3\"; exec \"$(printf './%.0s' $(seq 2046))s\" $(printf '%016384d' 0)";
@@ -545,11 +551,7 @@ fn a_child_is_told_in_the_cgroup_it_is_born_in() {
     if skip() {
         return;
     }
-    let id = format!("{:064x}", u64::from(std::process::id()) << 8 | 9);
-    let Some(cgroup) = Cgroup::make(&format!("docker-{id}.scope")) else {
-        let _ = because("there are no cgroups of version 2");
-        return;
-    };
+    let Some((id, cgroup)) = container(9) else { return };
     let sensor = Sensor::start(words![]);
     let mut parent =
         Running::of(actor(), join([words!["say", "runs", "wait"], nest("fork", words!["wait"])]));

@@ -45,8 +45,8 @@ impl Pipeline<'_> {
         }
         // It may be gone by now, so others that live there are asked too; if all are, the next is the occasion.
         let others = self.table.iter().filter(|other| other.actor.mount_namespace() == space);
-        let pids = std::iter::once(pid).chain(others.map(|other| other.key.pid).take(4));
-        let mounts = pids.filter_map(|pid| self.reader.mounts(pid)).next();
+        let mut pids = std::iter::once(pid).chain(others.map(|other| other.key.pid).take(4));
+        let mounts = pids.find_map(|pid| self.reader.mounts(pid));
         if let Some(mounts) = mounts {
             self.kernel.mounted(mounts.into_iter());
             let took = self.host.boot_now().saturating_sub(began);

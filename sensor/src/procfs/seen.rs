@@ -211,7 +211,7 @@ impl Reader {
             Ok::<_, rustix::io::Errno>(Running {
                 inode: file.stx_ino,
                 ctime: seconds.saturating_add(u64::from(ctime.tv_nsec)),
-                device: file.stx_dev_major << 20 | file.stx_dev_minor & 0xf_ffff,
+                device: super::device_of(&file),
                 nlink: file.stx_nlink,
                 mode: u32::from(file.stx_mode),
                 uid: file.stx_uid,

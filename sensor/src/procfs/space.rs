@@ -250,8 +250,12 @@ mod tests {
             format!("{at} 1 0:7 / /home/somebody/{at} rw - {kind} {kind} rw\n")
         };
         let lines: String = (0..20_000).map(line).collect();
+        let began = std::time::Instant::now();
         let (near, far) = places(lines.as_bytes(), false);
         assert_eq!((near.len(), far.len()), (10_000, 10_000));
+        // Each by each would be a hundred million.
+        let took = began.elapsed();
+        assert!(took < std::time::Duration::from_secs(1), "{took:?}");
     }
 
     #[test]

@@ -1,23 +1,14 @@
 //! A file by its hash, among those that run: asked only of the kernel, within bounds.
 
-use std::{
-    collections::HashSet,
-    fs::{File, OpenOptions},
-    io,
-    os::{
-        fd::{AsFd, AsRawFd},
-        unix::fs::OpenOptionsExt,
-    },
-    time::Duration,
-};
+use std::{collections::HashSet, fs::File, io, os::fd::AsFd, time::Duration};
 
-use nix::{fcntl::OFlag, sys::stat::makedev};
+use nix::sys::stat::makedev;
 use rustix::fs::{AtFlags, StatxFlags, statx};
 
 use crate::{
     host::since_boot,
     look::hashed::{Hashed, ProcessError, Wanted, of_process},
-    procfs::Reader,
+    procfs::{Reader, reopen},
     record::Text,
 };
 
@@ -120,7 +111,7 @@ fn hashed(
 ) -> Option<Hashed> {
     // Neither the kernel's own nor who has ended executes a file.
     reader.seen(pid).filter(|seen| !seen.kernel && !seen.zombie)?;
-    let file = match handle(reader, pid).and_then(|handle| identity(&handle)) {
+    let file = match reader.held_executable(pid).and_then(|held| identity(&held)) {
         Ok(file) => Some(file),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             skipped.denied.push(pid);
@@ -152,17 +143,11 @@ fn hashed(
 /// The file that was hashed, open to be read, if the process still executes it. It is held first, and only then opened: what the
 /// process may execute by now is asked for nothing.
 fn opened(reader: &Reader, pid: u32, hashed: &Hashed) -> io::Result<File> {
-    let handle = handle(reader, pid)?;
-    match identity(&handle)? == (hashed.device, hashed.inode) {
-        true => File::open(reader.root().join(format!("self/fd/{}", handle.as_raw_fd()))),
+    let held = reader.held_executable(pid)?;
+    match identity(&held)? == (hashed.device, hashed.inode) {
+        true => reopen(reader.root(), held.as_fd()),
         false => Err(io::Error::other("it executes something else by now")),
     }
-}
-
-/// What a process executes, not open to be read.
-fn handle(reader: &Reader, pid: u32) -> io::Result<File> {
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    OpenOptions::new().read(true).custom_flags(flags.bits()).open(reader.executable(pid))
 }
 
 /// Device and inode, without asking who answers for the file system.
