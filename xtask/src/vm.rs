@@ -21,6 +21,7 @@ use crate::setup::emulator::Emulator;
 use crate::workspace::Workspace;
 use disk::Root;
 use kernels::{Kernel, Store};
+use matrix::Sums;
 use plan::{Extent, FAST_KERNELS, KERNELS, Machine, PLAIN, VARIANTS};
 use results::{Outcome, Row};
 
@@ -64,6 +65,9 @@ pub(crate) struct Args {
     /// Go on after a run that was cut short or failed: files of tests that ended well in it aren't run again.
     #[arg(long, conflicts_with_all = ["test", "times"])]
     resume: bool,
+    /// Only the tests that failed by `docs/kernels.md`; how they go now is written there.
+    #[arg(long, conflicts_with_all = ["test", "times", "note", "resume"])]
+    again: bool,
     /// The sensor's --hooks in all tests.
     #[arg(long, value_name = "base|best")]
     hooks: Option<String>,
@@ -131,12 +135,33 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 }
 
 /// Writes into the page how a machine went: at once, so that a run that is cut short leaves what it has.
-fn note(workspace: &Workspace, went: &Went, extent: &str) -> Result<()> {
+fn note(workspace: &Workspace, went: &Went, extent: Extent, again: bool) -> Result<()> {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let path = workspace.root().join(matrix::PAGE);
     let old = fs::read_to_string(&path).unwrap_or_default();
-    place::place(&path, matrix::page(&old, std::slice::from_ref(went), extent).as_bytes())
+    let row = match matrix::found(&old, &went.name, extent.name()) {
+        Some(mut row) if again => {
+            row.renew(went);
+            row
+        }
+        _ => Sums::of(went, extent.name()),
+    };
+    place::place(&path, matrix::page(&old, row).as_bytes())
+}
+
+/// The tests that failed there, by the page.
+fn failed(workspace: &Workspace, name: &str, extent: Extent) -> Result<Vec<String>> {
+    let path = workspace.root().join(matrix::PAGE);
+    let page = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+    match matrix::found(&page, name, extent.name()) {
+        Some(row) if row.names_tests() => Ok(row.failed),
+        row => Err(Error::Check(format!(
+            "what failed on Linux {name} can't be tried again alone: {} has {}; run all with --note",
+            matrix::PAGE,
+            row.map_or_else(|| "no such row".to_owned(), |row| row.failed.join(", "))
+        ))),
+    }
 }
 
 /// Where all of this is.
@@ -170,8 +195,15 @@ pub(crate) fn boot(workspace: &Workspace, args: &Args) -> Result<Vec<Went>> {
             Ok(kernel) => kernel,
             Err(why) => return Ok(Went { name, rows: vec![Row::no_kernel(why)], said: String::new() }),
         };
+        let runs = match args.again {
+            true => plan::exactly(&failed(workspace, &name, extent)?),
+            false => plan::runs(&boot.machine, extent, &names, args.test.as_deref()),
+        };
+        if args.again && runs.is_empty() {
+            say(&format!("Linux {name}: nothing failed there before"));
+            return Ok(Went { name, rows: Vec::new(), said: String::new() });
+        }
         say(&format!("booting Linux {name}"));
-        let runs = plan::runs(&boot.machine, extent, &names, args.test.as_deref());
         let mut runs: Vec<_> = iter::repeat_n(runs, args.times).flatten().collect();
         let before = before(&place, args.resume)?;
         runs.retain(|run| !results::sections(&before).iter().any(|section| section.title == run.title()));
@@ -188,8 +220,8 @@ pub(crate) fn boot(workspace: &Workspace, args: &Args) -> Result<Vec<Went>> {
         said.results.insert_str(0, &before);
         let went = Went { name, rows: results::rows(&said), said: said.results };
         show(&went, said.took);
-        if args.note {
-            note(workspace, &went, if args.fast { "fast" } else { "all" })?;
+        if args.note || args.again {
+            note(workspace, &went, extent, args.again)?;
         }
         Ok(went)
     };

@@ -1,7 +1,7 @@
 //! Kernels and tests side by side: which test went how where.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use super::Went;
 use super::results::Outcome;
@@ -43,36 +43,99 @@ fn mark(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// The short form, a row for each machine: these, and the rows of others as the page had them.
-pub(super) fn page(old: &str, machines: &[Went], extent: &str) -> String {
-    let is_row = |line: &&str| line.starts_with("| ") && !line.starts_with(COLUMNS.trim_end());
-    let mut rows: BTreeMap<String, String> =
-        old.lines().filter(is_row).map(|line| (key(line), line.to_owned())).collect();
-    for machine in machines {
-        let [ok, not_here, failed] =
-            [Outcome::ok, Outcome::not_here, Outcome::failed].map(|kind| machine.count(kind));
-        let failures: Vec<String> = machine
-            .rows
-            .iter()
-            .filter(|row| row.outcome.failed())
-            .map(|row| format!("`{}`", row.test))
-            .collect();
-        let which = failures.join(", ");
-        let row = format!("| {} | {extent} | {ok} | {not_here} | {failed} | {which} |", machine.name);
-        rows.insert(key(&row), row);
-    }
-    let rows: String = rows.into_values().map(|row| row + "\n").collect();
-    format!("{HEAD}\n{COLUMNS}|---|---|---:|---:|---:|---|\n{rows}")
+/// A row of the short form: how a machine's tests went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sums {
+    machine: String,
+    extent: String,
+    ok: usize,
+    not_here: usize,
+    /// Which failed.
+    pub(super) failed: Vec<String>,
 }
 
-/// What makes a row another: the series, whose it is, and which tests.
-fn key(row: &str) -> String {
-    let mut cells = row.split('|').skip(1).map(str::trim);
-    let (machine, extent) = (cells.next().unwrap_or_default(), cells.next().unwrap_or_default());
-    let (release, variant) = machine.split_once(' ').unwrap_or((machine, ""));
-    let mut numbers = release.split('.').map(|number| number.parse().unwrap_or(0_u32));
-    let (version, level) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    format!("{version:03}.{level:03} {variant} {extent}")
+impl Sums {
+    pub(super) fn of(went: &Went, extent: &str) -> Self {
+        let failed = went.rows.iter().filter(|row| row.outcome.failed()).map(|row| row.test.clone());
+        Self {
+            machine: went.name.clone(),
+            extent: extent.to_owned(),
+            ok: went.count(Outcome::ok),
+            not_here: went.count(Outcome::not_here),
+            failed: failed.collect(),
+        }
+    }
+
+    /// Whether each failure is a test's: not a program's that was cut off, nor the kernel's.
+    pub(super) fn names_tests(&self) -> bool {
+        self.failed.iter().all(|test| test.contains("::") && !test.ends_with("::*"))
+    }
+
+    /// Some of what failed was tried again: how that went counts, and what the kernel said meanwhile.
+    pub(super) fn renew(&mut self, again: &Went) {
+        for row in &again.rows {
+            let was = self.failed.iter().position(|test| *test == row.test);
+            match (was, &row.outcome) {
+                (Some(_), Outcome::Failed(_)) => continue,
+                (Some(was), Outcome::Ok) => {
+                    self.failed.remove(was);
+                    self.ok += 1;
+                }
+                (Some(was), Outcome::NotHere(_)) => {
+                    self.failed.remove(was);
+                    self.not_here += 1;
+                }
+                (None, Outcome::Failed(_)) => self.failed.push(row.test.clone()),
+                // Only what failed is asked for.
+                (None, _) => continue,
+            }
+        }
+        self.machine.clone_from(&again.name);
+    }
+
+    /// Reads a line of the page; none of what is none.
+    fn read(line: &str) -> Option<Self> {
+        let mut cells = line.strip_prefix("| ")?.split('|').map(str::trim);
+        let mut next = || cells.next();
+        let (machine, extent) = (next()?.to_owned(), next()?.to_owned());
+        let (ok, not_here, _) = (next()?.parse().ok()?, next()?.parse().ok()?, next()?);
+        let failed = next()?.split(", ").filter(|test| !test.is_empty());
+        let failed = failed.map(|test| test.trim_matches('`').to_owned()).collect();
+        Some(Self { machine, extent, ok, not_here, failed })
+    }
+
+    /// What makes a row another: the series, whose it is, and which tests.
+    fn key(&self) -> String {
+        let (release, variant) = self.machine.split_once(' ').unwrap_or((&self.machine, ""));
+        let mut numbers = release.split('.').map(|number| number.parse().unwrap_or(0_u32));
+        let (version, level) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        format!("{version:03}.{level:03} {variant} {}", self.extent)
+    }
+}
+
+impl fmt::Display for Sums {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { machine, extent, ok, not_here, failed } = self;
+        let which: Vec<String> = failed.iter().map(|test| format!("`{test}`")).collect();
+        let (failed, which) = (failed.len(), which.join(", "));
+        write!(formatter, "| {machine} | {extent} | {ok} | {not_here} | {failed} | {which} |")
+    }
+}
+
+/// What the page says of that machine, by the series of its kernel.
+pub(super) fn found(page: &str, machine: &str, extent: &str) -> Option<Sums> {
+    let (machine, extent) = (machine.to_owned(), extent.to_owned());
+    let key = Sums { machine, extent, ok: 0, not_here: 0, failed: Vec::new() }.key();
+    page.lines().filter_map(Sums::read).find(|row| row.key() == key)
+}
+
+/// The short form with this row in it, and those of others as the page had them.
+pub(super) fn page(old: &str, row: Sums) -> String {
+    let mut rows: BTreeMap<String, Sums> =
+        old.lines().filter_map(Sums::read).map(|row| (row.key(), row)).collect();
+    rows.insert(row.key(), row);
+    let rows: String = rows.into_values().map(|row| format!("{row}\n")).collect();
+    format!("{HEAD}\n{COLUMNS}|---|---|---:|---:|---:|---|\n{rows}")
 }
 
 #[cfg(test)]
@@ -101,20 +164,44 @@ mod tests {
         assert!(text.contains("  2  Linux 6.1\n"), "{text}");
     }
 
+    fn sums(name: &str, rows: &[(&str, Outcome)], extent: &str) -> Sums {
+        Sums::of(&machine(name, rows), extent)
+    }
+
     #[test]
     fn the_page_keeps_the_rows_of_others() {
-        let first = page("", &machines(), "fast");
+        let [old, new] = machines();
+        let first = page(&page("", Sums::of(&old, "fast")), Sums::of(&new, "fast"));
         assert!(first.starts_with(HEAD), "{first}");
         assert!(
             first.ends_with("| 5.10 | fast | 1 | 1 | 0 |  |\n| 6.1 | fast | 0 | 0 | 1 | `exec::a` |\n"),
             "{first}"
         );
-        let second = page(&first, &[machine("6.1.9", &[("exec::a", Outcome::Ok)])], "fast");
+        let second = page(&first, sums("6.1.9", &[("exec::a", Outcome::Ok)], "fast"));
         assert!(
             second.ends_with("| 5.10 | fast | 1 | 1 | 0 |  |\n| 6.1.9 | fast | 1 | 0 | 0 |  |\n"),
             "{second}"
         );
-        let third = page(&second, &[machine("6.1.9 lockdown", &[])], "all");
+        let third = page(&second, sums("6.1.9 lockdown", &[], "all"));
         assert_eq!(third.lines().count(), second.lines().count() + 1, "{third}");
+    }
+
+    #[test]
+    fn what_is_tried_again_counts_once() {
+        let failed = || Outcome::Failed(String::new());
+        let first =
+            [("exec::a", Outcome::Ok), ("exec::b", failed()), ("exec::c", failed()), ("net::d", failed())];
+        let text = page("", sums("6.1.5 best", &first, "all"));
+        assert_eq!(found(&text, "6.1.9", "all"), None);
+        let mut row = found(&text, "6.1.9 best", "all").unwrap();
+        let not_here = Outcome::NotHere("no such hook".to_owned());
+        let again = [("exec::b", Outcome::Ok), ("exec::c", not_here), ("net::d", failed())];
+        row.renew(&machine("6.1.9 best", &again));
+        assert_eq!(row.to_string(), "| 6.1.9 best | all | 2 | 1 | 1 | `net::d` |");
+        assert!(row.names_tests());
+        row.renew(&machine("6.1.9 best", &[("kernel", failed())]));
+        assert_eq!(row.failed, ["net::d", "kernel"]);
+        assert!(!row.names_tests());
+        assert!(!sums("6.1", &[("net::*", failed())], "all").names_tests());
     }
 }

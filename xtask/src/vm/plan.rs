@@ -126,6 +126,16 @@ pub(super) enum Extent {
     Fast,
 }
 
+impl Extent {
+    /// As the page calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Whole => "all",
+            Self::Fast => "fast",
+        }
+    }
+}
+
 /// Whether machines have this program of tests.
 pub(super) fn is_taken(program: &str) -> bool {
     !LEFT_OUT.iter().any(|(name, _)| *name == program)
@@ -168,6 +178,21 @@ pub(super) fn runs(machine: &Machine, extent: Extent, programs: &[String], filte
     runs
 }
 
+/// These tests and no others, in the order of their programs.
+pub(super) fn exactly(tests: &[String]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for (program, test) in tests.iter().filter_map(|test| test.split_once("::")) {
+        let at = runs.iter().position(|run| run.program == program).unwrap_or_else(|| {
+            runs.push(Run { program: program.to_owned(), words: vec!["--exact".to_owned()] });
+            runs.len() - 1
+        });
+        if let Some(run) = runs.get_mut(at) {
+            run.words.push(test.to_owned());
+        }
+    }
+    runs
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,5 +224,12 @@ mod tests {
         assert_eq!(chosen("exec"), ["exec"]);
         assert_eq!(chosen("exec::args"), ["exec args"]);
         assert_eq!(chosen("odd").len(), 4);
+    }
+
+    #[test]
+    fn what_failed_is_asked_for_by_name() {
+        let failed = ["exec::args", "places::no_btf", "exec::deep::names"].map(str::to_owned);
+        let titles: Vec<_> = exactly(&failed).iter().map(Run::title).collect();
+        assert_eq!(titles, ["exec --exact args deep::names", "places --exact no_btf"]);
     }
 }
