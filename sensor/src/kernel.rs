@@ -271,10 +271,11 @@ impl Kernel {
 
     /// Moves what is in the rings into a batch, urgent first, and puts it in order.
     pub fn drain(&mut self, batch: &mut Batch) {
+        // Of a flood of urgent records none waits: they have all the room.
         self.urgent.drain(batch);
-        self.bulk.drain(batch);
+        let left = self.bulk.drain(batch);
         self.sockets.drain();
-        batch.sort();
+        batch.order(left);
         if let Some(log) = &mut self.log {
             log.flush();
         }

@@ -242,6 +242,34 @@ fn who_did_it_ends_before_many_others() {
 }
 
 #[test]
+fn who_did_it_began_behind_many_others() {
+    if skip() {
+        return;
+    }
+    let _alone = alone();
+    let folder = Folder::new();
+    let (victim, other, small) = (folder.at("victim"), actor_at(folder.at("other")), folder.at("tiny"));
+    copy(&tiny(), &small);
+    let sensor = Sensor::start(words![]);
+    let (mut running, file) = idle(&victim);
+    sensor.find("exec").exe(&victim).wait();
+    sensor.signal(Signal::SIGSTOP);
+    // More than is taken at once of a ring, and less than has room in it: 500 times 12 KiB.
+    Running::of(storm(), words!["exec", "500", &small, "x".repeat(12 * 1024)]).end();
+    let mut doer = Running::of(&other, words!["unlink", &victim]);
+    assert!(doer.end().success());
+    sensor.signal(Signal::SIGCONT);
+    let by = (doer.pid(), other.as_path());
+    Lost { path: &victim, file: &file, method: "unlink", by, runners: vec![running.pid()], severity: 73 }
+        .told(&sensor);
+    running.end();
+    let end = sensor.stop();
+    end.clean();
+    let account = adds_up(&end);
+    assert_eq!(account["exec"].1, 0, "{account:?}");
+}
+
+#[test]
 fn a_rename_in_a_storm_of_renames() {
     if skip() {
         return;

@@ -461,6 +461,14 @@ pub const TRICKS: &[Trick] = &[
         told: Whole("exe_deleted, with who did it."),
     },
     Trick {
+        what: Words(
+            "Who did it began behind more than the sensor takes at once, and has ended when it does.",
+            "T1562.006",
+        ),
+        tests: &["floods::who_did_it_began_behind_many_others"],
+        told: Whole("exe_deleted, with who did it."),
+    },
+    Trick {
         what: Program("renames"),
         tests: &["floods::a_rename_in_a_storm_of_renames"],
         told: Whole("exe_deleted; who did it, or a loss `queue_full`."),
