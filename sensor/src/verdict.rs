@@ -410,6 +410,33 @@ mod tests {
     }
 
     #[test]
+    fn who_renamed_his_own_image_before_has_not_taken_its_name() {
+        let mut table = table(&[(1, "/x")]);
+        let mut verdicts = Verdicts::default();
+        let exact = |table: &Table, time, call, lost| Hint {
+            time,
+            names: [None; 2],
+            own: true,
+            lost: Some(lost),
+            ..hint(table, 1, call, "x")
+        };
+        let answers =
+            Answers { taken: &|_, _| false, tells: &|_| true, thread_of: &|_| None, thread_group: &|_| None };
+        // There and back, and gone; a look shows the end before it is told who did it.
+        for (time, state) in [(5, MOVED), (6, NAMED)] {
+            verdicts.hint(exact(&table, time, Call::Rename, state));
+            assert!(verdicts.lost(&mut table, &state, time, |_, _| false));
+        }
+        let told = verdicts.settle(&mut table, 7, &answers);
+        assert_eq!(told.iter().map(|found| found.hint.as_ref().unwrap().time).collect::<Vec<_>>(), [5, 6]);
+        verdicts.look(&mut table, key(1), &UNLINKED, 9, |_, _| false);
+        assert!(verdicts.settle(&mut table, 9, &answers).is_empty());
+        verdicts.hint(exact(&table, 8, Call::Unlink, UNLINKED));
+        let found = verdicts.settle(&mut table, 10, &answers).pop().unwrap();
+        assert_eq!((found.lost.method, found.lost.own), (Method::Unlink, true));
+    }
+
+    #[test]
     fn a_lost_name_is_told_once_with_all_runners() {
         let mut table = table(&[(1, "/x"), (2, "/x")]);
         let mut verdicts = Verdicts::default();

@@ -148,7 +148,10 @@ impl Doers {
         if let Some((false, hint)) = went {
             return Who::Sure(hint);
         }
-        let sure = case.calls().filter(|call| case.own(call) || case.touched(call.actor.key));
+        // Of whom it is known what the file was after it, this is another deed: the one that did it may not be told yet.
+        let sure = case
+            .calls()
+            .filter(|call| call.lost.is_none() && (case.own(call) || case.touched(call.actor.key)));
         if let Some(call) = sure.min_by_key(|call| case.unlikely(call)) {
             return Who::Sure(call.clone());
         }
@@ -201,7 +204,7 @@ impl<'a> Case<'a> {
         self.name.is_some_and(|name| name.name == named.name)
     }
 
-    /// By which the hook told that it came to be as it is now, whenever it was executed: the last of them.
+    /// By which the hook told that it came to be as it is now, whenever it was executed: the nearest in time.
     fn told(&self) -> Option<&'a Hint> {
         let Loss { now, time, .. } = self.loss;
         let so = |lost: &Running| {
@@ -211,13 +214,18 @@ impl<'a> Case<'a> {
             lost.same_file(now) && (here || lost.nlink == 0 && now.nlink == 0)
         };
         let fresh = |hint: &&Hint| hint.time.saturating_add(FRESH) > *time;
-        self.doers.hints.iter().rev().filter(fresh).find(|hint| hint.lost.as_ref().is_some_and(so))
+        let told = self.doers.hints.iter().filter(fresh).filter(|hint| hint.lost.as_ref().is_some_and(so));
+        told.min_by_key(|hint| self.distance(hint.time))
     }
 
-    /// Calls that named it, or by one whose own image it was.
+    /// Calls that named it, or by one whose own image it was; none that left it a name when it has none.
     fn calls(&self) -> impl Iterator<Item = &'a Hint> {
+        let Loss { change, now, .. } = self.loss;
         self.doers.hints.iter().filter(|hint| {
-            let possible = self.loss.change == Change::Removed || hint.call == Some(Call::Rename);
+            let possible = match &hint.lost {
+                Some(lost) => lost.nameless() == now.nameless(),
+                None => *change == Change::Removed || hint.call == Some(Call::Rename),
+            };
             let named = || hint.names.iter().flatten().any(|named| self.same(named));
             self.fresh(hint.time) && possible && (self.own(hint) || named())
         })
