@@ -109,7 +109,9 @@ impl<'a> Find<'a> {
         event
     }
 
-    fn fits(&self, event: &Event) -> bool {
+    /// Whether it is one of them.
+    #[must_use]
+    pub fn fits(&self, event: &Event) -> bool {
         event.action() == self.action
             && self.fields.iter().all(|(field, value)| event.text(field).as_ref() == Some(value))
             && self.checks.iter().all(|(_, check)| check(event))
@@ -125,12 +127,15 @@ impl<'a> Find<'a> {
             let _ = write!(story, ", {check}");
         }
         let all = self.seen.so_far();
+        // Of a path there are fewer than of a method or a user.
+        let weight = |value: &String| 2 + usize::from(value.len() > 6);
         let score = |event: &Event| {
             let near = |(field, value): &&(&'static str, String)| {
                 event.text(field).as_ref() == Some(value)
                     || !value.is_empty() && value.len() > 6 && event.to_string().contains(value.as_str())
             };
-            2 * self.fields.iter().filter(near).count() + usize::from(event.action() == self.action)
+            let near = self.fields.iter().filter(near).map(|(_, value)| weight(value));
+            near.sum::<usize>() + usize::from(event.action() == self.action)
         };
         let mut near: Vec<(usize, &Event)> =
             all.iter().map(|event| (score(event), event)).filter(|(score, _)| *score > 1).collect();
