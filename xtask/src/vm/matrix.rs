@@ -76,7 +76,6 @@ impl Sums {
         for row in &again.rows {
             let was = self.failed.iter().position(|test| *test == row.test);
             match (was, &row.outcome) {
-                (Some(_), Outcome::Failed(_)) => continue,
                 (Some(was), Outcome::Ok) => {
                     self.failed.remove(was);
                     self.ok += 1;
@@ -86,8 +85,8 @@ impl Sums {
                     self.not_here += 1;
                 }
                 (None, Outcome::Failed(_)) => self.failed.push(row.test.clone()),
-                // Only what failed is asked for.
-                (None, _) => continue,
+                // It failed again; of the others only what failed is asked for.
+                (Some(_), Outcome::Failed(_)) | (None, _) => {}
             }
         }
         self.machine.clone_from(&again.name);
