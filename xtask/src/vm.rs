@@ -22,7 +22,7 @@ use crate::workspace::Workspace;
 use disk::Root;
 use kernels::{Kernel, Store};
 use matrix::Sums;
-use plan::{Extent, FAST_KERNELS, KERNELS, Machine, PLAIN, VARIANTS};
+use plan::{Extent, FAST_KERNELS, KERNELS, Machine, PLAIN, Run, VARIANTS};
 use results::{Outcome, Row};
 
 mod cpio;
@@ -65,7 +65,7 @@ pub(crate) struct Args {
     /// Go on after a run that was cut short or failed: files of tests that ended well in it aren't run again.
     #[arg(long, conflicts_with_all = ["test", "times"])]
     resume: bool,
-    /// Only the tests that failed by `docs/kernels.md`; how they go now is written there.
+    /// Only what failed by `docs/kernels.md`, or wasn't over; how that goes now is written there.
     #[arg(long, conflicts_with_all = ["test", "times", "note", "resume"])]
     again: bool,
     /// The sensor's --hooks in all tests.
@@ -195,10 +195,10 @@ pub(crate) fn boot(workspace: &Workspace, args: &Args) -> Result<Vec<Went>> {
             Ok(kernel) => kernel,
             Err(why) => return Ok(Went { name, rows: vec![Row::no_kernel(why)], said: String::new() }),
         };
-        let runs = match args.again {
-            true => plan::exactly(&failed(workspace, &name, extent)?),
-            false => plan::runs(&boot.machine, extent, &names, args.test.as_deref()),
-        };
+        let mut runs = plan::runs(&boot.machine, extent, &names, args.test.as_deref());
+        if args.again {
+            runs = plan::exactly(&failed(workspace, &name, extent)?, runs);
+        }
         if args.again && runs.is_empty() {
             say(&format!("Linux {name}: nothing failed there before"));
             return Ok(Went { name, rows: Vec::new(), said: String::new() });
@@ -218,7 +218,9 @@ pub(crate) fn boot(workspace: &Workspace, args: &Args) -> Result<Vec<Went>> {
         let mut said = machine::boot(&name, &boot.machine, kernel, &disk, &place, &tests)?;
         // What ended well before has its rows as well.
         said.results.insert_str(0, &before);
-        let went = Went { name, rows: results::rows(&said), said: said.results };
+        let titles: Vec<String> = runs.iter().map(Run::title).collect();
+        let rows = results::rows(&said, titles.iter().map(String::as_str));
+        let went = Went { name, rows, said: said.results };
         show(&went, said.took);
         if args.note || args.again {
             note(workspace, &went, extent, args.again)?;

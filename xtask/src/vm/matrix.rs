@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use super::Went;
-use super::results::Outcome;
+use super::results::{Outcome, WHOLE};
 
 /// Where the short form is kept.
 pub(super) const PAGE: &str = "docs/kernels.md";
@@ -66,29 +66,33 @@ impl Sums {
         }
     }
 
-    /// Whether each failure is a test's: not a program's that was cut off, nor the kernel's.
+    /// Whether each failure is a test's or a program's, not the kernel's.
     pub(super) fn names_tests(&self) -> bool {
-        self.failed.iter().all(|test| test.contains("::") && !test.ends_with("::*"))
+        self.failed.iter().all(|test| test.contains("::"))
     }
 
     /// Some of what failed was tried again: how that went counts, and what the kernel said meanwhile.
     pub(super) fn renew(&mut self, again: &Went) {
         for row in &again.rows {
-            let was = self.failed.iter().position(|test| *test == row.test);
-            match (was, &row.outcome) {
-                (Some(was), Outcome::Ok) => {
-                    self.failed.remove(was);
-                    self.ok += 1;
-                }
-                (Some(was), Outcome::NotHere(_)) => {
-                    self.failed.remove(was);
-                    self.not_here += 1;
-                }
-                (None, Outcome::Failed(_)) => self.failed.push(row.test.clone()),
-                // It failed again; of the others only what failed is asked for.
-                (Some(_), Outcome::Failed(_)) | (None, _) => {}
+            let program = row.test.split_once("::").map(|(program, _)| format!("{program}::{WHOLE}"));
+            let asked = |test: &String| *test == row.test || Some(test) == program.as_ref();
+            // Of the others only what failed is asked for.
+            if !self.failed.iter().any(asked) && !row.outcome.failed() {
+                continue;
+            }
+            self.failed.retain(|test| *test != row.test);
+            match &row.outcome {
+                Outcome::Ok => self.ok += 1,
+                Outcome::NotHere(_) => self.not_here += 1,
+                Outcome::Failed(_) => self.failed.push(row.test.clone()),
             }
         }
+        // A program of which each test is known now.
+        let known = |test: &String| {
+            let of = test.strip_suffix(WHOLE);
+            of.is_some_and(|of| again.rows.iter().any(|row| row.test.starts_with(of) && row.test != *test))
+        };
+        self.failed.retain(|test| !known(test));
         self.machine.clone_from(&again.name);
     }
 
@@ -201,6 +205,13 @@ mod tests {
         row.renew(&machine("6.1.9 best", &[("kernel", failed())]));
         assert_eq!(row.failed, ["net::d", "kernel"]);
         assert!(!row.names_tests());
-        assert!(!sums("6.1", &[("net::*", failed())], "all").names_tests());
+        // A program that was cut off counts test by test when it was run whole.
+        let mut row =
+            sums("6.1", &[("exec::a", Outcome::Ok), ("net::*", failed()), ("io::*", failed())], "all");
+        assert!(row.names_tests());
+        let again =
+            [("net::b", Outcome::Ok), ("net::c", failed()), ("net::d", Outcome::Ok), ("io::*", failed())];
+        row.renew(&machine("6.1", &again));
+        assert_eq!(row.to_string(), "| 6.1 | all | 3 | 0 | 2 | `net::c`, `io::*` |");
     }
 }

@@ -1,6 +1,7 @@
 //! What is tried on which kernel: tables to edit.
 
 use super::kernels::NEWEST;
+use super::results::WHOLE;
 
 /// The kernels, by the beginning of their releases: the oldest of Debian that the sensor is for,
 /// each that Debian maintains, and the newest.
@@ -178,19 +179,17 @@ pub(super) fn runs(machine: &Machine, extent: Extent, programs: &[String], filte
     runs
 }
 
-/// These tests and no others, in the order of their programs.
-pub(super) fn exactly(tests: &[String]) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
-    for (program, test) in tests.iter().filter_map(|test| test.split_once("::")) {
-        let at = runs.iter().position(|run| run.program == program).unwrap_or_else(|| {
-            runs.push(Run { program: program.to_owned(), words: vec!["--exact".to_owned()] });
-            runs.len() - 1
-        });
-        if let Some(run) = runs.get_mut(at) {
-            run.words.push(test.to_owned());
+/// These tests and no others, in the order of their programs; all of a program that wasn't over, as `all` has it.
+pub(super) fn exactly(tests: &[String], all: Vec<Run>) -> Vec<Run> {
+    let wanted = |mut run: Run| {
+        let own = tests.iter().filter_map(|test| test.strip_prefix(&*run.program)?.strip_prefix("::"));
+        let own: Vec<String> = own.map(str::to_owned).collect();
+        if !own.iter().any(|test| test == WHOLE) {
+            run.words = ["--exact".to_owned()].into_iter().chain(own.iter().cloned()).collect();
         }
-    }
-    runs
+        (!own.is_empty()).then_some(run)
+    };
+    all.into_iter().filter_map(wanted).collect()
 }
 
 #[cfg(test)]
@@ -228,8 +227,12 @@ mod tests {
 
     #[test]
     fn what_failed_is_asked_for_by_name() {
-        let failed = ["exec::args", "places::no_btf", "exec::deep::names"].map(str::to_owned);
-        let titles: Vec<_> = exactly(&failed).iter().map(Run::title).collect();
-        assert_eq!(titles, ["exec --exact args deep::names", "places --exact no_btf"]);
+        let failed = ["exec::args", "sensor::*", "places::no_btf", "exec::deep::names"].map(str::to_owned);
+        let all = runs(&PLAIN, Extent::Whole, &programs(), None);
+        let titles: Vec<_> = exactly(&failed, all).iter().map(Run::title).collect();
+        assert_eq!(
+            titles,
+            ["exec --exact args deep::names", "sensor kernel:: rtnetlink::", "places --exact no_btf"]
+        );
     }
 }

@@ -37,6 +37,11 @@ impl Outcome {
 }
 
 impl Row {
+    /// Whether it stands for all tests of a program.
+    fn is_whole(&self) -> bool {
+        self.test.strip_suffix(WHOLE).is_some_and(|program| program.ends_with("::"))
+    }
+
     /// What is said of a machine that can't be booted.
     pub(super) fn no_kernel(why: &str) -> Self {
         Self { test: KERNEL.to_owned(), outcome: Outcome::Failed(why.to_owned()) }
@@ -58,6 +63,8 @@ impl fmt::Display for Outcome {
 
 /// The name of the row about the kernel itself, which is no test.
 const KERNEL: &str = "kernel";
+/// Stands for all tests of a program.
+pub(super) const WHOLE: &str = "*";
 /// What the kernel says on its console when it went wrong.
 const COMPLAINTS: &[&str] =
     &["BUG:", "WARNING:", "Oops", "Kernel panic", "general protection fault", "cannot load"];
@@ -117,13 +124,27 @@ pub(super) fn sections(said: &str) -> Vec<Section<'_>> {
     sections
 }
 
-/// Reads all that a machine said; what doesn't end as it should is a failure, and so is a complaint
-/// of the kernel.
-pub(super) fn rows(said: &Said) -> Vec<Row> {
+/// Reads all that a machine said that was to run these programs, by their titles. What doesn't end as it should is a
+/// failure, and so is a complaint of the kernel.
+pub(super) fn rows<'a>(said: &Said, titles: impl IntoIterator<Item = &'a str>) -> Vec<Row> {
     let done = said.results.lines().any(|line| line.trim_end() == "@done");
-    let mut rows: Vec<Row> = sections(&said.results).iter().flat_map(Section::rows).collect();
-    rows.extend(of_kernel(&said.console, done));
+    let sections = sections(&said.results);
+    let mut rows: Vec<Row> = sections.iter().flat_map(Section::rows).collect();
+    let begun = |title: &str| sections.iter().any(|section| section.title == title);
+    for title in titles.into_iter().filter(|title| !begun(title)) {
+        rows.push(whole(title, "it wasn't begun"));
+    }
+    // A machine that stopped under way did so in a program that isn't over.
+    if done || !rows.iter().any(Row::is_whole) {
+        rows.extend(of_kernel(&said.console, done));
+    }
     rows
+}
+
+/// A program whose tests aren't known one by one.
+fn whole(title: &str, said: &str) -> Row {
+    let program = title.split(' ').next().unwrap_or_default();
+    Row { test: format!("{program}::{WHOLE}"), outcome: Outcome::Failed(said.to_owned()) }
 }
 
 fn of_kernel(console: &str, done: bool) -> Option<Row> {
@@ -139,7 +160,7 @@ fn of_kernel(console: &str, done: bool) -> Option<Row> {
     Some(Row { test: KERNEL.to_owned(), outcome: Outcome::Failed(format!("{what}:\n{}", text.join("\n"))) })
 }
 
-/// The rows of one program, by what libtest prints.
+/// The rows of one program, by what libtest prints; of one that didn't come to its end one alone.
 fn of_program(program: &str, lines: &[&str], status: &str) -> Vec<Row> {
     let not_here: HashMap<&str, &str> =
         lines.iter().filter_map(|line| line.strip_prefix("not here ")?.split_once(": ")).collect();
@@ -158,14 +179,13 @@ fn of_program(program: &str, lines: &[&str], status: &str) -> Vec<Row> {
         };
         rows.push(Row { test, outcome });
     }
-    let failed = rows.iter().any(|row| row.outcome.failed());
-    if status != "0" && !failed {
-        let from = lines.len().saturating_sub(TAIL);
-        let tail = lines.get(from..).unwrap_or_default().join("\n");
-        let said = format!("it ended with status {status} before its tests did:\n{tail}");
-        rows.push(Row { test: format!("{program}::*"), outcome: Outcome::Failed(said) });
+    let over = lines.iter().any(|line| line.starts_with("test result: "));
+    if over && (status == "0" || rows.iter().any(|row| row.outcome.failed())) {
+        return rows;
     }
-    rows
+    let from = lines.len().saturating_sub(TAIL);
+    let tail = lines.get(from..).unwrap_or_default().join("\n");
+    vec![whole(program, &format!("it ended with status {status} before its tests did:\n{tail}"))]
 }
 
 /// What a test said.
@@ -183,13 +203,18 @@ mod tests {
     use std::time::Duration;
 
     fn read(results: &str, console: &str) -> Vec<Row> {
-        rows(&Said { results: results.to_owned(), console: console.to_owned(), took: Duration::ZERO })
+        let said = Said { results: results.to_owned(), console: console.to_owned(), took: Duration::ZERO };
+        rows(&said, ["exec"])
+    }
+
+    fn failed(rows: &[Row]) -> Vec<&str> {
+        rows.iter().filter(|row| row.outcome.failed()).map(|row| &*row.test).collect()
     }
 
     const PRINTED: &str = "@begin exec\r\nrunning 3 tests\ntest a ... ok\ntest b ... FAILED\ntest c ... ok\n\
         test d ... ignored, takes minutes\n\n\
         successes:\n\n---- c stdout ----\nnot here exec::c: no such hook\n\nfailures:\n\n---- b stdout ----\nit broke\nbadly\n\n\
-        failures:\n    b\n\n@end exec 101 7\n";
+        failures:\n    b\n\ntest result: FAILED. 2 passed; 1 failed\n\n@end exec 101 7\n";
 
     #[test]
     fn reads_what_libtest_prints() {
@@ -219,21 +244,21 @@ mod tests {
     #[test]
     fn an_end_too_early_is_a_failure() {
         let rows = read(PRINTED, "one\nKernel panic - not syncing\nthree\n");
-        assert_eq!(rows.len(), 4);
+        assert_eq!(failed(&rows), ["exec::b", "kernel"]);
         let Outcome::Failed(said) = &rows[3].outcome else { panic!("{rows:?}") };
         assert!(said.contains("Kernel panic") && said.contains("three") && !said.contains("one"), "{said}");
+        // Of what isn't over nothing counts yet, nor of what wasn't begun.
         let rows = read("@begin exec\ntest a ... ok\n", "");
-        assert_eq!(
-            rows.iter().filter(|row| matches!(row.outcome, Outcome::Failed(_))).count(),
-            2,
-            "{rows:?}"
-        );
-        assert_eq!(read("", "").len(), 1);
+        assert_eq!((rows.len(), failed(&rows)), (1, vec!["exec::*"]));
+        assert_eq!(failed(&read("@begin exec\ntest a ... ok\n@end exec 137 9\n@done\n", "")), ["exec::*"]);
+        assert_eq!(failed(&read("", "")), ["exec::*"]);
+        assert_eq!(failed(&read("@begin exec\ntest result: ok.\n@end exec 0 1\n", "")), ["kernel"]);
     }
 
     #[test]
     fn a_complaint_of_the_kernel_is_a_failure() {
-        assert_eq!(read("@done\n", "[ 1.0] all is well\n"), []);
-        assert_eq!(read("@done\n", "[ 1.0] WARNING: CPU: 0\n").len(), 1);
+        let over = "@begin exec\ntest result: ok.\n@end exec 0 1\n@done\n";
+        assert_eq!(read(over, "[ 1.0] all is well\n"), []);
+        assert_eq!(failed(&read(over, "[ 1.0] WARNING: CPU: 0\n")), ["kernel"]);
     }
 }
