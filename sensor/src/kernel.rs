@@ -271,7 +271,7 @@ impl Kernel {
 
     /// Moves what is in the rings into a batch, urgent first, and puts it in order.
     pub fn drain(&mut self, batch: &mut Batch) {
-        // Of a flood of urgent records none waits: they have all the room.
+        // A flood of urgent records has all the room: nothing is taken of the other ring then, and none waits for it.
         self.urgent.drain(batch);
         let left = self.bulk.drain(batch);
         self.sockets.drain();

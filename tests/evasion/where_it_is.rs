@@ -9,7 +9,7 @@ use tests::find::Source;
 use tests::place::{mount_bind, mount_overlay, mount_tmpfs, private_mounts};
 use tests::program::{actor, actor_at, copy, done, join, trick};
 use tests::skip::{because, not_here, skip};
-use tests::{DEADLINE, Event, Folder, Running, Sensor, words};
+use tests::{Event, Folder, Running, Sensor, words};
 
 #[test]
 fn on_a_mount_that_is_nowhere() {
@@ -203,11 +203,7 @@ fn a_name_that_comes_back_at_once() {
     running.until("gone");
     // What was back before anybody looked isn't told (docs/limits.md); the name that is gone for good is.
     let alerts = sensor.find("exe_deleted").file(&victim).with("sensor.method", "unlink");
-    let alert = alerts.look(DEADLINE).unwrap_or_else(|| {
-        let told = sensor.find("exe_deleted").file(&victim).all();
-        let told: Vec<_> = told.iter().map(|alert| (alert.text("@timestamp"), alert.get("sensor"))).collect();
-        panic!("the end isn't among {told:#?}")
-    });
+    let alert = alerts.wait();
     assert_eq!(alert.num("process.pid"), u64::from(running.pid()));
     running.end();
     sensor.fence();
