@@ -309,6 +309,7 @@ impl<'a> Pipeline<'a> {
     /// Gives how long to wait for the next.
     fn round(&mut self, batch: &mut Batch) -> Result<Duration, PipelineError> {
         let (began, open) = (self.host.boot_now(), self.verdicts.open());
+        self.take_answers()?;
         self.notice_gap(began)?;
         // Before the rings: who did it, and to what, is told there by then.
         self.take_touched(began);

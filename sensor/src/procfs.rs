@@ -51,6 +51,8 @@ use crate::{
 const MOST_ARGS: u64 = 16 * 1024;
 /// Most bytes of a list of mounts that are read.
 const MOST_MOUNTS: u64 = 1024 * 1024;
+/// What it gives of such a list at once, bytes.
+const PAGE: usize = 4096;
 /// `PROC_PID_INIT_INO` (`include/linux/proc_ns.h`).
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 /// The same of user namespaces (`PROC_USER_INIT_INO`), as the programs know it.
@@ -310,7 +312,8 @@ impl Reader {
 
     /// The lines of `mountinfo`; none when it can't be read.
     fn mountinfo(&self, process: &str) -> Vec<u8> {
-        let mut bytes = Vec::new();
+        // The kernel gives a page at once, if it may.
+        let mut bytes = Vec::with_capacity(PAGE);
         let file = File::open(self.root.join(process).join("mountinfo"));
         match file.and_then(|file| file.take(MOST_MOUNTS).read_to_end(&mut bytes)) {
             Ok(_) => bytes,

@@ -155,38 +155,22 @@ impl Verdicts {
     }
 
     /// A process was looked at again: notes what was lost, and marks all that run the same.
-    ///
-    /// `taken` says whether the name leads to another file now.
-    pub fn look(
-        &mut self,
-        table: &mut Table,
-        key: Key,
-        now: &Running,
-        time: u64,
-        taken: impl FnOnce(&Process, &Table) -> bool,
-    ) {
+    pub fn look(&mut self, table: &mut Table, key: Key, now: &Running, time: u64) {
         let Some(process) = table.get(key) else { return };
         let Some(change) = change(&process.now, now) else { return };
         let process = process.clone();
         let runners = Runners::mark(table, &process.now, now);
-        let taken = change == Change::Removed && taken(&process, table);
-        self.open.push(Open { loss: Loss { change, process, now: *now, time }, runners, taken });
+        self.open.push(Open { loss: Loss { change, process, now: *now, time }, runners, taken: false });
     }
 
     /// A hook told that a file lost a name, and how it is now: the same as a look at one who runs it by that name.
     /// False when nobody is known who does, or did until now.
-    pub fn lost(
-        &mut self,
-        table: &mut Table,
-        now: &Running,
-        time: u64,
-        taken: impl FnOnce(&Process, &Table) -> bool,
-    ) -> bool {
+    pub fn lost(&mut self, table: &mut Table, now: &Running, time: u64) -> bool {
         let runs = |process: &Process| process.now.same_file(now) && process.now.dentry == now.dentry;
         let Some(key) = table.iter().find(|process| runs(process)).map(|process| process.key) else {
             return table.ended_lately().any(runs);
         };
-        self.look(table, key, now, time, taken);
+        self.look(table, key, now, time);
         true
     }
 
@@ -266,11 +250,10 @@ impl Verdicts {
                 Who::Likely(_) => WAIT,
                 Who::Perhaps(_) | Who::Nobody => WAIT_LONG,
             };
-            if !matches!(who, Who::Sure(_)) {
-                // The name may not have been taken over yet at the look.
-                open.taken |=
-                    open.loss.change == Change::Removed && (answers.taken)(&open.loss.process, table);
-            }
+            // A call that is known says it by itself, and the name may be taken over, or lost again, until one is.
+            let told = matches!(&who, Who::Sure(hint) if hint.call.is_some());
+            open.taken |=
+                !told && open.loss.change == Change::Removed && (answers.taken)(&open.loss.process, table);
             if open.loss.time.saturating_add(wait) > now {
                 self.open.push(open);
                 continue;
@@ -386,7 +369,7 @@ mod tests {
         time: u64,
         taken: bool,
     ) -> Option<Found> {
-        verdicts.look(table, key, now, time, |_, _| taken);
+        verdicts.look(table, key, now, time);
         let answers =
             Answers { taken: &|_, _| taken, tells: &|_| true, thread_of: &|_| None, thread_group: &|_| None };
         verdicts.settle(table, time + WAIT_LONG, &answers).pop()
@@ -425,11 +408,11 @@ mod tests {
         // There and back, and gone; a look shows the end before it is told who did it.
         for (time, state) in [(5, MOVED), (6, NAMED)] {
             verdicts.hint(exact(&table, time, Call::Rename, state));
-            assert!(verdicts.lost(&mut table, &state, time, |_, _| false));
+            assert!(verdicts.lost(&mut table, &state, time));
         }
         let told = verdicts.settle(&mut table, 7, &answers);
         assert_eq!(told.iter().map(|found| found.hint.as_ref().unwrap().time).collect::<Vec<_>>(), [5, 6]);
-        verdicts.look(&mut table, key(1), &UNLINKED, 9, |_, _| false);
+        verdicts.look(&mut table, key(1), &UNLINKED, 9);
         assert!(verdicts.settle(&mut table, 9, &answers).is_empty());
         verdicts.hint(exact(&table, 8, Call::Unlink, UNLINKED));
         let found = verdicts.settle(&mut table, 10, &answers).pop().unwrap();
@@ -496,8 +479,8 @@ mod tests {
         let exact = Hint { lost: Some(UNLINKED), names: [None; 2], ..hint(&table, 2, Call::Unlink, "") };
         verdicts.hint(exact);
         let elsewhere = Running { dentry: 8, ..UNLINKED };
-        assert!(!verdicts.lost(&mut table, &elsewhere, 5, |_, _| false), "nobody runs it by that name");
-        assert!(verdicts.lost(&mut table, &UNLINKED, 5, |_, _| false));
+        assert!(!verdicts.lost(&mut table, &elsewhere, 5), "nobody runs it by that name");
+        assert!(verdicts.lost(&mut table, &UNLINKED, 5));
         let found = verdicts.settle(&mut table, 5, &answers);
         let [found] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!(
@@ -505,10 +488,10 @@ mod tests {
             (Some(key(2)), Method::Unlink)
         );
         assert_eq!(found.runners.iter().map(|runner| runner.key.pid).collect::<Vec<_>>(), [1]);
-        assert!(verdicts.lost(&mut table, &UNLINKED, 6, |_, _| false) && !verdicts.open(), "told once");
+        assert!(verdicts.lost(&mut table, &UNLINKED, 6) && !verdicts.open(), "told once");
         // What moved is another loss: the hint of its removal says nothing of it.
         let mut table = self::table(&[(1, "/x")]);
-        verdicts.lost(&mut table, &MOVED, 6, |_, _| false);
+        verdicts.lost(&mut table, &MOVED, 6);
         let moved = verdicts.settle(&mut table, 6 + WAIT_LONG, &answers);
         assert!(moved[0].hint.is_none() && moved[0].lost.method == Method::Rename);
     }

@@ -323,13 +323,18 @@ impl Pipeline<'_> {
         }
     }
 
-    /// What was hashed and kept since this was last asked, and who waited long enough.
-    pub(super) fn captured(&mut self, now: u64) -> Result<(), PipelineError> {
+    /// What was hashed and kept since this was last asked. An alert that waited for it waits for nothing else.
+    pub(super) fn take_answers(&mut self) -> Result<(), PipelineError> {
         let Some(evidence) = &self.capture.evidence else { return Ok(()) };
+        let waited = self.capture.waiting.len();
         let told: Vec<_> = evidence.told().collect();
-        for told in told {
-            self.take_told(told)?;
-        }
+        told.into_iter().try_for_each(|told| self.take_told(told))?;
+        if self.capture.waiting.len() < waited { self.flush() } else { Ok(()) }
+    }
+
+    /// What was hashed and kept, and who waited long enough.
+    pub(super) fn captured(&mut self, now: u64) -> Result<(), PipelineError> {
+        self.take_answers()?;
         for asking in std::mem::take(&mut self.capture.asking) {
             self.ask_to_keep(asking, now)?;
         }

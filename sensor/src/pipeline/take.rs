@@ -195,8 +195,7 @@ impl Pipeline<'_> {
         };
         self.verdicts.hint(Hint::of(process.clone(), stamp.time, stamp.thread, name));
         if let Some(lost) = &name.lost {
-            let taken = |process: &Process, table: &Table| taken(&self.reader, process, table);
-            self.hinted |= !self.verdicts.lost(&mut self.table, lost, stamp.time, taken);
+            self.hinted |= !self.verdicts.lost(&mut self.table, lost, stamp.time);
         }
         self.hinted |= name.old.is_some() || name.new.is_some();
         if name.ahead {
@@ -371,8 +370,7 @@ impl Pipeline<'_> {
 
     /// Compares what a process runs with what it ran.
     pub(super) fn look(&mut self, stamp: Stamp, running: &event::Running) {
-        let taken = |process: &Process, table: &Table| taken(&self.reader, process, table);
-        self.verdicts.look(&mut self.table, stamp.key, running, stamp.time, taken);
+        self.verdicts.look(&mut self.table, stamp.key, running, stamp.time);
     }
 
     /// Tells the names that were lost, as far as they can be told by now.
