@@ -250,7 +250,7 @@ impl Verdicts {
                 Who::Likely(_) => WAIT,
                 Who::Perhaps(_) | Who::Nobody => WAIT_LONG,
             };
-            // A call that is known says it by itself, and the name may be taken over, or lost again, until one is.
+            // A call that is known says how the name went; without one it may be taken over at any time.
             let told = matches!(&who, Who::Sure(hint) if hint.call.is_some());
             open.taken |=
                 !told && open.loss.change == Change::Removed && (answers.taken)(&open.loss.process, table);

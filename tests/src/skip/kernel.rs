@@ -22,7 +22,7 @@ struct Need {
 
 const NEEDS: &[Need] = &[
     Need {
-        hook: "tp_btf/inet_sock_set_state",
+        hook: STATES,
         refusal: "unknown func bpf_get_socket_cookie",
         reason: "typed programs have the cookie of a socket from Linux 5.12 on",
         tests: &[
@@ -35,6 +35,8 @@ const NEEDS: &[Need] = &[
             "sctp::*",
             "evasion::net::*",
             "evasion::arguments::an_address_that_changes_under_way_to_connect",
+            "evasion_floods::a_connection_that_waits_while_datagrams_come_and_go",
+            "evasion_floods::connections_that_nobody_takes_without_room",
             "top::bytes_are_in_the_rows_of_those_who_moved_them",
             "top::rows_are_what_the_interface_counts",
             "top::short_lives_have_rows",
@@ -62,10 +64,12 @@ const NEEDS: &[Need] = &[
         hook: "iter/task_file connect",
         refusal: OF_FILES,
         reason: "programs have the socket of a file from Linux 5.11 on",
-        tests: &[],
+        tests: &["evasion_floods::connects_under_way_without_room"],
     },
 ];
 
+/// What sees the states of TCP sockets.
+const STATES: &str = "tp_btf/inet_sock_set_state";
 /// `bpf_sock_from_file`, by its number, as such a kernel has no name for it.
 const OF_FILES: &str = "invalid func unknown#162";
 
@@ -80,9 +84,19 @@ pub fn refusals() -> impl Iterator<Item = &'static str> {
     NEEDS.iter().map(|need| need.refusal)
 }
 
+/// Whether connections of TCP are seen on this kernel: for tests that are about more than those.
+#[must_use]
+pub fn sees_connections() -> bool {
+    NEEDS.iter().filter(|need| need.hook == STATES).all(|need| wants(need).is_none())
+}
+
 /// Why this kernel can't do what a test needs, if so.
 pub(super) fn lacks(test: &str) -> Option<&'static str> {
-    let need = NEEDS.iter().find(|need| need.tests.iter().any(|pattern| fits(pattern, test)))?;
+    wants(NEEDS.iter().find(|need| need.tests.iter().any(|pattern| fits(pattern, test)))?)
+}
+
+/// Why this kernel hasn't got it, if so.
+fn wants(need: &Need) -> Option<&'static str> {
     let (_, said) = unserved().iter().find(|(hook, _)| hook == need.hook)?;
     assert!(
         said.contains(need.refusal),
