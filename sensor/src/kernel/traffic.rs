@@ -67,9 +67,9 @@ impl Sockets {
         self.spilled |= (rows + 2) * ROW > RING;
     }
 
-    /// Whether so many rows wait for a reading that it is better not put off.
+    /// Whether so many rows wait for a reading that it is better not put off. How many found no room in the ring shows only then.
     pub(super) fn waits(&self) -> bool {
-        self.rows.waiting.len() >= MANY
+        self.spilled || self.rows.waiting.len() >= MANY
     }
 
     /// Takes out what found no room in the ring; false when it didn't find room here either.
