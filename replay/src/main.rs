@@ -251,7 +251,7 @@ impl Host {
 
     fn exited(&mut self, stamp: Stamp, actor: event::Actor, exit: &Exit) -> Record {
         self.table.refresh(stamp.key, actor);
-        self.verdicts.look(&mut self.table, stamp.key, &exit.running, stamp.time, |_, _| false);
+        self.verdicts.look(&mut self.table, stamp.key, &exit.running, stamp.time);
         let life = Used { cpu_ns: exit.cpu_ns, io: exit.io, net: None };
         let end = self.enricher.boot.at(stamp.time);
         let record = self.tell(&event::exit::ACTION, stamp, |record| {
