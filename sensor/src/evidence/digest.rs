@@ -35,7 +35,10 @@ pub fn digest(file: &File, most: u64) -> io::Result<Option<Digest>> {
 /// # Errors
 /// When it can't be read or written.
 pub fn copy(file: &File, to: &mut impl Write, most: u64) -> io::Result<Option<Digest>> {
-    let (mut piece, mut size, mut hash) = (vec![0; PIECE], 0_u64, Sha256::new());
+    // For a small file no more than it takes, and one byte to see its end: clearing the rest would take as long as reading it.
+    let room = file.metadata()?.len().saturating_add(1);
+    let room = usize::try_from(room).map_or(PIECE, |room| room.min(PIECE));
+    let (mut piece, mut size, mut hash) = (vec![0; room], 0_u64, Sha256::new());
     loop {
         let read = match file.read_at(&mut piece, size) {
             Ok(0) => return Ok(Some(Digest { sha256: hexadecimal(&hash.finalize()), size })),
