@@ -12,6 +12,8 @@ use crate::record::Text;
 
 /// How much is read at once, bytes.
 const PIECE: usize = 256 * 1024;
+/// And least, of however small a file.
+const LEAST: usize = 32 * 1024;
 
 /// What a file's bytes come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +37,8 @@ pub fn digest(file: &File, most: u64) -> io::Result<Option<Digest>> {
 /// # Errors
 /// When it can't be read or written.
 pub fn copy(file: &File, to: &mut impl Write, most: u64) -> io::Result<Option<Digest>> {
-    // For a small file no more than it takes, and one byte to see its end: clearing the rest would take as long as reading it.
-    let room = file.metadata()?.len().saturating_add(1);
-    let room = usize::try_from(room).map_or(PIECE, |room| room.min(PIECE));
+    // What isn't read need not be cleared. What it says of its size is only a hint: it may grow, or be of /proc.
+    let room = usize::try_from(file.metadata()?.len()).map_or(PIECE, |size| size.clamp(LEAST, PIECE));
     let (mut piece, mut size, mut hash) = (vec![0; room], 0_u64, Sha256::new());
     loop {
         let read = match file.read_at(&mut piece, size) {
